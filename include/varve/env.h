@@ -1,0 +1,85 @@
+/* env.h - the engine's only door to files, clocks and randomness: one table of functions.
+ *
+ * Paths are NUL-terminated and are handed on as they are. Every function that returns int returns
+ * 0 or a negative enum varve_status and fills err. Any thread may call any function; calls on one
+ * file from several threads at once are allowed for read_at and sync, and for write_at with sync.
+ *
+ * Durability promises, which the tests' simulated disk makes as weak as stated here:
+ *  - write_at, truncate: nothing, until sync of that file returned 0; any subset of the touched
+ *    512-byte sectors may be on disk after a power cut. The size is independent of the data.
+ *  - open with CREATE, rename, remove: nothing, until sync_dir of the directory returned 0; each
+ *    may be on disk or not, independently of the others.
+ *  - sync that failed: the data may never reach the disk, even if a later sync returns 0.
+ */
+#ifndef VARVE_ENV_H
+#define VARVE_ENV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "varve/slice.h"
+#include "varve/status.h"
+
+struct varve_env;
+struct varve_file; /* opaque: an open file of one env */
+struct varve_lock; /* opaque: a held lock of one env */
+
+enum varve_open_flags {
+    VARVE_OPEN_READ = 0,
+    VARVE_OPEN_WRITE = 1,     /* read and write */
+    VARVE_OPEN_CREATE = 2,    /* create if it does not exist; needs WRITE; mode 0600 */
+    VARVE_OPEN_EXCLUSIVE = 4, /* with CREATE: fail with VARVE_EEXIST if it exists */
+};
+
+/* Called once a directory entry (never "." or ".."), in no order. A non-zero return ends the
+ * walk and is returned by list_dir. The name is borrowed for the call. */
+typedef int (*varve_list_fn)(void *arg, const char *name);
+
+struct varve_env_ops {
+    int (*open)(struct varve_env *env, const char *path, unsigned flags, struct varve_file **file,
+                struct varve_err *err);
+    void (*close)(struct varve_env *env,
+                  struct varve_file *file); /* takes NULL; promises nothing */
+
+    /* Reads up to len bytes at offset; *got is less than len only at the end of the file. */
+    int (*read_at)(struct varve_env *env, struct varve_file *file, void *data, size_t len,
+                   uint64_t offset, size_t *got, struct varve_err *err);
+    /* Writes all parts, one after the other, from offset on. After an error any part of it may
+     * have been written. */
+    int (*write_at)(struct varve_env *env, struct varve_file *file, const struct varve_slice *parts,
+                    size_t count, uint64_t offset, struct varve_err *err);
+    /* Makes the file's data and size durable (fdatasync). */
+    int (*sync)(struct varve_env *env, struct varve_file *file, struct varve_err *err);
+    int (*size)(struct varve_env *env, struct varve_file *file, uint64_t *size_bytes,
+                struct varve_err *err);
+    int (*truncate)(struct varve_env *env, struct varve_file *file, uint64_t size_bytes,
+                    struct varve_err *err);
+
+    int (*make_dir)(struct varve_env *env, const char *path, struct varve_err *err); /* mode 0700 */
+    int (*list_dir)(struct varve_env *env, const char *path, varve_list_fn fn, void *arg,
+                    struct varve_err *err);
+    int (*rename)(struct varve_env *env, const char *from, const char *to, struct varve_err *err);
+    int (*remove)(struct varve_env *env, const char *path, struct varve_err *err);
+    int (*sync_dir)(struct varve_env *env, const char *path, struct varve_err *err);
+
+    /* Takes an exclusive lock that dies with the process; creates the file if need be. Returns
+     * VARVE_ELOCKED if somebody has it. unlock takes NULL. */
+    int (*lock)(struct varve_env *env, const char *path, struct varve_lock **lock,
+                struct varve_err *err);
+    void (*unlock)(struct varve_env *env, struct varve_lock *lock);
+
+    uint64_t (*now_mono_us)(struct varve_env *env); /* microseconds, never goes back */
+    uint64_t (*now_real_ms)(struct varve_env *env); /* milliseconds since the epoch, may jump */
+    /* Fills data with random bytes (ids; not secrets). */
+    void (*random)(struct varve_env *env, void *data, size_t len);
+};
+
+/* The first member of every env; an implementation adds its state behind it. */
+struct varve_env {
+    const struct varve_env_ops *ops;
+};
+
+/* The operating system's files and clocks. One for all; static storage. */
+struct varve_env *varve_env_posix(void);
+
+#endif

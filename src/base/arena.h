@@ -1,0 +1,45 @@
+/* arena.h - bump allocation from chunks; everything is freed at once. One thread allocates;
+ * other threads may read what was published to them. */
+#ifndef BASE_ARENA_H
+#define BASE_ARENA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/check.h"
+
+struct arena_chunk;
+
+struct arena {
+    struct arena_chunk *chunks; /* newest first */
+    uint8_t *next;
+    uint8_t *end;
+    size_t chunk_bytes;
+    size_t allocated_bytes; /* taken from the allocator */
+};
+
+void arena_init(struct arena *arena, size_t chunk_bytes);
+void arena_deinit(struct arena *arena);
+
+void *arena_alloc_slow(struct arena *arena, size_t size_bytes) MUST_CHECK;
+
+/* 8-byte aligned, uninitialised; NULL if the allocator has no more. */
+static inline void *arena_alloc(struct arena *arena, size_t size_bytes)
+{
+    size_t need = (size_bytes + 7) & ~(size_t)7;
+
+    if (LIKELY(need >= size_bytes && (size_t)(arena->end - arena->next) >= need)) {
+        void *at = arena->next;
+        arena->next += need;
+        return at;
+    }
+    return arena_alloc_slow(arena, size_bytes);
+}
+
+/* Bytes taken from the allocator less what is still free in the newest chunk. */
+static inline size_t arena_used_bytes(const struct arena *arena)
+{
+    return arena->allocated_bytes - (size_t)(arena->end - arena->next);
+}
+
+#endif

@@ -1,0 +1,54 @@
+#include "base/crc32c.h"
+
+#include <pthread.h>
+
+#ifdef HAVE_ISAL
+#include <isa-l/crc.h>
+#define ISAL_SLICE_BYTES ((size_t)1 << 30) /* its length is an int */
+#endif
+
+#define CRC32C_POLYNOMIAL_REFLECTED 0x82f63b78u
+
+static uint32_t table[256];
+static pthread_once_t table_once = PTHREAD_ONCE_INIT;
+
+static void table_init(void)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t crc = i;
+        for (int bit = 0; bit < 8; bit++)
+            crc = (crc >> 1) ^ ((crc & 1) ? CRC32C_POLYNOMIAL_REFLECTED : 0);
+        table[i] = crc;
+    }
+}
+
+uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len)
+{
+    const uint8_t *at = data;
+
+    pthread_once(&table_once, table_init);
+    crc = ~crc;
+    for (size_t i = 0; i < len; i++)
+        crc = table[(crc ^ at[i]) & 0xff] ^ (crc >> 8);
+    return ~crc;
+}
+
+#ifdef HAVE_ISAL
+uint32_t crc32c(uint32_t crc, const void *data, size_t len)
+{
+    unsigned char *at = (unsigned char *)(uintptr_t)data; /* ISA-L reads it, but says non-const */
+
+    crc = ~crc;
+    while (len > ISAL_SLICE_BYTES) {
+        crc = crc32_iscsi(at, (int)ISAL_SLICE_BYTES, crc);
+        at += ISAL_SLICE_BYTES;
+        len -= ISAL_SLICE_BYTES;
+    }
+    return ~crc32_iscsi(at, (int)len, crc);
+}
+#else
+uint32_t crc32c(uint32_t crc, const void *data, size_t len)
+{
+    return crc32c_portable(crc, data, len);
+}
+#endif

@@ -1,0 +1,114 @@
+#include "base/thread.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "varve/status.h"
+
+void mutex_init(struct mutex *mutex)
+{
+    CHECK(pthread_mutex_init(&mutex->handle, NULL) == 0);
+}
+
+void mutex_deinit(struct mutex *mutex)
+{
+    CHECK(pthread_mutex_destroy(&mutex->handle) == 0);
+}
+
+void mutex_lock(struct mutex *mutex)
+{
+    CHECK(pthread_mutex_lock(&mutex->handle) == 0);
+}
+
+void mutex_unlock(struct mutex *mutex)
+{
+    CHECK(pthread_mutex_unlock(&mutex->handle) == 0);
+}
+
+void cond_init(struct cond *cond)
+{
+    pthread_condattr_t attr;
+
+    CHECK(pthread_condattr_init(&attr) == 0);
+    CHECK(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(&cond->handle, &attr) == 0);
+    CHECK(pthread_condattr_destroy(&attr) == 0);
+}
+
+void cond_deinit(struct cond *cond)
+{
+    CHECK(pthread_cond_destroy(&cond->handle) == 0);
+}
+
+void cond_wait(struct cond *cond, struct mutex *mutex)
+{
+    CHECK(pthread_cond_wait(&cond->handle, &mutex->handle) == 0);
+}
+
+int cond_wait_us(struct cond *cond, struct mutex *mutex, uint64_t timeout_us)
+{
+    struct timespec until;
+
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
+    uint64_t ns = (uint64_t)until.tv_nsec + (timeout_us % 1000000) * 1000;
+    until.tv_sec += (time_t)(timeout_us / 1000000 + ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    int rc = pthread_cond_timedwait(&cond->handle, &mutex->handle, &until);
+    CHECK(rc == 0 || rc == ETIMEDOUT);
+    return rc == 0;
+}
+
+void cond_signal(struct cond *cond)
+{
+    CHECK(pthread_cond_signal(&cond->handle) == 0);
+}
+
+void cond_broadcast(struct cond *cond)
+{
+    CHECK(pthread_cond_broadcast(&cond->handle) == 0);
+}
+
+struct thread_main {
+    void (*run)(void *);
+    void *arg;
+    char name[16];
+};
+
+static void *thread_entry(void *arg)
+{
+    struct thread_main main = *(struct thread_main *)arg;
+
+    mem_free(arg);
+    pthread_setname_np(pthread_self(), main.name);
+    main.run(main.arg);
+    return NULL;
+}
+
+int thread_start(struct thread *thread, const char *name, void (*run)(void *), void *arg)
+{
+    struct thread_main *main = mem_alloc(sizeof(*main));
+    sigset_t all;
+    sigset_t before;
+
+    if (main == NULL)
+        return VARVE_ENOMEM;
+    *main = (struct thread_main){.run = run, .arg = arg};
+    snprintf(main->name, sizeof(main->name), "%s", name);
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    int rc = pthread_create(&thread->handle, NULL, thread_entry, main);
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    if (rc != 0) {
+        mem_free(main);
+        return VARVE_EIO;
+    }
+    return 0;
+}
+
+void thread_join(struct thread *thread)
+{
+    CHECK(pthread_join(thread->handle, NULL) == 0);
+}

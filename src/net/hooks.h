@@ -1,0 +1,60 @@
+/* hooks.h - what the event loop asks of whoever runs the commands. src/net knows sockets, turns and
+ * held replies; it knows neither commands nor the engine. All hooks run on the loop's thread.
+ *
+ * A turn is what one poll of the loop brings: the commands of all readable connections run, then
+ * commit() is called once, then the replies leave. Until then nothing of the turn was sent.
+ *
+ * If commit() fails, nothing of the turn has happened: the loop cuts every connection's replies back
+ * to where the turn began and runs the turn's commands again; the engine refuses writes by then, so
+ * writes answer their error and reads are right. Hence a command that does more than read and write
+ * keys must not run while the turn has uncommitted writes: execute() answers NET_COMMIT_FIRST for it,
+ * the loop commits, and calls it again. */
+#ifndef NET_HOOKS_H
+#define NET_HOOKS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "resp/reader.h"
+#include "resp/writer.h"
+
+struct conn; /* opaque: src/net/conn.h */
+
+enum net_step {
+    NET_DONE,         /* the command ran; its reply is in the writer */
+    NET_COMMIT_FIRST, /* it did not run: commit the turn, then call again */
+    NET_COMMIT_NOW,   /* it ran, and the turn has grown large: commit before the next command */
+};
+
+struct net_outcome {
+    uint64_t wait_seq; /* what the reply saw or wrote: may leave once acknowledgeable; 0: at once */
+    int close_after;   /* 1: send what is there, then close; later input is dropped */
+};
+
+struct net_hooks {
+    void *arg;
+
+    /* A connection was accepted. peer and local are "ip:port" (or a path), borrowed for the call.
+     * Returns the session that the other calls get, or NULL (no memory): the client is closed. */
+    void *(*session_open)(void *arg, struct conn *conn, const char *peer, const char *local);
+    void (*session_close)(void *session);
+
+    enum net_step (*execute)(void *session, const struct resp_command *command,
+                             struct resp_writer *out, struct net_outcome *outcome);
+
+    /* Logs and publishes the turn's writes. 0, or negative: they have no effect (see above). */
+    int (*commit)(void *arg);
+
+    /* The sequence that must be durable before a reply with this wait_seq may leave; 0: none.
+     * Asked once a command, after it ran, for a wait_seq that is not 0. */
+    uint64_t (*ack_seq)(void *arg, uint64_t wait_seq);
+    uint64_t (*durable_seq)(void *arg);
+
+    /* The error line (without CR LF) that replaces a held reply whose sync failed. */
+    const char *(*unknown_outcome)(void *arg);
+
+    /* About every 100 ms, and after each poll that had commands. */
+    void (*tick)(void *arg);
+};
+
+#endif
