@@ -1,0 +1,108 @@
+/* memtable.h - the ordered in-memory layer: for each key its versions, newest first, and the range
+ * tombstones beside them. One thread (the writer) adds; any number of threads read without a lock:
+ * what has a sequence number up to one that was published to them is there and never changes.
+ *
+ * Memory is an arena that lives as long as the memtable, so nothing that a reader holds moves or
+ * goes away. A reference keeps the memtable alive. */
+#ifndef LSM_MEMTABLE_H
+#define LSM_MEMTABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "lsm/chunk.h"
+#include "varve/slice.h"
+
+struct memtable;         /* opaque */
+struct memtable_entry;   /* opaque: a key and its versions */
+struct memtable_version; /* opaque: one version of a key */
+
+struct memtable *memtable_create(void);                   /* with one reference; NULL: no memory */
+struct memtable *memtable_ref(struct memtable *memtable); /* any thread */
+void memtable_unref(struct memtable *memtable);           /* any thread; takes NULL */
+
+/* What was known of the key just before an add. */
+enum memtable_prior {
+    MEMTABLE_PRIOR_NONE, /* this memtable knows nothing of the key */
+    MEMTABLE_PRIOR_LIVE, /* its newest version is a value, expired or not */
+    MEMTABLE_PRIOR_DEAD, /* its newest version is a tombstone, or lies under a range tombstone */
+};
+
+/* How to take an add back; filled by memtable_add. */
+struct memtable_undo {
+    struct memtable_entry *entry; /* NULL: it was a range tombstone */
+    struct varve_slice key;       /* lies in the arena; of a range: its begin */
+    struct varve_slice end;       /* of a range */
+    uint64_t seq;
+};
+
+/* Adds a record; key and value are copied. seq is higher than all before it. Returns 0, or
+ * VARVE_ENOMEM: nothing was added that a reader could see. Writer thread. */
+int memtable_add(struct memtable *memtable, uint64_t seq, const struct chunk *chunk,
+                 enum memtable_prior *prior, struct memtable_undo *undo) MUST_CHECK;
+
+/* Takes the newest add back, that is, in reverse order. seq was never published. Writer thread. */
+void memtable_undo_add(struct memtable *memtable, const struct memtable_undo *undo);
+
+/* An upper bound of what adding a record with such lengths takes. */
+size_t memtable_cost_bytes(size_t key_len, size_t value_len);
+/* What the memtable holds: the arena's used bytes and its own. Any thread. */
+size_t memtable_used_bytes(const struct memtable *memtable);
+/* Keys that have a version, tombstones included. Any thread. */
+uint64_t memtable_entry_count(const struct memtable *memtable);
+
+/* A record as it is read. The slices live as long as the memtable. */
+struct memtable_record {
+    uint64_t seq;
+    struct chunk chunk;
+};
+
+enum memtable_answer {
+    MEMTABLE_NONE,    /* nothing known at that sequence: ask the older layers */
+    MEMTABLE_VALUE,   /* record is a CHUNK_PUT */
+    MEMTABLE_DELETED, /* record->seq is the tombstone's or the range tombstone's; no value */
+};
+
+/* The newest word on key among the records with a sequence <= seq_max. Any thread. */
+enum memtable_answer memtable_get(const struct memtable *memtable, struct varve_slice key,
+                                  uint64_t seq_max, struct memtable_record *record);
+
+/* The newest range tombstone with a sequence <= seq_max that covers key; 0: none. Any thread. */
+uint64_t memtable_range_seq(const struct memtable *memtable, struct varve_slice key,
+                            uint64_t seq_max);
+
+/* Walks the keys in order, both ways. One owner, one thread. It sees at least
+ * all keys that have a version published before the move that reaches them. */
+struct memtable_iter; /* opaque */
+
+struct memtable_iter *memtable_iter_create(struct memtable *memtable); /* takes a reference */
+void memtable_iter_destroy(struct memtable_iter *iter);                /* takes NULL */
+
+void memtable_iter_first(struct memtable_iter *iter);
+void memtable_iter_last(struct memtable_iter *iter);
+void memtable_iter_seek(struct memtable_iter *iter, struct varve_slice key);      /* >= key */
+void memtable_iter_seek_prev(struct memtable_iter *iter, struct varve_slice key); /* <= key */
+void memtable_iter_next(struct memtable_iter *iter);
+void memtable_iter_prev(struct memtable_iter *iter);
+int memtable_iter_valid(const struct memtable_iter *iter);
+int memtable_iter_status(const struct memtable_iter *iter); /* 0 or VARVE_ENOMEM */
+struct varve_slice memtable_iter_key(const struct memtable_iter *iter);
+
+/* As memtable_get, for the key that the iterator stands on. */
+enum memtable_answer memtable_iter_get(const struct memtable_iter *iter, uint64_t seq_max,
+                                       struct memtable_record *record);
+
+/* Every version of the key that the iterator stands on, newest first: start with NULL, and pass the
+ * returned version to get the one before it; NULL at the end. Point records only. */
+const struct memtable_version *memtable_iter_version(const struct memtable_iter *iter,
+                                                     const struct memtable_version *newer,
+                                                     struct memtable_record *record);
+
+/* Every range tombstone, newest first, in the same manner. */
+struct memtable_range; /* opaque */
+const struct memtable_range *memtable_next_range(const struct memtable *memtable,
+                                                 const struct memtable_range *newer,
+                                                 struct memtable_record *record);
+
+#endif
