@@ -20,6 +20,7 @@ struct counts {
     struct count_group *slots; /* open addressing, at most half full */
     size_t cap;                /* a power of two, or 0 */
     size_t used;
+    size_t compact_at; /* counts_compact() does nothing before `used` is that large */
 };
 
 void counts_deinit(struct counts *counts);
@@ -27,6 +28,8 @@ void counts_deinit(struct counts *counts);
 /* The group's place, made if it is not there; NULL: no memory. Lives until the next call that makes
  * one. */
 struct count_group *counts_at(struct counts *counts, struct varve_slice name);
+/* Forgets groups that have no live key (a database that was flushed), once there are many. */
+void counts_compact(struct counts *counts);
 int64_t counts_get(const struct counts *counts, struct varve_slice name);
 
 #endif

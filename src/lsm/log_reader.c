@@ -153,6 +153,11 @@ int log_reader_next(struct log_reader *reader, struct log_record *record, struct
     return 0;
 }
 
+void log_reader_seek(struct log_reader *reader, uint64_t offset)
+{
+    reader->offset = offset < reader->limit ? offset : reader->limit;
+}
+
 uint64_t log_reader_offset(const struct log_reader *reader)
 {
     return reader->offset;

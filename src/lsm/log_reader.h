@@ -27,6 +27,8 @@ void log_reader_close(struct log_reader *reader); /* takes NULL */
 int log_reader_next(struct log_reader *reader, struct log_record *record,
                     struct varve_err *err) MUST_CHECK;
 
+/* Reading goes on at `offset`, where a record begins. */
+void log_reader_seek(struct log_reader *reader, uint64_t offset);
 uint64_t log_reader_offset(const struct log_reader *reader); /* of the next record */
 uint64_t log_reader_limit(const struct log_reader *reader);  /* min(limit, file size) */
 const char *log_reader_why(const struct log_reader *reader); /* "end of file", "header CRC" ... */

@@ -99,11 +99,12 @@ static char *pool_take_reusable(struct wal_pool *pool)
 
 /* Everything about the file is durable before the manifest names it, and that is durable before the
  * writer may have it. */
-static int pool_make(struct wal_pool *pool, struct wal_ready *ready, struct varve_err *err)
+int wal_pool_make(struct wal_pool *pool, uint64_t prewrite, struct wal_ready *ready,
+                  struct varve_err *err)
 {
     struct manifest_edit edit = {.change = MANIFEST_ADD_WAL,
                                  .file_no = manifest_new_file_no(pool->manifest)};
-    char *reuse = pool_take_reusable(pool);
+    char *reuse = prewrite == pool->file_size ? pool_take_reusable(pool) : NULL;
     char *path = name_wal_path(pool->dir, edit.file_no);
     int rc = VARVE_ENOMEM;
 
@@ -112,8 +113,8 @@ static int pool_make(struct wal_pool *pool, struct wal_ready *ready, struct varv
         err_set(err, rc, "no memory");
         goto out;
     }
-    rc = log_writer_create(pool->env, pool->dir, path, WAL_MAGIC, &pool->id, edit.file_no,
-                           pool->file_size, reuse, &ready->log, err);
+    rc = log_writer_create(pool->env, pool->dir, path, WAL_MAGIC, &pool->id, edit.file_no, prewrite,
+                           reuse, &ready->log, err);
     if (rc != 0) {
         (void)pool->env->ops->remove(pool->env, path, NULL); /* open() removes what is left */
         goto out;
@@ -147,7 +148,7 @@ static void wal_pool_run(struct varve_job *job)
     struct wal_pool *pool = CONTAINER_OF(job, struct wal_pool, job);
     struct wal_ready ready;
     struct varve_err err = {0};
-    int rc = pool_make(pool, &ready, &err);
+    int rc = wal_pool_make(pool, pool->file_size, &ready, &err);
 
     if (rc != 0)
         pool_complain(pool, &err);

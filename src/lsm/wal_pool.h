@@ -42,10 +42,13 @@ struct wal_pool {
 void wal_pool_init(struct wal_pool *pool); /* the fields above the mutex are the caller's to set */
 void wal_pool_deinit(struct wal_pool *pool); /* no job may be running */
 
-/* Takes a file that is ready; 0 if there is none. Writer thread. */
+/* Takes a file that is ready; 0 if there is none. Any thread. */
 int wal_pool_take(struct wal_pool *pool, struct wal_ready *ready);
 /* Starts the job if files are missing. Any thread. */
 void wal_pool_fill(struct wal_pool *pool, uint64_t now_us);
+/* Makes a file now: on the maintenance thread, or before any job runs. prewrite as in log_writer.h. */
+int wal_pool_make(struct wal_pool *pool, uint64_t prewrite, struct wal_ready *ready,
+                  struct varve_err *err) MUST_CHECK;
 /* Hands in a file that the manifest no longer names, of file_size bytes. Takes path over; returns 0
  * if the pool has no use for it. */
 int wal_pool_reuse(struct wal_pool *pool, char *path);

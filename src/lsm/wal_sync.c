@@ -176,14 +176,35 @@ static void wal_sync_run(struct varve_job *job)
         sync->executor->submit(sync->executor, VARVE_JOB_SYNC, &sync->job);
 }
 
+static uint64_t age_us(uint64_t oldest_us, uint64_t now_us)
+{
+    if (oldest_us == 0)
+        return 0;
+    return now_us > oldest_us ? now_us - oldest_us : 1;
+}
+
 uint64_t wal_sync_age_us(struct wal_sync *sync, uint64_t now_us)
 {
     mutex_lock(&sync->mutex);
     uint64_t oldest = sync->oldest_running_us != 0 ? sync->oldest_running_us : sync->oldest_us;
     mutex_unlock(&sync->mutex);
-    if (oldest == 0)
-        return 0;
-    return now_us > oldest ? now_us - oldest : 1;
+    return age_us(oldest, now_us);
+}
+
+uint64_t wal_sync_waiting_us(struct wal_sync *sync, uint64_t now_us)
+{
+    mutex_lock(&sync->mutex);
+    uint64_t oldest = sync->oldest_us;
+    mutex_unlock(&sync->mutex);
+    return age_us(oldest, now_us);
+}
+
+size_t wal_sync_full_count(struct wal_sync *sync)
+{
+    mutex_lock(&sync->mutex);
+    size_t count = sync->full_count;
+    mutex_unlock(&sync->mutex);
+    return count;
 }
 
 struct wal_mark wal_sync_durable(struct wal_sync *sync)

@@ -71,6 +71,10 @@ void wal_sync_start(struct wal_sync *sync);
 
 /* The age of the oldest byte that a power cut could take; 0: there is none. Any thread. */
 uint64_t wal_sync_age_us(struct wal_sync *sync, uint64_t now_us);
+/* The same, of what no sync has taken yet. */
+uint64_t wal_sync_waiting_us(struct wal_sync *sync, uint64_t now_us);
+/* Files that are full and wait for their sync. */
+size_t wal_sync_full_count(struct wal_sync *sync);
 struct wal_mark wal_sync_durable(struct wal_sync *sync);
 int wal_sync_running(struct wal_sync *sync);
 
