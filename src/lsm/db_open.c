@@ -258,7 +258,8 @@ static size_t plan_edits(const struct recovery *recovery, struct manifest_edit *
 
     *last = (struct log_place){0};
     for (size_t i = 0; i < state->wal_count; i++) {
-        struct manifest_edit edit = {.file_no = state->wals[i].file_no, .change = MANIFEST_DROP_WAL};
+        struct manifest_edit edit = {.file_no = state->wals[i].file_no,
+                                     .change = MANIFEST_DROP_WAL};
         struct log_place first = recovery->first_ops[i];
         if (first.offset != 0 && !log_place_before(vouched, first)) {
             edit.change = MANIFEST_END_WAL;
@@ -378,8 +379,7 @@ static void tell_recovery(struct varve_db *db, const struct recovery *recovery, 
         db_log(db, 4,
                "the log was torn at file %" PRIu64 " offset %" PRIu64 " (%s): %" PRIu64
                " bytes that were never promised are dropped",
-               recovery->end.file_no, recovery->end.offset, recovery->why,
-               recovery->dropped_bytes);
+               recovery->end.file_no, recovery->end.offset, recovery->why, recovery->dropped_bytes);
 }
 
 /* ---- open ---- */
@@ -602,6 +602,5 @@ void varve_stats(const struct varve_db *db, struct varve_stats *stats)
     stats->wal_sync_us_max = sync->sync_us_max;
     mutex_unlock(&sync->mutex);
     if (varve_writable(db, NULL) != 0)
-        stats->health =
-            heal_state(&mutable->heal) == HEAL_RUNNING ? VARVE_HEALING : VARVE_FAILED;
+        stats->health = heal_state(&mutable->heal) == HEAL_RUNNING ? VARVE_HEALING : VARVE_FAILED;
 }
