@@ -4,6 +4,7 @@ Used by check_layers.py, check_sizes.py and check_tree.py.
 """
 import os
 import re
+import shutil
 import subprocess
 
 NOT_OURS = {".git", "node_modules", "__pycache__"}
@@ -15,14 +16,16 @@ def root():
 
 
 def list_files():
-    """Paths of all files of the tree, relative to its root: what git tracks or would add."""
+    """Paths of all files of the tree, relative to its root: what git tracks or would add. Where there
+    is no git, or the tree is no clone: all that lies there but what is made by building and running."""
     top = root()
-    if os.path.exists(os.path.join(top, ".git")):
+    if shutil.which("git") and os.path.exists(os.path.join(top, ".git")):
         listing = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=top, check=True, stdout=subprocess.PIPE).stdout.decode()
-        found = [path for path in listing.split("\0") if path]
-        return sorted(path for path in set(found) if os.path.isfile(os.path.join(top, path)))
+            cwd=top, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if listing.returncode == 0:
+            found = {path for path in listing.stdout.decode().split("\0") if path}
+            return sorted(path for path in found if os.path.isfile(os.path.join(top, path)))
     found = []
     for folder, folders, names in os.walk(top):
         skipped = NOT_OURS | NOT_OURS_ON_TOP if folder == top else NOT_OURS
