@@ -349,6 +349,8 @@ def main():
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))  # not before what was started has been ended
     try:
         sys.exit(main())
     except KeyboardInterrupt:
