@@ -191,13 +191,15 @@ def kill_group(process):
 def count_cases(log_path, exit_code):
     with open(log_path, encoding="utf-8", errors="replace") as file:
         text = file.read()
-    closing = re.findall(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, \d+ skipped)?\s*$", text, re.M)
-    cmocka = re.findall(r"^\[  (PASSED|FAILED)  \] (\d+) test\(s\)", text, re.M)
+    closing = re.findall(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\s*$", text,
+                         re.M)
+    cmocka = re.findall(r"^\[  (PASSED|FAILED|SKIPPED) +\] (\d+) test\(s\)", text, re.M)
     if cmocka:
         passed = sum(int(cases) for verdict, cases in cmocka if verdict == "PASSED")
-        failed = sum(int(cases) for verdict, cases in cmocka if verdict == "FAILED")
+        failed = sum(int(cases) for verdict, cases in cmocka if verdict != "PASSED")
     elif closing:
-        passed, failed = (int(cases) for cases in closing[-1])
+        passed, failed, skipped = (int(cases or 0) for cases in closing[-1])
+        failed += skipped
     else:
         passed, failed = (1, 0) if exit_code == 0 else (0, 1)
     if failed == 0 and (exit_code != 0 or passed == 0):
