@@ -23,7 +23,9 @@ enum heal_state { HEAL_IDLE, HEAL_RUNNING, HEAL_DONE };
 struct heal {
     struct varve_job job;
     struct varve_db *db;
-    _Atomic int state;                   /* enum heal_state */
+    struct mutex mutex;
+    struct cond changed;
+    enum heal_state state; /* under the mutex */
     struct log_writer *log;              /* the new file, once done */
     uint64_t retry_us;                   /* writer thread: not before */
     char last_error[VARVE_ERR_TEXT_MAX]; /* the job's: what was logged last */
