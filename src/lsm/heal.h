@@ -25,7 +25,7 @@ struct heal {
     struct varve_db *db;
     struct mutex mutex;
     struct cond changed;
-    enum heal_state state; /* under the mutex */
+    enum heal_state state;               /* under the mutex */
     struct log_writer *log;              /* the new file, once done */
     uint64_t retry_us;                   /* writer thread: not before */
     char last_error[VARVE_ERR_TEXT_MAX]; /* the job's: what was logged last */

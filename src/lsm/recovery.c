@@ -290,6 +290,7 @@ int recovery_read(struct recovery *recovery, struct varve_err *err)
     int torn = 0;
     int rc = 0;
 
+    recovery->wal_count = state->wal_count;
     if (state->wal_count == 0)
         return 0;
     recovery->ends = mem_alloc_zero(state->wal_count * sizeof(*recovery->ends));
@@ -339,10 +340,9 @@ static int unvouched_in_file(struct recovery *recovery, size_t index, unvouched_
 static int for_each_unvouched(struct recovery *recovery, unvouched_fn fn, void *arg,
                               struct varve_err *err)
 {
-    const struct manifest_state *state = manifest_state(recovery->manifest);
     int rc = 0;
 
-    for (size_t i = 0; rc == 0 && i < state->wal_count; i++) {
+    for (size_t i = 0; rc == 0 && i < recovery->wal_count; i++) {
         struct log_place end = recovery->ends[i];
         if (end.file_no != 0 && log_place_before(recovery->vouched, end))
             rc = unvouched_in_file(recovery, i, fn, arg, err);

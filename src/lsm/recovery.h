@@ -25,6 +25,7 @@ struct recovery {
     /* Found. */
     struct log_place end;        /* T: where valid records end; file 0: there is no log */
     struct log_place vouched;    /* V: the last promise, never behind T */
+    size_t wal_count;            /* of the manifest when it was read */
     struct log_place *ends;      /* a WAL of the manifest each: where its valid records end */
     struct log_place *first_ops; /* the end of its first operations record; offset 0: it has none */
     uint64_t last_seq;

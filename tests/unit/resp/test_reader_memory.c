@@ -1,4 +1,4 @@
-/* What the reader holds: chunks, big arguments, slots; what it gives back; and what it does when the
+/* What the reader holds: slabs, big arguments, slots; what it gives back; and what it does when the
  * allocator, or the client's limit, has no more. */
 #include <setjmp.h>
 #include <stdarg.h>
