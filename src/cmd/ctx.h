@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "base/check.h"
 #include "base/list.h"
 #include "cmd/processor.h"
 #include "cmd/session.h"
@@ -38,6 +39,9 @@ struct cmd_ctx {
 
 typedef void (*command_fn)(struct cmd_ctx *ctx);
 
+/* The Redis whose behaviour the commands have; HELLO and INFO say so. */
+#define CMD_REDIS_VERSION "7.0.15"
+
 /* The reply rests on the record with this sequence number; 0 is none. */
 static inline void cmd_saw(struct cmd_ctx *ctx, uint64_t seq)
 {
@@ -45,16 +49,32 @@ static inline void cmd_saw(struct cmd_ctx *ctx, uint64_t seq)
         ctx->wait_seq = seq;
 }
 
+/* ---- arguments (args.c) ---- */
+
 /* Case-insensitive: is the argument this word? `word` is in lower case. */
 int cmd_arg_is(struct varve_slice arg, const char *word);
 
-/* The reply to a failure of the engine (VARVE_EFULL: -OOM ..., VARVE_EREADONLY: -MISCONF ...). */
-void cmd_reply_status(struct cmd_ctx *ctx, int code, const struct varve_err *err);
+/* The argument as an integer into *value. 0: it is none, and the error reply is written: `error`, or
+ * Redis's usual one if that is NULL. */
+int cmd_arg_int64(struct cmd_ctx *ctx, int at, int64_t *value, const char *error) MUST_CHECK;
 
-/* The reply of HELP subcommands: Redis's first line and its HELP entry around `lines`. */
-void cmd_reply_help(struct cmd_ctx *ctx, const char *const *lines, int count);
+/* The argument as text in out[cap], cut at its first NUL byte or where out is full: for replies. */
+const char *cmd_arg_text(struct varve_slice arg, char *out, size_t cap);
+
+/* Does text match a glob (* ? [a-z] [^x] and \\)? Any case. At most about |text| * |pattern| steps. */
+int cmd_glob_match(struct varve_slice pattern, struct varve_slice text);
+
+/* ---- replies (reply.c) ---- */
 
 void cmd_reply_syntax_error(struct cmd_ctx *ctx);
+void cmd_reply_wrong_arity(struct cmd_ctx *ctx, const struct command *command);
+
+/* The reply to what an operation returned that is neither 0 nor an absent key: an enum types_result,
+ * or a failure of the engine (VARVE_EFULL: -OOM ..., VARVE_EREADONLY: -MISCONF ...). */
+void cmd_reply_failure(struct cmd_ctx *ctx, int code, const struct varve_err *err);
+
+/* The reply of HELP subcommands: `lines` between Redis's first line and its entry for HELP. */
+void cmd_reply_help(struct cmd_ctx *ctx, const char *const *lines, int count);
 
 /* ---- what the processor counts: for INFO, CLIENT LIST, CONFIG RESETSTAT ---- */
 
