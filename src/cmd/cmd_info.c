@@ -403,7 +403,7 @@ void cmd_info(struct cmd_ctx *ctx)
         if (info_section(&info, (enum info_section)i))
             put_section(&info, (enum info_section)i, ctx, &engine);
     if (info.failed != 0)
-        cmd_reply_status(ctx, info.failed, NULL);
+        resp_error(ctx->out, "ERR INFO: %s", varve_status_name(info.failed));
     else
         resp_verbatim(ctx->out, "txt", buf_slice(&info.out));
     info_deinit(&info);
