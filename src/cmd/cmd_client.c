@@ -20,8 +20,7 @@ int client_text_valid(struct varve_slice text)
 
 void client_reply_bad_name(struct cmd_ctx *ctx)
 {
-    resp_error(ctx->out,
-               "ERR Client names cannot contain spaces, newlines or special characters.");
+    resp_error(ctx->out, "ERR Client names cannot contain spaces, newlines or special characters.");
 }
 
 /* ---- one line ---- */
@@ -85,11 +84,10 @@ int client_describe(const struct session *session, uint64_t now_ms, struct buf *
     if (rc == 0)
         rc = append_text(out, &session->name);
     if (rc == 0)
-        rc = append_fmt(out,
-                        " age=%" PRIu64 " idle=%" PRIu64
-                        " flags=%s db=%d sub=0 psub=0 ssub=0 multi=-1",
-                        seconds(session->created_ms, now_ms), seconds(session->active_ms, now_ms),
-                        session->is_unix ? "U" : "N", session->db);
+        rc = append_fmt(
+            out, " age=%" PRIu64 " idle=%" PRIu64 " flags=%s db=%d sub=0 psub=0 ssub=0 multi=-1",
+            seconds(session->created_ms, now_ms), seconds(session->active_ms, now_ms),
+            session->is_unix ? "U" : "N", session->db);
     if (rc == 0)
         rc = describe_figures(session, out);
     if (rc == 0)
@@ -137,9 +135,8 @@ static int list_has_id(const struct cmd_ctx *ctx, int from, uint64_t id)
 
 static int type_known(struct varve_slice type)
 {
-    return cmd_arg_is(type, "normal") || cmd_arg_is(type, "slave") ||
-           cmd_arg_is(type, "replica") || cmd_arg_is(type, "pubsub") ||
-           cmd_arg_is(type, "master");
+    return cmd_arg_is(type, "normal") || cmd_arg_is(type, "slave") || cmd_arg_is(type, "replica") ||
+           cmd_arg_is(type, "pubsub") || cmd_arg_is(type, "master");
 }
 
 /* Which sessions CLIENT LIST shows: *ids_at is where the ids begin, 0: any; *none is 1 if the type
@@ -182,8 +179,8 @@ void cmd_client_list(struct cmd_ctx *ctx)
         return;
     buf_init(&lines, LIST_MAX_BYTES);
     for (const struct list *at = head->next; rc == 0 && !none && at != head; at = at->next) {
-        const struct session *session =
-            (const struct session *)((const char *)at - offsetof(struct session, node));
+        const struct session *session = (const struct session *)((const char *)at -
+                                                                 offsetof(struct session, node));
         if (ids_at == 0 || list_has_id(ctx, ids_at, session->id))
             rc = client_describe(session, ctx->now_ms, &lines);
     }
@@ -233,8 +230,7 @@ void cmd_client_setinfo(struct cmd_ctx *ctx)
     if (text == NULL)
         resp_error(ctx->out, "ERR Unrecognized option '%s'", name);
     else if (!client_text_valid(ctx->argv[3]))
-        resp_error(ctx->out, "ERR %s cannot contain spaces, newlines or special characters.",
-                   name);
+        resp_error(ctx->out, "ERR %s cannot contain spaces, newlines or special characters.", name);
     else
         set_text(ctx, text, ctx->argv[3]);
 }

@@ -175,8 +175,7 @@ void cmd_hello(struct cmd_ctx *ctx)
 
     if (!hello_parse(ctx, &hello))
         return;
-    if (hello.auth_at != 0 &&
-        !login(ctx, ctx->argv[hello.auth_at], ctx->argv[hello.auth_at + 1]))
+    if (hello.auth_at != 0 && !login(ctx, ctx->argv[hello.auth_at], ctx->argv[hello.auth_at + 1]))
         return;
     if (hello.auth_at == 0 && !session->authenticated) {
         resp_error(ctx->out,

@@ -92,8 +92,8 @@ void cmd_exists(struct cmd_ctx *ctx)
 static int find(struct cmd_ctx *ctx, enum keyspace_lookup lookup, struct keyspace_value *value)
 {
     struct varve_err err = {0};
-    int rc = keyspace_get(ctx->keyspace, ctx->session->db, ctx->argv[1], ctx->now_ms, lookup,
-                          value, &ctx->wait_seq, &err);
+    int rc = keyspace_get(ctx->keyspace, ctx->session->db, ctx->argv[1], ctx->now_ms, lookup, value,
+                          &ctx->wait_seq, &err);
 
     if (rc == 0)
         return 1;
@@ -138,8 +138,7 @@ static int expire_parse(struct cmd_ctx *ctx, unsigned *conditions)
         *conditions |= 1u << w;
     }
     if ((*conditions & EXPIRE_NX) && (*conditions & ~(unsigned)EXPIRE_NX)) {
-        resp_error(ctx->out,
-                   "ERR NX and XX, GT or LT options at the same time are not compatible");
+        resp_error(ctx->out, "ERR NX and XX, GT or LT options at the same time are not compatible");
         return 0;
     }
     if ((*conditions & EXPIRE_GT) && (*conditions & EXPIRE_LT)) {
@@ -306,8 +305,8 @@ void cmd_dbsize(struct cmd_ctx *ctx)
 /* ASYNC and SYNC are the same: a flush takes no time. */
 static int flush_parse(struct cmd_ctx *ctx)
 {
-    if (ctx->argc == 1 || (ctx->argc == 2 && (cmd_arg_is(ctx->argv[1], "async") ||
-                                              cmd_arg_is(ctx->argv[1], "sync"))))
+    if (ctx->argc == 1 ||
+        (ctx->argc == 2 && (cmd_arg_is(ctx->argv[1], "async") || cmd_arg_is(ctx->argv[1], "sync"))))
         return 1;
     cmd_reply_syntax_error(ctx);
     return 0;

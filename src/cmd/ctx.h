@@ -61,9 +61,6 @@ int cmd_arg_int64(struct cmd_ctx *ctx, int at, int64_t *value, const char *error
 /* The argument as text in out[cap], cut at its first NUL byte or where out is full: for replies. */
 const char *cmd_arg_text(struct varve_slice arg, char *out, size_t cap);
 
-/* Does text match a glob (* ? [a-z] [^x] and \\)? Any case. At most about |text| * |pattern| steps. */
-int cmd_glob_match(struct varve_slice pattern, struct varve_slice text);
-
 /* ---- replies (reply.c) ---- */
 
 void cmd_reply_syntax_error(struct cmd_ctx *ctx);

@@ -29,8 +29,8 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     if (processor == NULL)
         return NULL;
     command_table_init();
-    processor->command_stats =
-        mem_alloc_zero((size_t)command_count() * sizeof(*processor->command_stats));
+    processor->command_stats = mem_alloc_zero((size_t)command_count() *
+                                              sizeof(*processor->command_stats));
     if (processor->command_stats == NULL) {
         mem_free(processor);
         return NULL;

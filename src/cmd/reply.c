@@ -48,9 +48,7 @@ void cmd_reply_failure(struct cmd_ctx *ctx, int code, const struct varve_err *er
     case TYPES_NOT_INTEGER:
         resp_error(ctx->out, "ERR value is not an integer or out of range");
         break;
-    case TYPES_OVERFLOW:
-        resp_error(ctx->out, "ERR increment or decrement would overflow");
-        break;
+    case TYPES_OVERFLOW: resp_error(ctx->out, "ERR increment or decrement would overflow"); break;
     case TYPES_TOO_LONG:
         resp_error(ctx->out, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
         break;

@@ -46,7 +46,7 @@ struct session {
     struct buf name; /* CLIENT SETNAME; len 0: none */
     struct buf lib_name;
     struct buf lib_ver;
-    int is_unix; /* 1: the peer is a Unix socket (an address that begins with '/') */
+    int is_unix;         /* 1: the peer is a Unix socket (an address that begins with '/') */
     uint64_t created_ms; /* these two on the clock of cmd_ctx.now_ms */
     uint64_t active_ms;
     const struct command *last_command; /* NULL: none yet */

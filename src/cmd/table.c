@@ -10,8 +10,8 @@
 
 #define SLOT_COUNT 256 /* a power of two, at least twice the rows */
 
-#define COLUMNS(arity_, flags_, acl_, keys_, tips_, since_, group_, complexity_, summary_, history_,     \
-                arguments_)                                                                        \
+#define COLUMNS(arity_, flags_, acl_, keys_, tips_, since_, group_, complexity_, summary_,         \
+                history_, arguments_)                                                              \
     .arity = (arity_), .flags = (flags_), .acl = (acl_), .keys = (keys_), .tips = (tips_),         \
     .since = (since_), .group = (group_), .complexity = (complexity_), .summary = (summary_),      \
     .history = (history_), .arguments = (arguments_)
@@ -42,10 +42,12 @@ struct named_bit {
 };
 
 static const struct named_bit flag_names[] = {
-    {CMD_WRITE, "write"},       {CMD_READONLY, "readonly"}, {CMD_DENYOOM, "denyoom"},
-    {CMD_ADMIN, "admin"},       {CMD_NOSCRIPT, "noscript"}, {CMD_LOADING, "loading"},
-    {CMD_STALE, "stale"},       {CMD_FAST, "fast"},         {CMD_NO_AUTH, "no_auth"},
-    {CMD_NO_MULTI, "no_multi"}, {CMD_ALLOW_BUSY, "allow_busy"},
+    {CMD_WRITE, "write"},           {CMD_READONLY, "readonly"},
+    {CMD_DENYOOM, "denyoom"},       {CMD_ADMIN, "admin"},
+    {CMD_NOSCRIPT, "noscript"},     {CMD_LOADING, "loading"},
+    {CMD_STALE, "stale"},           {CMD_FAST, "fast"},
+    {CMD_NO_AUTH, "no_auth"},       {CMD_NO_MULTI, "no_multi"},
+    {CMD_ALLOW_BUSY, "allow_busy"},
 };
 
 static const struct named_bit acl_names[] = {
