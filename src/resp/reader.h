@@ -26,7 +26,7 @@ struct resp_pool;   /* opaque: input buffers that idle connections do not keep; 
 struct resp_limits {
     size_t bulk_max_bytes;   /* proto-max-bulk-len */
     size_t inline_max_bytes; /* of an inline line and of a count line: 64 KiB */
-    size_t query_max_bytes;  /* all that a reader may hold: client-query-buffer-limit */
+    size_t query_max_bytes;  /* all memory that a reader may hold: client-query-buffer-limit */
     int unauthenticated;     /* 1: at most 10 arguments of at most 16,384 bytes */
 };
 
@@ -43,18 +43,23 @@ enum resp_status {
     RESP_NO_MEMORY,      /* an allocation failed or query_max_bytes is passed: close the client */
 };
 
-struct resp_pool *resp_pool_create(size_t buffer_bytes, size_t keep_count); /* NULL: no memory */
+/* buffer_bytes is at least 128. Keeps at most keep_count free buffers. NULL: no memory. */
+struct resp_pool *resp_pool_create(size_t buffer_bytes, size_t keep_count);
 void resp_pool_destroy(struct resp_pool *pool); /* takes NULL; after all its readers */
 
 /* limits and pool are borrowed for life; limits may change between calls. NULL: no memory. */
 struct resp_reader *resp_reader_create(const struct resp_limits *limits, struct resp_pool *pool);
 void resp_reader_destroy(struct resp_reader *reader); /* takes NULL */
 
-/* Where the next bytes go: at least 1 byte of room. Returns RESP_MORE, or RESP_NO_MEMORY. */
+/* Where the next bytes go: at least 1 byte of room, good until any other call for this reader. After
+ * a protocol error there is room still, but what comes is dropped. Returns RESP_MORE, or
+ * RESP_NO_MEMORY. */
 enum resp_status resp_reader_room(struct resp_reader *reader, uint8_t **room,
                                   size_t *room_bytes) MUST_CHECK;
 void resp_reader_filled(struct resp_reader *reader, size_t bytes);
 
+/* The next command, judged by the limits as they are now: who runs AUTH or changes a limit asks for
+ * the command behind it afterwards. */
 enum resp_status resp_reader_next(struct resp_reader *reader,
                                   struct resp_command *command) MUST_CHECK;
 
@@ -65,7 +70,8 @@ const char *resp_reader_error(const struct resp_reader *reader);
  * back that they held (to the pool, where nothing is left over). */
 void resp_reader_release(struct resp_reader *reader);
 
-/* Bytes of input that are held now, and that are not yet part of a command: for CLIENT LIST. */
+/* Memory that is held for input now, and bytes of input that are not yet part of a whole command:
+ * for CLIENT LIST. */
 size_t resp_reader_held_bytes(const struct resp_reader *reader);
 size_t resp_reader_pending_bytes(const struct resp_reader *reader);
 
