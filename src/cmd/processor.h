@@ -43,4 +43,8 @@ enum processor_step processor_run(struct processor *processor, struct session *s
                                   const struct varve_slice *argv, struct resp_writer *out,
                                   struct processor_outcome *outcome) MUST_CHECK;
 
+/* Ends a turn: the next command reads the clock anew. To be called after every turn, as
+ * net_hooks.tick is; until the first call every command reads the clock. */
+void processor_tick(struct processor *processor);
+
 #endif
