@@ -5,6 +5,7 @@
  * manifest where the old files end. Each step leaves a directory that opens to the same state (I6). */
 #include "lsm/db.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -91,25 +92,31 @@ static int options_fill(struct varve_options *options, struct varve_err *err)
 
 /* ---- the directory ---- */
 
+/* Of a database that is not there yet. The parent is synced even if the directory is there already: who
+ * made it may have died before that, and then all that we write would go with it. Only a parent that
+ * we may not read is left alone: somebody else made what is in it. */
 static int dir_make(struct varve_db *db, struct varve_err *err)
 {
+    struct varve_err why = {0};
     const char *slash = strrchr(db->dir, '/');
     char *parent = NULL;
     int rc = db->env->ops->make_dir(db->env, db->dir, err);
 
-    if (rc == VARVE_EEXIST) {
-        err_clear(err);
-        return 0;
-    }
-    if (rc != 0)
+    if (rc != 0 && rc != VARVE_EEXIST)
         return rc;
+    int existed = rc == VARVE_EEXIST;
+    err_clear(err);
     if (slash == NULL)
         parent = mem_strdup(".");
     else
         parent = mem_strndup(db->dir, slash == db->dir ? 1 : (size_t)(slash - db->dir));
-    rc = parent == NULL ? err_set(err, VARVE_ENOMEM, "no memory")
-                        : db->env->ops->sync_dir(db->env, parent, err);
+    rc = parent == NULL ? err_set(&why, VARVE_ENOMEM, "no memory")
+                        : db->env->ops->sync_dir(db->env, parent, &why);
     mem_free(parent);
+    if (rc == 0 || (existed && why.os_errno == EACCES))
+        return 0;
+    if (err != NULL)
+        *err = why;
     return rc;
 }
 
