@@ -254,28 +254,33 @@ static void recovery_init(struct recovery *recovery, struct varve_db *db)
     };
 }
 
-/* What becomes of each old file: kept up to V, or dropped if nothing before V is in it.
+/* What becomes of each old file: kept up to V, or dropped if nothing before V is in it nor in a later
+ * one. A file without operations between two that are kept stays: the begin record behind it names it.
  * *last is the end of the last one that is kept. */
 static size_t plan_edits(const struct recovery *recovery, struct manifest_edit *edits,
                          struct log_place *last)
 {
     const struct manifest_state *state = manifest_state(recovery->manifest);
     struct log_place vouched = recovery->vouched;
-    size_t count = 0;
+    size_t kept = 0;
 
     *last = (struct log_place){0};
     for (size_t i = 0; i < state->wal_count; i++) {
-        struct manifest_edit edit = {.file_no = state->wals[i].file_no,
-                                     .change = MANIFEST_DROP_WAL};
         struct log_place first = recovery->first_ops[i];
-        if (first.offset != 0 && !log_place_before(vouched, first)) {
-            edit.change = MANIFEST_END_WAL;
-            edit.end = edit.file_no == vouched.file_no ? vouched.offset : recovery->ends[i].offset;
-            *last = (struct log_place){.file_no = edit.file_no, .offset = edit.end};
-        }
-        edits[count++] = edit;
+        if (first.offset != 0 && !log_place_before(vouched, first))
+            kept = i + 1;
     }
-    return count;
+    for (size_t i = 0; i < state->wal_count; i++) {
+        struct manifest_edit *edit = &edits[i];
+        *edit = (struct manifest_edit){.file_no = state->wals[i].file_no,
+                                       .change = MANIFEST_DROP_WAL};
+        if (i >= kept)
+            continue;
+        edit->change = MANIFEST_END_WAL;
+        edit->end = edit->file_no == vouched.file_no ? vouched.offset : recovery->ends[i].offset;
+        *last = (struct log_place){.file_no = edit->file_no, .offset = edit->end};
+    }
+    return state->wal_count;
 }
 
 /* The new WAL file: named in the manifest, then filled with what nothing vouched for. */
