@@ -115,6 +115,8 @@ static int dir_make(struct varve_db *db, struct varve_err *err)
     mem_free(parent);
     if (rc == 0 || (existed && why.os_errno == EACCES))
         return 0;
+    if (!existed) /* a sync that failed leaves it in doubt for ever: the next open makes it anew */
+        (void)db->env->ops->remove(db->env, db->dir, NULL);
     if (err != NULL)
         *err = why;
     return rc;
