@@ -1,0 +1,171 @@
+/* golden make DIR    writes the database whose bytes are kept under tests/golden/
+ * golden dump DIR    prints all that is in the database in DIR, in one canonical text
+ *
+ * The text: a line a record, "KEY = VALUE", " @EXPIRY" if it has one; what is not printable as \xHH, a
+ * value above 100 bytes as its length and CRC. Then the counts of groups "a" to "z" that have one. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "base/err.h"
+#include "step_executor.h"
+#include "varve/db.h"
+#include "varve/iter.h"
+
+#define NOW_MS 1700000000000u
+#define LATER_MS 99999999999999u
+#define SHOWN_BYTES 100
+
+static size_t group_of(void *arg, struct varve_slice key)
+{
+    (void)arg;
+    return key.len > 0 && key.data[0] >= 'a' && key.data[0] <= 'z' ? 1 : 0;
+}
+
+struct golden {
+    struct step_executor *stepper;
+    struct varve_db *db;
+    struct varve_err err;
+};
+
+static int golden_open(struct golden *golden, const char *dir, int no_create)
+{
+    struct varve_options options = {
+        .executor = step_as_executor(golden->stepper),
+        .durability = VARVE_ALWAYS,
+        .wal_size_bytes = 4096,
+        .wal_pool_size = 1,
+        .no_create = no_create,
+        .count_group = group_of,
+    };
+
+    return varve_open(dir, &options, &golden->db, &golden->err);
+}
+
+/* ---- make ---- */
+
+static void write_batch(struct golden *golden, struct varve_batch *batch)
+{
+    CHECK(varve_write(golden->db, batch, NULL, &golden->err) == 0);
+    varve_batch_clear(batch);
+    step_run_all(golden->stepper, 100);
+}
+
+static void put(struct varve_batch *batch, struct varve_slice key, struct varve_slice value,
+                uint64_t expire_ms)
+{
+    CHECK(varve_batch_put(batch, &key, 1, &value, 1, expire_ms) == 0);
+}
+
+static void fill(struct golden *golden, struct varve_batch *batch)
+{
+    char key[16];
+    char value[600];
+
+    for (int i = 0; i < 20; i++) { /* over several files */
+        snprintf(key, sizeof(key), "a%02d", i);
+        memset(value, 'a' + i, sizeof(value));
+        put(batch, varve_slice_str(key), varve_slice(value, 30 * (size_t)i), 0);
+        write_batch(golden, batch);
+    }
+    put(batch, varve_slice("\0\xff\r\n", 4), varve_slice("\0", 1), 0);
+    put(batch, varve_slice("", 0), varve_slice_str("at the empty key"), 0);
+    put(batch, varve_slice_str("b1"), varve_slice_str("one batch"), 0);
+    put(batch, varve_slice_str("b2"), varve_slice_str("one batch"), LATER_MS);
+    write_batch(golden, batch);
+    struct varve_slice gone = varve_slice_str("a03");
+    CHECK(varve_batch_delete(batch, &gone, 1) == 0);
+    CHECK(varve_batch_delete_range(batch, varve_slice_str("a10"), varve_slice_str("a15")) == 0);
+    put(batch, varve_slice_str("a12"), varve_slice_str("over a range"), 0);
+    write_batch(golden, batch);
+    put(batch, varve_slice_str("c-expired"), varve_slice_str("never seen"), NOW_MS - 1);
+    put(batch, varve_slice_str("d-empty"), varve_slice("", 0), 0);
+    write_batch(golden, batch);
+}
+
+static int golden_make(struct golden *golden, const char *dir)
+{
+    struct varve_batch *batch = varve_batch_create();
+    int rc = golden_open(golden, dir, 0);
+
+    CHECK(batch != NULL);
+    if (rc == 0) {
+        fill(golden, batch);
+        rc = varve_close(golden->db, &golden->err);
+    }
+    varve_batch_destroy(batch);
+    return rc;
+}
+
+/* ---- dump ---- */
+
+static void print_bytes(struct varve_slice bytes)
+{
+    for (size_t i = 0; i < bytes.len; i++) {
+        if (bytes.data[i] > 0x20 && bytes.data[i] < 0x7f && bytes.data[i] != '\\')
+            putchar(bytes.data[i]);
+        else
+            printf("\\x%02x", bytes.data[i]);
+    }
+}
+
+static void print_record(const struct varve_iter *iter)
+{
+    struct varve_slice value = varve_iter_value(iter);
+
+    print_bytes(varve_iter_key(iter));
+    printf(" = ");
+    if (value.len > SHOWN_BYTES)
+        printf("%zu bytes, CRC %08x", value.len, crc32c(0, value.data, value.len));
+    else
+        print_bytes(value);
+    if (varve_iter_expire_ms(iter) != 0)
+        printf(" @%llu", (unsigned long long)varve_iter_expire_ms(iter));
+    printf("\n");
+}
+
+static int golden_dump(struct golden *golden, const char *dir)
+{
+    struct varve_read read = {.now_ms = NOW_MS};
+    int rc = golden_open(golden, dir, 1);
+
+    if (rc != 0)
+        return rc;
+    struct varve_iter *iter = varve_iter_create(golden->db, &read, NULL, NULL, &golden->err);
+    CHECK(iter != NULL);
+    for (varve_iter_first(iter); varve_iter_valid(iter); varve_iter_next(iter))
+        print_record(iter);
+    rc = varve_iter_status(iter, &golden->err);
+    varve_iter_destroy(iter);
+    for (char group = 'a'; rc == 0 && group <= 'z'; group++) {
+        uint64_t count = 0;
+        rc = varve_count(golden->db, varve_slice(&group, 1), &count, &golden->err);
+        if (count > 0)
+            printf("group %c: %llu\n", group, (unsigned long long)count);
+    }
+    struct varve_err close_err = {0};
+    int close_rc = varve_close(golden->db, &close_err);
+    if (rc == 0 && close_rc != 0)
+        golden->err = close_err;
+    return rc != 0 ? rc : close_rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct golden golden = {0};
+    int rc;
+
+    if (argc != 3 || (strcmp(argv[1], "make") != 0 && strcmp(argv[1], "dump") != 0)) {
+        fprintf(stderr, "usage: golden make|dump DIR\n");
+        return 2;
+    }
+    golden.stepper = step_executor_create(1);
+    rc = strcmp(argv[1], "make") == 0 ? golden_make(&golden, argv[2])
+                                      : golden_dump(&golden, argv[2]);
+    if (rc != 0)
+        fprintf(stderr, "%s: %s\n", varve_status_name(rc), err_text(&golden.err));
+    step_executor_destroy(golden.stepper);
+    return rc != 0;
+}
