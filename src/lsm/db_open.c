@@ -189,6 +189,8 @@ static int dir_scan_entry(void *arg, const char *name)
     uint64_t file_no;
     enum name_kind kind = name_parse(name, &file_no);
 
+    if (file_no >= FILE_NO_LIMIT)
+        return err_set(scan->err, VARVE_ECORRUPT, "%s: no file of ours has such a number", name);
     if (file_no > scan->max_file_no)
         scan->max_file_no = file_no;
     if (kind != NAME_WAL)

@@ -155,6 +155,8 @@ static int get_edit(struct manifest_state *state, struct varve_slice payload)
                 return VARVE_ECORRUPT;
             at += n;
         }
+        if (tag != TAG_CLOCK && fields[0] >= FILE_NO_LIMIT)
+            return VARVE_ECORRUPT;
         struct manifest_edit edit = {.file_no = fields[0], .end = fields[1]};
         switch (tag) {
         case TAG_NEXT_FILE: state->next_file_no = fields[0]; continue;

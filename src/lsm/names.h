@@ -6,6 +6,9 @@
 #include <stdint.h>
 
 #define NAME_MAX_BYTES 40
+/* Numbers from here on are refused where they are found, which leaves room for new ones: names have
+ * at most 18 digits. */
+#define FILE_NO_LIMIT ((uint64_t)100000000000000000)
 
 enum name_kind { NAME_OTHER, NAME_LOCK, NAME_CURRENT, NAME_CURRENT_TMP, NAME_MANIFEST, NAME_WAL };
 

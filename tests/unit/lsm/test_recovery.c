@@ -368,6 +368,26 @@ static void test_recovery__orphans_go_and_their_numbers_are_not_used_again(void 
     bed_deinit(&bed);
 }
 
+/* The counter of all files must not run out of digits by a name that somebody made up. */
+static void test_recovery__impossible_numbers_are_refused(void **state)
+{
+    static const char *const names[] = {"999999999999999999.wal", "100000000000000000.wal",
+                                        "MANIFEST-999999999999999998"};
+    static struct bed bed;
+    static struct bed copy;
+    char *dump = make_small_db(&bed);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        copy_bed(&copy, &bed);
+        bed_write_file(&copy, names[i], varve_slice_str("x"));
+        assert_int_equal(check_open(&copy, names[i], dump, "a large number", i), 0);
+        bed_deinit(&copy);
+    }
+    mem_free(dump);
+    bed_deinit(&bed);
+}
+
 /* ---- torn, rotten, unvouched ---- */
 
 static const char *last_wal(struct bed *bed)
@@ -589,6 +609,7 @@ int main(void)
         cmocka_unit_test(test_recovery__current_variants),
         cmocka_unit_test(test_recovery__other_files_are_left_alone),
         cmocka_unit_test(test_recovery__orphans_go_and_their_numbers_are_not_used_again),
+        cmocka_unit_test(test_recovery__impossible_numbers_are_refused),
         cmocka_unit_test(test_recovery__torn_tail_is_dropped),
         cmocka_unit_test(test_recovery__rot_is_refused),
         cmocka_unit_test(test_recovery__an_unreadable_file_is_not_an_end),

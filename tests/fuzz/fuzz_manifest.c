@@ -1,0 +1,52 @@
+/* Any bytes as a manifest: the open refuses them and changes nothing, or serves what it serves again
+ * after the next open. Input: a byte of enum log_disk_repair, the file. With bit 7 of that byte it is
+ * CURRENT instead. */
+#include <string.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "fuzz.h"
+#include "log_disk.h"
+#include "lsm/record.h"
+
+#define AS_CURRENT 0x80
+
+const struct fuzz_token fuzz_tokens[] = {
+    FUZZ_TOKEN("varveMAN"),
+    FUZZ_TOKEN("varve 1 "),
+    FUZZ_TOKEN("000102030405060708090a0b0c0d0e0f"),
+    FUZZ_TOKEN("MANIFEST-000001"),
+    FUZZ_TOKEN(" crc32c="),
+    FUZZ_TOKEN("\x01\x03\x02\0"),
+    FUZZ_TOKEN("\x03\x02"),
+    FUZZ_TOKEN("\x04\x02\x88\x01"),
+    FUZZ_TOKEN("\x05\x02"),
+    FUZZ_TOKEN("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+    FUZZ_TOKEN("\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
+    FUZZ_TOKEN("\0\0\0\0\0\0\0\0"),
+    {NULL, 0},
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct sim_env *fresh;
+
+    if (size == 0)
+        return 0;
+    if (fresh == NULL)
+        fresh = log_disk_create();
+    struct sim_env *sim = sim_image(fresh, sim_event_count(fresh), SIM_KILL, 0);
+    uint8_t *file = mem_alloc(size);
+    CHECK(file != NULL);
+    memcpy(file, data + 1, size - 1);
+    if (data[0] & AS_CURRENT) {
+        log_disk_put(sim, "/db/CURRENT", file, size - 1);
+    } else {
+        log_disk_repair(file, size - 1, MANIFEST_MAGIC, LOG_DISK_MANIFEST_NO, data[0]);
+        log_disk_put(sim, "/db/MANIFEST-000001", file, size - 1);
+    }
+    mem_free(file);
+    log_disk_open(sim, size);
+    sim_env_destroy(sim);
+    return 0;
+}
