@@ -288,15 +288,12 @@ static size_t plan_edits(const struct recovery *recovery, struct manifest_edit *
 }
 
 /* The new WAL file: named in the manifest, then filled with what nothing vouched for. */
-static int start_log(struct varve_db *db, struct recovery *recovery, struct log_place previous,
-                     struct varve_err *err)
+static int start_log(struct varve_db *db, struct recovery *recovery, uint64_t first_seq,
+                     struct log_place previous, struct varve_err *err)
 {
     struct wal_ready ready;
-    uint64_t first_seq;
-    int rc = recovery_first_unvouched(recovery, &first_seq, err);
+    int rc = wal_pool_make(&db->wal.pool, 0, &ready, err);
 
-    if (rc == 0)
-        rc = wal_pool_make(&db->wal.pool, 0, &ready, err);
     if (rc != 0)
         return rc;
     db->wal.log = ready.log;
@@ -350,8 +347,12 @@ static int recover(struct varve_db *db, struct recovery *recovery, struct varve_
 {
     struct manifest_edit *edits = NULL;
     struct log_place last;
+    uint64_t first_seq;
     int rc = recovery_read(recovery, err);
 
+    if (rc ==
+        0) /* now, while nothing was changed: it may find that the promises are not to be kept */
+        rc = recovery_first_unvouched(recovery, &first_seq, err);
     if (rc != 0)
         return rc;
     size_t planned = manifest_state(db->manifest)->wal_count;
@@ -364,7 +365,7 @@ static int recover(struct varve_db *db, struct recovery *recovery, struct varve_
     manifest_set_clock(db->manifest, varve_now_ms(db));
     rc = manifest_renew(db->manifest, NULL, 0, err);
     if (rc == 0)
-        rc = start_log(db, recovery, last, err);
+        rc = start_log(db, recovery, first_seq, last, err);
     if (rc == 0 && planned > 0)
         rc = manifest_apply(db->manifest, edits, planned, err);
     if (rc == 0) /* only what is certain makes files go away */

@@ -327,8 +327,10 @@ static int unvouched_in_file(struct recovery *recovery, size_t index, unvouched_
     while (rc == 0 && log_reader_offset(reader) < end.offset) {
         rc = log_reader_next(reader, &record, err);
         if (rc == VARVE_NOT_FOUND)
-            rc = err_set(err, VARVE_EIO, "%06" PRIu64 ".wal changed while it was recovered",
-                         end.file_no);
+            rc = err_set(err, VARVE_ECORRUPT,
+                         "%06" PRIu64 ".wal: no record begins at offset %" PRIu64
+                         ", up to which a later one promises all",
+                         end.file_no, record.offset);
         if (rc == 0 && record.header.type == RECORD_OPS)
             rc = fn(arg, &record, err);
     }
