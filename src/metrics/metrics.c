@@ -45,7 +45,6 @@ void metrics_reset(struct metrics *metrics)
     struct metrics old = *metrics;
 
     *metrics = (struct metrics){
-        .connected_clients = old.connected_clients,
         .held_replies_now = old.held_replies_now,
         .memory_peak_bytes = mem_used_bytes(),
         .tcp_port = old.tcp_port,

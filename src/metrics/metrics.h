@@ -30,7 +30,6 @@ struct metrics {
     uint64_t unknown_outcomes;    /* held replies whose sync failed */
 
     /* Gauges: the present value, or a peak. RESETSTAT zeroes the peaks only. */
-    uint64_t connected_clients;
     uint64_t held_replies_now;
     uint64_t input_buffer_max_bytes;  /* the largest of one client */
     uint64_t output_buffer_max_bytes; /* the largest of one client */

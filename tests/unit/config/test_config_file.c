@@ -154,8 +154,12 @@ static void test_file__errors_name_place_and_option(void **state)
 
 static void test_file__secrets_are_in_no_error(void **state)
 {
+    static char longest[66 * 1024] = "requirepass ";
     struct fixture *f = *state;
     enum config_action action;
+
+    memset(longest + strlen(longest), 'x', sizeof(longest) - strlen(longest) - 1);
+    assert_string_equal(parse(f, longest), "c.conf:1: requirepass: argument is too long");
 
     assert_string_equal(parse(f, "requirepass hush hush\n"),
                         "c.conf:1: requirepass: it takes one value; quote one with blanks");
