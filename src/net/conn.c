@@ -116,7 +116,7 @@ void conn_accept(struct net_loop *loop, int fd, const char *peer, const char *lo
     CHECK(uv_tcp_init(&loop->uv, &conn->tcp) == 0);
     conn->tcp.data = conn;
     list_push_back(&loop->all, &conn->all_node);
-    loop->metrics->connected_clients++;
+    loop->conn_count++;
     if (uv_tcp_open(&conn->tcp, fd) != 0) {
         close(fd);
         conn_kill(conn);
@@ -151,7 +151,7 @@ void conn_bury(struct net_loop *loop)
         list_remove(&conn->dead_node);
         list_remove(&conn->turn_node);
         list_remove(&conn->all_node);
-        loop->metrics->connected_clients--;
+        loop->conn_count--;
         if (conn->session != NULL)
             loop->hooks.session_close(conn->session);
         conn->session = NULL;
@@ -215,7 +215,7 @@ static void sweep_conn(struct conn *conn)
 
 void conn_sweep(struct net_loop *loop)
 {
-    uint64_t count = loop->metrics->connected_clients / SWEEP_TICKS + 1;
+    uint64_t count = loop->conn_count / SWEEP_TICKS + 1;
 
     for (; count > 0 && !list_empty(&loop->all); count--) {
         struct conn *conn = CONTAINER_OF(loop->all.next, struct conn, all_node);

@@ -110,8 +110,9 @@ struct net_loop {
     int stopping;
 
     struct list all;
-    struct list dying;  /* marked, not yet given to uv_close */
-    struct list closed; /* closed, to be freed by the reaper */
+    uint32_t conn_count; /* in all */
+    struct list dying;   /* marked, not yet given to uv_close */
+    struct list closed;  /* closed, to be freed by the reaper */
     struct resp_pool *pool;
     struct buf spare[NET_SPARE_BUFS];
     uint32_t spare_count;

@@ -74,7 +74,7 @@ static void take(struct net_loop *loop, int fd, const struct sockaddr_storage *p
     char peer_text[ADDRESS_TEXT_BYTES];
     char local_text[ADDRESS_TEXT_BYTES];
 
-    if (loop->metrics->connected_clients >= loop->limits.maxclients) {
+    if (loop->conn_count >= loop->limits.maxclients) {
         turn_away(loop, fd, too_many);
         return;
     }

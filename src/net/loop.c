@@ -42,8 +42,10 @@ static void on_check(uv_check_t *check)
     struct net_loop *loop = check->data;
 
     turn_end(loop);
-    if (loop->stopping)
-        uv_stop(&loop->uv);
+    if (!loop->stopping)
+        return;
+    listener_close_all(loop);
+    uv_stop(&loop->uv);
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -281,6 +281,7 @@ static void test_stop__ends_the_turn_first(void **state)
     net_loop_run(fake.loop);
     client_expect(&fake, fd, ":1\r\n$1\r\na\r\n");
     assert_int_equal(fake.committed, 1);
+    assert_int_equal(net_loop_port(fake.loop, 0), 0); /* nobody is accepted any more */
     close(fd);
     fake_stop(&fake);
 }
