@@ -59,7 +59,6 @@ static int code_of_errno(int os_errno)
     case EFBIG: return VARVE_ENOSPC;
     case ENOENT: return VARVE_ENOENT;
     case EEXIST: return VARVE_EEXIST;
-    case ENOMEM: return VARVE_ENOMEM;
     default: return VARVE_EIO;
     }
 }

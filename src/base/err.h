@@ -10,7 +10,7 @@
 int err_set(struct varve_err *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Sets the error of a failed system call: text is "WHAT: strerror(os_errno)", the code is chosen
- * from os_errno (ENOSPC, EDQUOT, EFBIG: VARVE_ENOSPC; ENOENT, EEXIST, ENOMEM alike; else EIO). */
+ * from os_errno (ENOSPC, EDQUOT, EFBIG: VARVE_ENOSPC; ENOENT, EEXIST alike; else EIO). */
 int err_set_errno(struct varve_err *err, int os_errno, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Puts "CONTEXT: " before the text; returns the code that is there. */

@@ -23,10 +23,12 @@ static inline uint64_t rng_next(struct rng *rng)
     return z ^ (z >> 31);
 }
 
+__extension__ typedef unsigned __int128 rng_wide;
+
 /* A number in [0, bound); bound > 0. The bias is below bound / 2^64. */
 static inline uint64_t rng_below(struct rng *rng, uint64_t bound)
 {
-    return (uint64_t)((__extension__(unsigned __int128)rng_next(rng) * bound) >> 64);
+    return (uint64_t)(((rng_wide)rng_next(rng) * bound) >> 64);
 }
 
 #endif

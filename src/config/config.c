@@ -150,14 +150,14 @@ void config_log_ignored(const struct config *config)
         if (!config->given[i] || (row->flags & CONFIG_IGNORED) == 0)
             continue;
         if (used + strlen(row->name) + 3 > sizeof(names)) {
-            log_line(LOG_NOTICE, "options without effect here, ignored: %.*s", (int)used, names);
+            log_line(LOG_NOTICE, "options ignored here: %.*s", (int)used, names);
             used = 0;
         }
         used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", used > 0 ? ", " : "",
                                  row->name);
     }
     if (used > 0)
-        log_line(LOG_NOTICE, "options without effect here, ignored: %.*s", (int)used, names);
+        log_line(LOG_NOTICE, "options ignored here: %.*s", (int)used, names);
 }
 
 /* ---- CONFIG SET ---- */

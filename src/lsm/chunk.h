@@ -23,7 +23,19 @@ struct chunk {
     struct varve_slice value;
 };
 
+/* The CRC over kind, expiry and key length: key and value bytes are then chained to it. */
+uint32_t chunk_crc_begin(enum chunk_kind kind, uint64_t expire_ms, uint64_t key_len);
 /* The CRC of the record's kind, expiry, key and value, whatever chunk->crc says. */
 uint32_t chunk_crc(const struct chunk *chunk);
+
+/* An operation in a WAL payload or batch: a head, the key, the value (FORMAT.md, section 4). */
+#define CHUNK_HEAD_MAX_BYTES (1 + 4 + 10 + 10 + 8)
+
+/* Writes the head of chunk (kind, crc, lengths, expiry); returns its length. */
+size_t chunk_put_head(uint8_t at[CHUNK_HEAD_MAX_BYTES], const struct chunk *chunk);
+
+/* Decodes head and key at [at, end) into chunk; chunk->value has its length, and no data yet: it
+ * follows the returned length, or lies elsewhere. Returns 0 if that is no operation. */
+size_t chunk_get_head(const uint8_t *at, const uint8_t *end, struct chunk *chunk);
 
 #endif

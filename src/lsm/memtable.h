@@ -37,16 +37,22 @@ struct memtable_undo {
     uint64_t seq;
 };
 
-/* Adds a record; key and value are copied. seq is higher than all before it. Returns 0, or
- * VARVE_ENOMEM: nothing was added that a reader could see. Writer thread. */
+/* Adds a record; key and value are copied. seq is higher than all before it. Returns 0, or, when
+ * nothing was added that a reader could see, VARVE_ENOMEM, or VARVE_EINVAL for a key or value of
+ * 1 GiB or more. prior is the word of this memtable alone, as memtable_get would give it at seq - 1;
+ * of a range tombstone it is NONE. Writer thread. */
 int memtable_add(struct memtable *memtable, uint64_t seq, const struct chunk *chunk,
                  enum memtable_prior *prior, struct memtable_undo *undo) MUST_CHECK;
 
 /* Takes the newest add back, that is, in reverse order. seq was never published. Writer thread. */
 void memtable_undo_add(struct memtable *memtable, const struct memtable_undo *undo);
 
-/* An upper bound of what adding a record with such lengths takes. */
+/* An upper bound of what adding a CHUNK_PUT or CHUNK_DELETE with such lengths takes. Pure. */
 size_t memtable_cost_bytes(size_t key_len, size_t value_len);
+/* The same of a CHUNK_RANGE_DELETE. It depends on the range tombstones that are there, and takes
+ * time by those whose begin or end lies inside. Writer thread. */
+size_t memtable_range_cost_bytes(const struct memtable *memtable, struct varve_slice begin,
+                                 struct varve_slice end);
 /* What the memtable holds: the arena's used bytes and its own. Any thread. */
 size_t memtable_used_bytes(const struct memtable *memtable);
 /* Keys that have a version, tombstones included. Any thread. */

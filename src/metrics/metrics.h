@@ -30,7 +30,6 @@ struct metrics {
     uint64_t unknown_outcomes;    /* held replies whose sync failed */
 
     /* Gauges: the present value, or a peak. RESETSTAT zeroes the peaks only. */
-    uint64_t connected_clients;
     uint64_t held_replies_now;
     uint64_t input_buffer_max_bytes;  /* the largest of one client */
     uint64_t output_buffer_max_bytes; /* the largest of one client */
@@ -51,7 +50,7 @@ struct metrics {
     unsigned next_sample;
 };
 
-/* Everything 0 but the start times and run_id. Returns 0 or VARVE_EIO: the system gives no
+/* Everything 0 but the start times and the two ids. Returns 0 or VARVE_EIO: the system gives no
  * randomness. */
 int metrics_init(struct metrics *metrics) MUST_CHECK;
 
@@ -61,6 +60,9 @@ void metrics_reset(struct metrics *metrics);
 /* To be called often, from the loop's tick; does nothing until METRICS_SAMPLE_US have passed.
  * now_mono_us is clock_mono_us(), commands the total ever executed (processor_get_stats). */
 void metrics_tick(struct metrics *metrics, uint64_t now_mono_us, uint64_t commands);
+
+/* Raises memory_peak_bytes to the present use. */
+void metrics_note_memory(struct metrics *metrics);
 
 /* The mean of the last samples, a second. */
 uint64_t metrics_rate(const struct metrics *metrics, enum metrics_rate rate);

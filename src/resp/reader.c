@@ -3,13 +3,13 @@
  * Input comes into `tail`. All that is not parsed yet, [at, end), is in it, so an element (a length
  * line, an argument, an inline line) is whole in one run of bytes when it is taken. If the tail is
  * full, what is left over of the unfinished element is copied to a new tail, and the old one is
- * retired: arguments point into it. Retired chunks stand in a queue in the order of the last command
+ * retired: arguments point into it. Retired slabs stand in a queue in the order of the last command
  * that needs them; resp_reader_release() takes from its front those whose command was given out.
- * An argument that is big and not all there leaves the tail for a chunk of its own, `big`, into
+ * An argument that is big and not all there leaves the tail for a slab of its own, `big`, into
  * which the caller then reads; nobody holds a slice of it yet, so it may move as it grows. It is
  * retired like the others when it is whole.
  *
- * The slots of argument vectors lie in a chunk too, command behind command. If it is full, the slots
+ * The slots of argument vectors lie in a slab too, command behind command. If it is full, the slots
  * of the unfinished command move on to a larger one; those of the commands before stay where they are.
  *
  * The framing rules are those of Redis 7.0, odd ones included: a NUL byte hides the end of a line
@@ -22,7 +22,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "resp/chunk.h"
+#include "resp/slab.h"
 #include "resp/inline.h"
 
 #define BULK_NONE SIZE_MAX          /* the length line of the next argument is still to come */
@@ -52,12 +52,12 @@ struct resp_reader {
     uint64_t command_no;     /* of the unfinished command, from 1 */
     uint64_t released_no;    /* command_no when release() was last called */
 
-    struct resp_chunk *tail;
-    struct resp_chunk *slots;
-    struct resp_chunk *big;
-    struct resp_chunk *retired; /* oldest first */
-    struct resp_chunk *retired_last;
-    size_t held_bytes; /* cap of all chunks */
+    struct resp_slab *tail;
+    struct resp_slab *slots;
+    struct resp_slab *big;
+    struct resp_slab *retired; /* oldest first */
+    struct resp_slab *retired_last;
+    size_t held_bytes; /* cap of all slabs */
 
     const struct resp_limits *limits;
     struct resp_pool *pool;
@@ -72,35 +72,35 @@ static int argc_now(const struct resp_reader *reader)
 
 /* --- memory --- */
 
-static struct resp_chunk *take_chunk(struct resp_reader *reader, size_t cap)
+static struct resp_slab *take_slab(struct resp_reader *reader, size_t cap)
 {
     size_t most = reader->limits->query_max_bytes;
 
     if (cap > most || reader->held_bytes > most - cap)
         return NULL;
-    struct resp_chunk *chunk = resp_chunk_take(reader->pool, cap);
-    if (chunk != NULL)
-        reader->held_bytes += chunk->cap;
-    return chunk;
+    struct resp_slab *slab = resp_slab_take(reader->pool, cap);
+    if (slab != NULL)
+        reader->held_bytes += slab->cap;
+    return slab;
 }
 
-static void give_chunk(struct resp_reader *reader, struct resp_chunk *chunk)
+static void give_slab(struct resp_reader *reader, struct resp_slab *slab)
 {
-    if (chunk != NULL)
-        reader->held_bytes -= chunk->cap;
-    resp_chunk_give(reader->pool, chunk);
+    if (slab != NULL)
+        reader->held_bytes -= slab->cap;
+    resp_slab_give(reader->pool, slab);
 }
 
-/* Keeps a chunk for the commands given out, and for the unfinished one if it has arguments. */
-static void retire_chunk(struct resp_reader *reader, struct resp_chunk *chunk)
+/* Keeps a slab for the commands given out, and for the unfinished one if it has arguments. */
+static void retire_slab(struct resp_reader *reader, struct resp_slab *slab)
 {
-    chunk->command_no = reader->command_no - (argc_now(reader) == 0);
-    chunk->next = NULL;
+    slab->command_no = reader->command_no - (argc_now(reader) == 0);
+    slab->next = NULL;
     if (reader->retired == NULL)
-        reader->retired = chunk;
+        reader->retired = slab;
     else
-        reader->retired_last->next = chunk;
-    reader->retired_last = chunk;
+        reader->retired_last->next = slab;
+    reader->retired_last = slab;
 }
 
 static void count_wire_bytes(struct resp_reader *reader)
@@ -109,7 +109,7 @@ static void count_wire_bytes(struct resp_reader *reader)
     reader->mark = reader->at;
 }
 
-static void set_tail(struct resp_reader *reader, struct resp_chunk *tail, size_t pending_bytes)
+static void set_tail(struct resp_reader *reader, struct resp_slab *tail, size_t pending_bytes)
 {
     reader->tail = tail;
     reader->at = tail == NULL ? NULL : tail->data;
@@ -131,7 +131,7 @@ static enum resp_status reader_fail(struct resp_reader *reader, enum resp_status
     reader->args_left = 0;
     reader->bulk_len = BULK_NONE;
     reader->scanned_bytes = 0;
-    give_chunk(reader, reader->big);
+    give_slab(reader, reader->big);
     reader->big = NULL;
     reader->command_no++; /* release() may take what the unfinished command kept */
     return status;
@@ -168,13 +168,13 @@ void resp_reader_destroy(struct resp_reader *reader)
     if (reader == NULL)
         return;
     while (reader->retired != NULL) {
-        struct resp_chunk *next = reader->retired->next;
-        give_chunk(reader, reader->retired);
+        struct resp_slab *next = reader->retired->next;
+        give_slab(reader, reader->retired);
         reader->retired = next;
     }
-    give_chunk(reader, reader->tail);
-    give_chunk(reader, reader->slots);
-    give_chunk(reader, reader->big);
+    give_slab(reader, reader->tail);
+    give_slab(reader, reader->slots);
+    give_slab(reader, reader->big);
     CHECK(reader->held_bytes == 0);
     mem_free(reader);
 }
@@ -189,9 +189,9 @@ static enum resp_status start_tail(struct resp_reader *reader)
 
     if (reader->bulk_len < RESP_BIG_ARG_BYTES && cap < reader->bulk_len + BULK_END_BYTES)
         cap = reader->bulk_len + BULK_END_BYTES;
-    if (cap < resp_pool_chunk_bytes(reader->pool))
-        cap = resp_pool_chunk_bytes(reader->pool);
-    struct resp_chunk *tail = take_chunk(reader, cap);
+    if (cap < resp_pool_slab_bytes(reader->pool))
+        cap = resp_pool_slab_bytes(reader->pool);
+    struct resp_slab *tail = take_slab(reader, cap);
     if (tail == NULL)
         return no_memory(reader);
     if (pending_bytes > 0)
@@ -199,9 +199,9 @@ static enum resp_status start_tail(struct resp_reader *reader)
     count_wire_bytes(reader);
     if (reader->tail != NULL) {
         if (argc_now(reader) == 0 && reader->released_no == reader->command_no)
-            give_chunk(reader, reader->tail);
+            give_slab(reader, reader->tail);
         else
-            retire_chunk(reader, reader->tail);
+            retire_slab(reader, reader->tail);
     }
     set_tail(reader, tail, pending_bytes);
     return RESP_MORE;
@@ -211,14 +211,14 @@ static enum resp_status start_tail(struct resp_reader *reader)
  * nothing. */
 static enum resp_status grow_big(struct resp_reader *reader)
 {
-    struct resp_chunk *big = reader->big;
+    struct resp_slab *big = reader->big;
     size_t whole_bytes = reader->bulk_len + BULK_END_BYTES;
     size_t cap = big->cap > whole_bytes / 2 ? whole_bytes : big->cap * 2;
     size_t more_bytes = cap - big->cap;
 
     if (reader->held_bytes + more_bytes > reader->limits->query_max_bytes)
         return no_memory(reader);
-    struct resp_chunk *grown = resp_chunk_grow(big, cap);
+    struct resp_slab *grown = resp_slab_grow(big, cap);
     if (grown == NULL)
         return no_memory(reader);
     reader->held_bytes += more_bytes;
@@ -286,18 +286,18 @@ static enum resp_status grow_slots(struct resp_reader *reader)
     size_t used_bytes = (size_t)argc_now(reader) * sizeof(*reader->argv);
     size_t cap = used_bytes * 2;
 
-    if (cap < resp_pool_chunk_bytes(reader->pool))
-        cap = resp_pool_chunk_bytes(reader->pool);
-    struct resp_chunk *slots = take_chunk(reader, cap);
+    if (cap < resp_pool_slab_bytes(reader->pool))
+        cap = resp_pool_slab_bytes(reader->pool);
+    struct resp_slab *slots = take_slab(reader, cap);
     if (slots == NULL)
         return no_memory(reader);
     if (used_bytes > 0)
         memcpy(slots->data, reader->argv, used_bytes);
     if (reader->slots != NULL) {
         if (reader->argv == (void *)reader->slots->data)
-            give_chunk(reader, reader->slots);
+            give_slab(reader, reader->slots);
         else
-            retire_chunk(reader, reader->slots);
+            retire_slab(reader, reader->slots);
     }
     reader->slot_next = (struct varve_slice *)(void *)(slots->data + used_bytes);
     reader->argv = (struct varve_slice *)(void *)slots->data;
@@ -444,14 +444,14 @@ static enum resp_status read_bulk_len(struct resp_reader *reader)
     return RESP_COMMAND;
 }
 
-/* Gives the argument that has begun in the tail a chunk of its own. */
+/* Gives the argument that has begun in the tail a slab of its own. */
 static enum resp_status start_big(struct resp_reader *reader)
 {
     size_t have_bytes = (size_t)(reader->end - reader->at);
     size_t whole_bytes = reader->bulk_len + BULK_END_BYTES;
     size_t cap = have_bytes * 2 < BIG_FIRST_BYTES ? BIG_FIRST_BYTES : have_bytes * 2;
 
-    struct resp_chunk *big = take_chunk(reader, cap < whole_bytes ? cap : whole_bytes);
+    struct resp_slab *big = take_slab(reader, cap < whole_bytes ? cap : whole_bytes);
     if (big == NULL)
         return no_memory(reader);
     if (have_bytes > 0)
@@ -472,7 +472,7 @@ static enum resp_status finish_big(struct resp_reader *reader)
         return RESP_MORE;
     if (push_argument(reader, varve_slice(reader->big->data, reader->bulk_len)) != RESP_COMMAND)
         return RESP_NO_MEMORY;
-    retire_chunk(reader, reader->big);
+    retire_slab(reader, reader->big);
     reader->big = NULL;
     reader->wire_bytes += whole_bytes;
     return RESP_COMMAND;
@@ -577,7 +577,7 @@ static void release_slots(struct resp_reader *reader)
         return;
     struct varve_slice *first = (struct varve_slice *)(void *)reader->slots->data;
     if (argc == 0) {
-        give_chunk(reader, reader->slots);
+        give_slab(reader, reader->slots);
         reader->slots = NULL;
         reader->argv = NULL;
         reader->slot_next = NULL;
@@ -597,7 +597,7 @@ static void release_tail(struct resp_reader *reader)
         return;
     count_wire_bytes(reader);
     if (pending_bytes == 0) {
-        give_chunk(reader, reader->tail);
+        give_slab(reader, reader->tail);
         set_tail(reader, NULL, 0);
     } else if (reader->at != reader->tail->data) {
         memmove(reader->tail->data, reader->at, pending_bytes);
@@ -608,8 +608,8 @@ static void release_tail(struct resp_reader *reader)
 void resp_reader_release(struct resp_reader *reader)
 {
     while (reader->retired != NULL && reader->retired->command_no < reader->command_no) {
-        struct resp_chunk *next = reader->retired->next;
-        give_chunk(reader, reader->retired);
+        struct resp_slab *next = reader->retired->next;
+        give_slab(reader, reader->retired);
         reader->retired = next;
     }
     release_slots(reader);

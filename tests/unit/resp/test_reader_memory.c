@@ -1,4 +1,4 @@
-/* What the reader holds: chunks, big arguments, slots; what it gives back; and what it does when the
+/* What the reader holds: slabs, big arguments, slots; what it gives back; and what it does when the
  * allocator, or the client's limit, has no more. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -202,6 +202,33 @@ static void test_idle_reader__holds_no_buffer(void **state)
     feed_close(&feed);
 }
 
+/* The first buffer is full to its last byte, of whole commands; the second gets nothing. */
+static void test_idle_reader__after_a_turn_of_two_buffers(void **state)
+{
+    struct feed feed;
+    uint8_t *room = NULL;
+    size_t room_bytes = 0;
+
+    (void)state;
+    assert_int_equal(feed_open(&feed, BUFFER_BYTES), 0);
+    assert_int_equal(resp_reader_room(feed.reader, &room, &room_bytes), RESP_MORE);
+    assert_int_equal(room_bytes % 2, 0);
+    for (; room_bytes > 0; room_bytes -= 2) {
+        memcpy(room, "x\n", 2);
+        resp_reader_filled(feed.reader, 2);
+        room += 2;
+    }
+    struct resp_command command;
+    while (resp_reader_next(feed.reader, &command) == RESP_COMMAND)
+        assert_int_equal(command.argc, 1);
+    size_t held_bytes = resp_reader_held_bytes(feed.reader);
+    assert_int_equal(resp_reader_room(feed.reader, &room, &room_bytes), RESP_MORE);
+    assert_true(resp_reader_held_bytes(feed.reader) > held_bytes);
+    feed_end_turn(&feed);
+    assert_int_equal(resp_reader_held_bytes(feed.reader), 0);
+    feed_close(&feed);
+}
+
 static void test_turns__allocate_nothing_once_the_pool_is_warm(void **state)
 {
     struct feed feed;
@@ -381,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_declared_lengths__allocate_nothing),
         cmocka_unit_test(test_argument_array__of_a_million),
         cmocka_unit_test(test_idle_reader__holds_no_buffer),
+        cmocka_unit_test(test_idle_reader__after_a_turn_of_two_buffers),
         cmocka_unit_test(test_turns__allocate_nothing_once_the_pool_is_warm),
         cmocka_unit_test(test_byte_at_a_time__in_turns_of_one_byte),
         cmocka_unit_test(test_query_limit__closes_the_client),

@@ -1,0 +1,606 @@
+/* Opening, which is recovery, and closing.
+ *
+ * Open never writes to a file that it found. It reads the log into the memtable; starts a new manifest
+ * and a new WAL file; copies into that what no promise vouches for, synced; and only then says in the
+ * manifest where the old files end. Each step leaves a directory that opens to the same state (I6). */
+#include "lsm/db.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "lsm/log_reader.h"
+#include "lsm/names.h"
+#include "lsm/recovery.h"
+
+#define MEMTABLE_SIZE_DEFAULT ((uint64_t)2 * 1024 * 1024 * 1024)
+#define MEMTABLE_SIZE_MIN ((uint64_t)64 * 1024)
+#define WAL_SIZE_DEFAULT ((uint64_t)64 * 1024 * 1024)
+#define WAL_SIZE_MIN ((uint64_t)4 * 1024)
+#define WAL_POOL_DEFAULT 2
+
+const char *varve_version(void)
+{
+    return VARVE_VERSION;
+}
+
+const char *varve_id(const struct varve_db *db)
+{
+    return db->id_text;
+}
+
+void db_log(const struct varve_db *db, int level, const char *fmt, ...)
+{
+    char line[2 * VARVE_ERR_TEXT_MAX];
+    va_list args;
+
+    if (db->options.on_log == NULL)
+        return;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof(line), fmt, args);
+    va_end(args);
+    db->options.on_log(db->options.arg, level, line);
+}
+
+void db_wait(struct varve_db *db, struct mutex *mutex, struct cond *changed,
+             int (*busy)(const void *arg), const void *arg)
+{
+    struct varve_executor *executor = db->options.executor;
+
+    mutex_lock(mutex);
+    while (busy(arg)) {
+        if (executor->help == NULL) {
+            cond_wait(changed, mutex);
+            continue;
+        }
+        mutex_unlock(mutex);
+        executor->help(executor);
+        mutex_lock(mutex);
+    }
+    mutex_unlock(mutex);
+}
+
+/* ---- options ---- */
+
+static int options_fill(struct varve_options *options, struct varve_err *err)
+{
+    if (options->executor == NULL)
+        return err_set(err, VARVE_EINVAL, "options: an executor is required");
+    if (options->env == NULL)
+        options->env = varve_env_posix();
+    if (options->memtable_size_bytes == 0)
+        options->memtable_size_bytes = MEMTABLE_SIZE_DEFAULT;
+    if (options->wal_size_bytes == 0)
+        options->wal_size_bytes = WAL_SIZE_DEFAULT;
+    if (options->wal_pool_size == 0)
+        options->wal_pool_size = WAL_POOL_DEFAULT;
+    if (options->memtable_size_bytes < MEMTABLE_SIZE_MIN)
+        return err_set(err, VARVE_EINVAL, "options: memtable size below 64 KiB");
+    if (options->wal_size_bytes < WAL_SIZE_MIN)
+        return err_set(err, VARVE_EINVAL, "options: WAL size below 4 KiB");
+    if (options->wal_pool_size > WAL_POOL_MAX)
+        return err_set(err, VARVE_EINVAL, "options: WAL pool above %d files", WAL_POOL_MAX);
+    if (options->durability != VARVE_EVERYSEC && options->durability != VARVE_ALWAYS &&
+        options->durability != VARVE_NO)
+        return err_set(err, VARVE_EINVAL, "options: unknown durability %d",
+                       (int)options->durability);
+    return 0;
+}
+
+/* ---- the directory ---- */
+
+static int dir_make(struct varve_db *db, struct varve_err *err)
+{
+    const char *slash = strrchr(db->dir, '/');
+    char *parent = NULL;
+    int rc = db->env->ops->make_dir(db->env, db->dir, err);
+
+    if (rc == VARVE_EEXIST) {
+        err_clear(err);
+        return 0;
+    }
+    if (rc != 0)
+        return rc;
+    if (slash == NULL)
+        parent = mem_strdup(".");
+    else
+        parent = mem_strndup(db->dir, slash == db->dir ? 1 : (size_t)(slash - db->dir));
+    rc = parent == NULL ? err_set(err, VARVE_ENOMEM, "no memory")
+                        : db->env->ops->sync_dir(db->env, parent, err);
+    mem_free(parent);
+    return rc;
+}
+
+static int dir_lock(struct varve_db *db, struct varve_err *err)
+{
+    char *path = name_path(db->dir, "LOCK");
+    int rc = path == NULL ? err_set(err, VARVE_ENOMEM, "no memory")
+                          : db->env->ops->lock(db->env, path, &db->lock, err);
+
+    mem_free(path);
+    return rc;
+}
+
+struct dir_scan {
+    struct varve_db *db;
+    uint64_t max_file_no;
+    int has_wal;
+    struct varve_err *err;
+};
+
+/* A WAL file that the manifest does not name: left over from before, unless it says that it was begun
+ * under a later manifest than the one we read, which then has lost its end. */
+static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err *err)
+{
+    struct log_place read_end = manifest_read_end(db->manifest);
+    struct log_reader *reader = NULL;
+    struct log_record record;
+    char *path = name_wal_path(db->dir, file_no);
+    int rc = path == NULL ? err_set(err, VARVE_ENOMEM, "no memory")
+                          : log_reader_open(db->env, path, WAL_MAGIC, &db->id, file_no, UINT64_MAX,
+                                            &reader, err);
+
+    if (rc == 0)
+        rc = log_reader_next(reader, &record, err);
+    else if (rc == VARVE_ECORRUPT) /* it was never finished: a crash while it was made */
+        rc = VARVE_NOT_FOUND;
+    if (rc == 0 && record.header.type == RECORD_BEGIN &&
+        record.payload.len == BEGIN_PAYLOAD_BYTES) {
+        uint64_t manifest_no;
+        uint64_t offset;
+        memcpy(&manifest_no, record.payload.data, 8);
+        memcpy(&offset, record.payload.data + 8, 8);
+        struct log_place begun = {.file_no = manifest_no, .offset = offset};
+        if (log_place_before(read_end, begun))
+            rc = err_set(err, VARVE_ECORRUPT,
+                         "MANIFEST-%06" PRIu64 " is damaged at offset %" PRIu64
+                         ": %s was begun under manifest %" PRIu64 " offset %" PRIu64,
+                         read_end.file_no, read_end.offset, path, manifest_no, offset);
+    }
+    log_reader_close(reader);
+    mem_free(path);
+    return rc == VARVE_NOT_FOUND ? 0 : rc;
+}
+
+static int manifest_names(const struct varve_db *db, uint64_t file_no)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+
+    for (size_t i = 0; i < state->wal_count; i++)
+        if (state->wals[i].file_no == file_no)
+            return 1;
+    return 0;
+}
+
+static int dir_scan_entry(void *arg, const char *name)
+{
+    struct dir_scan *scan = arg;
+    uint64_t file_no;
+    enum name_kind kind = name_parse(name, &file_no);
+
+    if (file_no > scan->max_file_no)
+        scan->max_file_no = file_no;
+    if (kind != NAME_WAL)
+        return 0;
+    scan->has_wal = 1;
+    if (scan->db->manifest == NULL || manifest_names(scan->db, file_no))
+        return 0;
+    return orphan_check(scan->db, file_no, scan->err);
+}
+
+static void id_format(struct varve_db *db)
+{
+    for (int i = 0; i < DIR_ID_BYTES; i++)
+        snprintf(db->id_text + 2 * i, 3, "%02x", db->id.bytes[i]);
+}
+
+/* The manifest: the one that CURRENT names, or that of a new database. */
+static int dir_open(struct varve_db *db, struct varve_err *err)
+{
+    struct dir_scan scan = {.db = db, .err = err};
+    uint64_t manifest_no = 0;
+    int rc = current_read(db->env, db->dir, &db->id, &manifest_no, err);
+
+    if (rc == 0)
+        rc = manifest_open(db->env, db->dir, &db->id, manifest_no, &db->manifest, err);
+    else if (rc == VARVE_ENOENT && !db->options.no_create)
+        rc = VARVE_NOT_FOUND;
+    if (rc < 0)
+        return rc;
+    int is_new = rc == VARVE_NOT_FOUND;
+    err_clear(err);
+    rc = db->env->ops->list_dir(db->env, db->dir, dir_scan_entry, &scan, err);
+    if (rc != 0)
+        return rc;
+    if (is_new && scan.has_wal)
+        return err_set(err, VARVE_ECORRUPT, "CURRENT is missing, but there are WAL files");
+    if (is_new) {
+        db->env->ops->random(db->env, db->id.bytes, DIR_ID_BYTES);
+        rc = manifest_create(db->env, db->dir, &db->id, 1, &db->manifest, err);
+        if (rc != 0)
+            return rc;
+    }
+    manifest_reserve_file_no(db->manifest, scan.max_file_no + 1);
+    id_format(db);
+    return 0;
+}
+
+/* ---- recovery ---- */
+
+static int apply_recovered(void *arg, uint64_t seq, const struct chunk *chunk,
+                           struct varve_err *err)
+{
+    return db_apply(arg, seq, chunk, 0, err);
+}
+
+static void recovery_init(struct recovery *recovery, struct varve_db *db)
+{
+    *recovery = (struct recovery){
+        .env = db->env,
+        .dir = db->dir,
+        .id = db->id,
+        .manifest = db->manifest,
+        .apply = apply_recovered,
+        .arg = db,
+    };
+}
+
+/* What becomes of each old file: kept up to V, or dropped if nothing before V is in it.
+ * *last is the end of the last one that is kept. */
+static size_t plan_edits(const struct recovery *recovery, struct manifest_edit *edits,
+                         struct log_place *last)
+{
+    const struct manifest_state *state = manifest_state(recovery->manifest);
+    struct log_place vouched = recovery->vouched;
+    size_t count = 0;
+
+    *last = (struct log_place){0};
+    for (size_t i = 0; i < state->wal_count; i++) {
+        struct manifest_edit edit = {.file_no = state->wals[i].file_no,
+                                     .change = MANIFEST_DROP_WAL};
+        struct log_place first = recovery->first_ops[i];
+        if (first.offset != 0 && !log_place_before(vouched, first)) {
+            edit.change = MANIFEST_END_WAL;
+            edit.end = edit.file_no == vouched.file_no ? vouched.offset : recovery->ends[i].offset;
+            *last = (struct log_place){.file_no = edit.file_no, .offset = edit.end};
+        }
+        edits[count++] = edit;
+    }
+    return count;
+}
+
+/* The new WAL file: named in the manifest, then filled with what nothing vouched for. */
+static int start_log(struct varve_db *db, struct recovery *recovery, struct log_place previous,
+                     struct varve_err *err)
+{
+    struct wal_ready ready;
+    uint64_t first_seq;
+    int rc = recovery_first_unvouched(recovery, &first_seq, err);
+
+    if (rc == 0)
+        rc = wal_pool_make(&db->wal.pool, 0, &ready, err);
+    if (rc != 0)
+        return rc;
+    db->wal.log = ready.log;
+    if (wal_stage_begin(ready.log, first_seq, ready.manifest, previous) != 0)
+        return err_set(err, VARVE_ENOMEM, "no memory for a begin record");
+    rc = log_writer_flush(ready.log, err);
+    if (rc == 0)
+        rc = recovery_copy_unvouched(recovery, ready.log, err);
+    if (rc == 0)
+        rc = log_writer_sync(ready.log, err);
+    return rc;
+}
+
+/* Old files that no longer count go to the pool, if they have the right size, or away. */
+static void discard_wal(struct varve_db *db, uint64_t file_no)
+{
+    struct varve_file *file = NULL;
+    char *path = name_wal_path(db->dir, file_no);
+    uint64_t size_bytes = 0;
+
+    if (path == NULL)
+        return;
+    if (db->env->ops->open(db->env, path, VARVE_OPEN_READ, &file, NULL) == 0)
+        (void)db->env->ops->size(db->env, file, &size_bytes, NULL);
+    db->env->ops->close(db->env, file);
+    if (size_bytes == db->options.wal_size_bytes && wal_pool_reuse(&db->wal.pool, path))
+        return;
+    (void)db->env->ops->remove(db->env, path, NULL);
+    mem_free(path);
+}
+
+static int remove_entry(void *arg, const char *name)
+{
+    struct varve_db *db = arg;
+    uint64_t file_no;
+    enum name_kind kind = name_parse(name, &file_no);
+
+    if (kind == NAME_WAL && !manifest_names(db, file_no)) {
+        discard_wal(db, file_no);
+    } else if (kind == NAME_CURRENT_TMP ||
+               (kind == NAME_MANIFEST && file_no != manifest_place(db->manifest).file_no)) {
+        char *path = name_path(db->dir, name);
+        if (path != NULL)
+            (void)db->env->ops->remove(db->env, path, NULL); /* next time, then */
+        mem_free(path);
+    }
+    return 0;
+}
+
+static int recover(struct varve_db *db, struct recovery *recovery, struct varve_err *err)
+{
+    struct manifest_edit *edits = NULL;
+    struct log_place last;
+    int rc = recovery_read(recovery, err);
+
+    if (rc != 0)
+        return rc;
+    size_t planned = manifest_state(db->manifest)->wal_count;
+    edits = mem_alloc((planned + 1) * sizeof(*edits));
+    if (edits == NULL)
+        return err_set(err, VARVE_ENOMEM, "no memory for recovery");
+    planned = plan_edits(recovery, edits, &last);
+    uint64_t clock_ms = manifest_state(db->manifest)->clock_ms;
+    atomic_store(&db->clock_ms, clock_ms > recovery->clock_ms ? clock_ms : recovery->clock_ms);
+    manifest_set_clock(db->manifest, varve_now_ms(db));
+    rc = manifest_renew(db->manifest, NULL, 0, err);
+    if (rc == 0)
+        rc = start_log(db, recovery, last, err);
+    if (rc == 0 && planned > 0)
+        rc = manifest_apply(db->manifest, edits, planned, err);
+    if (rc == 0) /* only what is certain makes files go away */
+        (void)db->env->ops->list_dir(db->env, db->dir, remove_entry, db, NULL);
+    mem_free(edits);
+    return rc;
+}
+
+static void tell_recovery(struct varve_db *db, const struct recovery *recovery, uint64_t took_us)
+{
+    db->recovered = (struct varve_stats){
+        .recovered_records = recovery->records,
+        .recovered_ops = recovery->ops,
+        .recovered_dropped_bytes = recovery->dropped_bytes,
+        .recovered_unvouched_bytes = recovery->unvouched_bytes,
+        .recovery_us = took_us,
+    };
+    if (recovery->end.file_no == 0) {
+        db_log(db, 5, "new database %s in %s", db->id_text, db->dir);
+        return;
+    }
+    db_log(db, 5,
+           "recovered %" PRIu64 " operations in %" PRIu64 " records up to sequence %" PRIu64
+           " in %" PRIu64 " ms; %" PRIu64 " bytes were vouched for by nothing and are kept",
+           recovery->ops, recovery->records, recovery->last_seq, took_us / 1000,
+           recovery->unvouched_bytes);
+    if (recovery->dropped_bytes > 0)
+        db_log(db, 4,
+               "the log was torn at file %" PRIu64 " offset %" PRIu64 " (%s): %" PRIu64
+               " bytes that were never promised are dropped",
+               recovery->end.file_no, recovery->end.offset, recovery->why, recovery->dropped_bytes);
+}
+
+/* ---- open ---- */
+
+static void db_free(struct varve_db *db)
+{
+    if (db == NULL)
+        return;
+    heal_deinit(&db->heal);
+    wal_deinit(&db->wal);
+    manifest_close(db->manifest);
+    memtable_unref(db->memtable);
+    counts_deinit(&db->counts);
+    mem_free(db->undo.ops);
+    mem_free(db->undo.ranges);
+    db->env->ops->unlock(db->env, db->lock);
+    mem_free(db->dir);
+    mem_free(db);
+}
+
+static struct varve_db *db_create(const char *dir, const struct varve_options *options)
+{
+    struct varve_db *db = mem_alloc_zero(sizeof(*db));
+    size_t len = strlen(dir);
+
+    if (db == NULL)
+        return NULL;
+    while (len > 1 && dir[len - 1] == '/')
+        len--;
+    db->options = *options;
+    db->env = options->env;
+    atomic_store(&db->durability, (int)options->durability);
+    wal_sync_init(&db->wal.sync, options->executor, options->on_durable, options->arg);
+    wal_pool_init(&db->wal.pool);
+    heal_init(&db->heal, db);
+    buf_init(&db->wal.ops, WAL_GROUP_MAX_BYTES);
+    db->dir = mem_strndup(dir, len);
+    db->memtable = memtable_create();
+    if (db->dir == NULL || db->memtable == NULL) {
+        db_free(db);
+        return NULL;
+    }
+    return db;
+}
+
+static void wal_start(struct varve_db *db, uint64_t last_seq)
+{
+    struct wal *wal = &db->wal;
+    const struct manifest_state *state = manifest_state(db->manifest);
+
+    atomic_store(&db->visible_seq, last_seq);
+    db->now_us = db->env->ops->now_mono_us(db->env);
+    wal->last_write_us = db->now_us;
+    wal->data_end = wal_end(wal);
+    wal->promised = wal->data_end;
+    wal->clock_ms = 0;
+    wal->files = state->wal_count;
+    for (size_t i = 0; i < state->wal_count; i++)
+        wal->live_bytes += state->wals[i].end;
+    wal_sync_reset(&wal->sync, wal->log, (struct wal_mark){.seq = last_seq, .place = wal_end(wal)});
+}
+
+static void wal_configure(struct varve_db *db)
+{
+    struct wal *wal = &db->wal;
+
+    wal->env = db->env;
+    wal->file_size = db->options.wal_size_bytes;
+    wal->pool.env = db->env;
+    wal->pool.executor = db->options.executor;
+    wal->pool.manifest = db->manifest;
+    wal->pool.dir = db->dir;
+    wal->pool.id = db->id;
+    wal->pool.file_size = db->options.wal_size_bytes;
+    wal->pool.target = db->options.wal_pool_size;
+    wal->pool.on_log = db->options.on_log;
+    wal->pool.arg = db->options.arg;
+}
+
+/* A look at CURRENT before anything is made: a foreign directory is left as it is. */
+static int look_at_current(struct varve_db *db, struct varve_err *err)
+{
+    struct dir_id id;
+    uint64_t manifest_no;
+    int rc = current_read(db->env, db->dir, &id, &manifest_no, err);
+
+    if (rc == VARVE_ENOENT && !db->options.no_create) {
+        err_clear(err);
+        return dir_make(db, err);
+    }
+    return rc;
+}
+
+int varve_open(const char *dir, const struct varve_options *given, struct varve_db **out,
+               struct varve_err *err)
+{
+    struct varve_options options = *given;
+    struct recovery recovery;
+    int rc = options_fill(&options, err);
+
+    *out = NULL;
+    if (rc != 0)
+        return rc;
+    struct varve_db *db = db_create(dir, &options);
+    if (db == NULL)
+        return err_set(err, VARVE_ENOMEM, "open %s: no memory", dir);
+    uint64_t started_us = db->env->ops->now_mono_us(db->env);
+    recovery_init(&recovery, db);
+    rc = look_at_current(db, err);
+    if (rc == 0)
+        rc = dir_lock(db, err);
+    if (rc == 0)
+        rc = dir_open(db, err);
+    if (rc != 0)
+        goto out;
+    wal_configure(db);
+    recovery_init(&recovery, db);
+    rc = recover(db, &recovery, err);
+    if (rc != 0)
+        goto out;
+    wal_start(db, recovery.last_seq);
+    tell_recovery(db, &recovery, db->env->ops->now_mono_us(db->env) - started_us);
+out:
+    recovery_deinit(&recovery);
+    if (rc != 0) {
+        db_free(db);
+        return err_wrap(err, rc, "open %s", dir);
+    }
+    *out = db;
+    return 0;
+}
+
+/* ---- close ---- */
+
+static int sync_is_running(const void *arg)
+{
+    return ((const struct wal_sync *)arg)->running;
+}
+
+static int pool_is_running(const void *arg)
+{
+    return ((const struct wal_pool *)arg)->running;
+}
+
+static void db_wait_jobs(struct varve_db *db)
+{
+    struct wal_sync *sync = &db->wal.sync;
+    struct wal_pool *pool = &db->wal.pool;
+
+    db_wait(db, &sync->mutex, &sync->changed, sync_is_running, sync);
+    db_wait(db, &pool->mutex, &pool->changed, pool_is_running, pool);
+}
+
+/* All that was committed, durable. */
+static int db_sync_all(struct varve_db *db, struct varve_err *err)
+{
+    int rc = 0;
+
+    db_wait_jobs(db);
+    wal_sync_start(&db->wal.sync);
+    db_wait_jobs(db);
+    if (varve_writable(db, NULL) != 0) {
+        if (!atomic_load(&db->failed)) /* note why */
+            varve_tick(db);
+        rc = heal_now(&db->heal, err);
+    }
+    return rc;
+}
+
+int varve_close(struct varve_db *db, struct varve_err *err)
+{
+    int rc;
+
+    if (db == NULL)
+        return 0;
+    CHECK(atomic_load(&db->snapshots) == 0);
+    rc = varve_group_commit(db, err);
+    if (rc == 0)
+        rc = db_sync_all(db, err);
+    if (rc == 0)
+        rc = wal_seal(&db->wal, db->applied_seq + 1, err);
+    db_wait_jobs(db);
+    if (rc == 0) {
+        manifest_set_clock(db->manifest, varve_now_ms(db));
+        rc = manifest_apply(db->manifest, NULL, 0, err);
+    }
+    if (rc != 0)
+        err_wrap(err, rc, "close %s", db->dir);
+    db_free(db);
+    return rc;
+}
+
+/* ---- figures ---- */
+
+void varve_stats(const struct varve_db *db, struct varve_stats *stats)
+{
+    struct varve_db *mutable = (struct varve_db *)(uintptr_t)db; /* for its mutexes */
+    struct wal_sync *sync = &mutable->wal.sync;
+
+    *stats = db->recovered;
+    stats->seq_applied = db->applied_seq;
+    stats->seq_visible = atomic_load(&db->visible_seq);
+    stats->seq_durable = atomic_load(&db->wal.sync.durable_seq);
+    stats->memtable_bytes = memtable_used_bytes(db->memtable);
+    stats->memtable_limit_bytes = db->options.memtable_size_bytes;
+    stats->memtable_entries = memtable_entry_count(db->memtable);
+    stats->wal_files = db->wal.files;
+    stats->wal_bytes = db->wal.live_bytes + db->wal.log->offset;
+    stats->wal_pool_files = wal_pool_ready_count(&mutable->wal.pool);
+    stats->wal_records = db->wal.records;
+    stats->wal_written_bytes = db->wal.written_bytes;
+    stats->wal_slow_writes = db->wal.slow_writes;
+    stats->wal_unsynced_us = wal_sync_age_us(sync, db->now_us);
+    stats->wal_failures = db->failures;
+    stats->heals = db->heals;
+    stats->snapshots = atomic_load(&db->snapshots);
+    mutex_lock(&sync->mutex);
+    stats->wal_syncs = sync->syncs;
+    stats->wal_sync_us_total = sync->sync_us_total;
+    stats->wal_sync_us_max = sync->sync_us_max;
+    mutex_unlock(&sync->mutex);
+    if (varve_writable(db, NULL) != 0)
+        stats->health = heal_state(&mutable->heal) == HEAL_RUNNING ? VARVE_HEALING : VARVE_FAILED;
+}

@@ -1,0 +1,427 @@
+/* The single writer. A write goes into the memtable at once, under a sequence number that is not
+ * visible yet, and into the open group of the log; the commit writes the group with one write() and
+ * publishes it. If the log write fails, the group's records are popped off the memtable again, newest
+ * first, and nobody has seen them (I2). The alternative, an overlay that is merged after the write,
+ * would insert everything twice. */
+#include "lsm/db.h"
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/mutant.h"
+
+#define SYNC_AFTER_US ((uint64_t)800000)
+#define HOLD_AFTER_US ((uint64_t)1800000) /* a tick may be 100 ms late */
+
+/* ---- counts ---- */
+
+static struct varve_slice db_group_of(const struct varve_db *db, struct varve_slice key)
+{
+    size_t len = db->options.count_group == NULL ? 0
+                                                 : db->options.count_group(db->options.arg, key);
+
+    CHECK(len <= VARVE_GROUP_MAX_BYTES && len <= key.len);
+    return varve_slice(key.data, len);
+}
+
+static int64_t count_delta(const struct chunk *chunk, enum memtable_prior prior)
+{
+    if (chunk->kind == CHUNK_PUT)
+        return prior == MEMTABLE_PRIOR_LIVE ? 0 : 1;
+    return prior == MEMTABLE_PRIOR_LIVE ? -1 : 0;
+}
+
+/* True if no key that begins with name is at or behind end. */
+static int group_ends_before(struct varve_slice name, struct varve_slice end)
+{
+    size_t common = name.len < end.len ? name.len : end.len;
+    int order = memcmp(name.data, end.data, common);
+
+    return order < 0;
+}
+
+/* Live keys of the group in [begin, end). */
+static int64_t count_range(struct varve_db *db, struct varve_slice name, const struct chunk *range,
+                           int *rc)
+{
+    struct memtable_record record;
+    struct memtable_iter *iter = memtable_iter_create(db->memtable);
+    int64_t live = 0;
+
+    if (iter == NULL) {
+        *rc = VARVE_ENOMEM;
+        return 0;
+    }
+    memtable_iter_seek(iter, varve_slice_compare(name, range->key) > 0 ? name : range->key);
+    for (; memtable_iter_valid(iter); memtable_iter_next(iter)) {
+        struct varve_slice key = memtable_iter_key(iter);
+        if (varve_slice_compare(key, range->value) >= 0 || key.len < name.len ||
+            memcmp(key.data, name.data, name.len) != 0)
+            break;
+        live += memtable_iter_get(iter, UINT64_MAX, &record) == MEMTABLE_VALUE;
+    }
+    *rc = memtable_iter_status(iter);
+    memtable_iter_destroy(iter);
+    return live;
+}
+
+static int undo_reserve_range(struct undo_log *undo)
+{
+    if (undo->range_count < undo->range_cap)
+        return 0;
+    size_t cap = undo->range_cap == 0 ? 16 : undo->range_cap * 2;
+    struct undo_range *grown = mem_realloc(undo->ranges, cap * sizeof(*grown));
+    if (grown == NULL)
+        return VARVE_ENOMEM;
+    undo->ranges = grown;
+    undo->range_cap = cap;
+    return 0;
+}
+
+/* Takes the keys of a range tombstone off the counts, before it is applied. A group that lies wholly
+ * in the range costs nothing; one that is cut is counted. */
+static int count_take_range(struct varve_db *db, const struct chunk *range)
+{
+    struct undo_log *undo = &db->undo;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < db->counts.cap; i++) {
+        struct count_group *group = &db->counts.slots[i];
+        struct varve_slice name = varve_slice(group->name, group->name_len);
+        if (group->live == 0 || varve_slice_compare(range->value, name) <= 0)
+            continue;
+        int whole = varve_slice_compare(range->key, name) <= 0 &&
+                    group_ends_before(name, range->value);
+        int64_t taken = whole ? group->live : count_range(db, name, range, &rc);
+        if (rc == 0)
+            rc = undo_reserve_range(undo);
+        if (rc != 0 || taken == 0)
+            continue;
+        struct undo_range *saved = &undo->ranges[undo->range_count++];
+        *saved = (struct undo_range){
+            .op = undo->count, .group_len = group->name_len, .taken = taken};
+        memcpy(saved->group, group->name, group->name_len);
+        group->live -= taken;
+    }
+    return rc;
+}
+
+static void count_give_back_ranges(struct varve_db *db, size_t from_op)
+{
+    struct undo_log *undo = &db->undo;
+
+    while (undo->range_count > 0 && undo->ranges[undo->range_count - 1].op >= from_op) {
+        const struct undo_range *saved = &undo->ranges[--undo->range_count];
+        struct count_group *group = counts_at(&db->counts,
+                                              varve_slice(saved->group, saved->group_len));
+        CHECK(group != NULL); /* it was there when it was taken, and groups stay until a commit */
+        group->live += saved->taken;
+    }
+}
+
+/* ---- one record ---- */
+
+static int undo_reserve(struct undo_log *undo)
+{
+    if (undo->count < undo->cap)
+        return 0;
+    size_t cap = undo->cap == 0 ? 64 : undo->cap * 2;
+    struct undo_op *grown = mem_realloc(undo->ops, cap * sizeof(*grown));
+    if (grown == NULL)
+        return VARVE_ENOMEM;
+    undo->ops = grown;
+    undo->cap = cap;
+    return 0;
+}
+
+static int apply_range(struct varve_db *db, uint64_t seq, const struct chunk *chunk)
+{
+    struct undo_op *op = &db->undo.ops[db->undo.count];
+    enum memtable_prior prior;
+    int rc = count_take_range(db, chunk);
+
+    if (rc == 0)
+        rc = memtable_add(db->memtable, seq, chunk, &prior, &op->memtable);
+    if (rc != 0)
+        count_give_back_ranges(db, db->undo.count);
+    op->count_delta = 0;
+    return rc;
+}
+
+static int apply_point(struct varve_db *db, uint64_t seq, const struct chunk *chunk)
+{
+    struct undo_op *op = &db->undo.ops[db->undo.count];
+    struct varve_slice name = db_group_of(db, chunk->key);
+    struct count_group *group = NULL;
+    enum memtable_prior prior;
+
+    if (name.len > 0) {
+        group = counts_at(&db->counts, name);
+        if (group == NULL)
+            return VARVE_ENOMEM;
+    }
+    int rc = memtable_add(db->memtable, seq, chunk, &prior, &op->memtable);
+    if (rc != 0)
+        return rc;
+    op->count_delta = group == NULL ? 0 : count_delta(chunk, prior);
+    if (group != NULL)
+        group->live += op->count_delta;
+    return 0;
+}
+
+int db_apply(struct varve_db *db, uint64_t seq, const struct chunk *chunk, int with_undo,
+             struct varve_err *err)
+{
+    int rc = undo_reserve(&db->undo);
+
+    if (rc == 0)
+        rc = chunk->kind == CHUNK_RANGE_DELETE ? apply_range(db, seq, chunk)
+                                               : apply_point(db, seq, chunk);
+    if (rc != 0)
+        return err_set(err, rc, "no memory to apply a record");
+    db->applied_seq = seq;
+    if (with_undo)
+        db->undo.count++;
+    else
+        db->undo.range_count = 0;
+    return 0;
+}
+
+/* Takes the operations from index `from` on back, newest first. */
+static void db_undo_to(struct varve_db *db, size_t from)
+{
+    struct undo_log *undo = &db->undo;
+
+    while (undo->count > from) {
+        struct undo_op *op = &undo->ops[--undo->count];
+        memtable_undo_add(db->memtable, &op->memtable);
+        count_give_back_ranges(db, undo->count);
+        if (op->count_delta != 0) {
+            struct count_group *group = counts_at(&db->counts, db_group_of(db, op->memtable.key));
+            CHECK(group != NULL);
+            group->live -= op->count_delta;
+        }
+        db->applied_seq--;
+    }
+}
+
+/* ---- the group ---- */
+
+void db_fail(struct varve_db *db, const struct varve_err *err)
+{
+    if (atomic_exchange(&db->failed, 1))
+        return;
+    db->failure = *err;
+    db->failures++;
+    db_log(db, 4, "writes are refused: %s", err_text(err));
+}
+
+/* A sync that failed is noticed here, on the writer's thread. */
+static int db_check_failed(struct varve_db *db, struct varve_err *err)
+{
+    if (atomic_load_explicit(&db->wal.sync.failed, memory_order_acquire) &&
+        !atomic_load(&db->failed)) {
+        mutex_lock(&db->wal.sync.mutex);
+        struct varve_err why = db->wal.sync.err;
+        mutex_unlock(&db->wal.sync.mutex);
+        db_fail(db, &why);
+    }
+    if (!atomic_load_explicit(&db->failed, memory_order_relaxed))
+        return 0;
+    return err_set(err, VARVE_EREADONLY, "%s", err_text(&db->failure));
+}
+
+int varve_writable(const struct varve_db *db, struct varve_err *err)
+{
+    if (!atomic_load(&db->failed) && !atomic_load(&db->wal.sync.failed))
+        return 0;
+    return err_set(err, VARVE_EREADONLY, "%s",
+                   atomic_load(&db->failed) ? err_text(&db->failure) : "a log sync failed");
+}
+
+/* Tombstones may use a little more: whoever deletes wants to get out of the trouble. */
+static int db_check_room(const struct varve_db *db, const struct varve_batch *batch,
+                         struct varve_err *err)
+{
+    uint64_t limit = db->options.memtable_size_bytes;
+    uint64_t used = memtable_used_bytes(db->memtable);
+    struct batch_cursor cursor = {0};
+    struct chunk chunk;
+
+    if (LIKELY(used + batch->memtable_cost <= limit))
+        return 0;
+    int deletes_only = 1;
+    while (deletes_only && batch_next(batch, &cursor, &chunk))
+        deletes_only = chunk.kind != CHUNK_PUT;
+    if (deletes_only && used + batch->memtable_cost <= limit + limit / 16)
+        return 0;
+    return err_set(err, VARVE_EFULL, "the memtable holds %llu of its %llu bytes",
+                   (unsigned long long)used, (unsigned long long)limit);
+}
+
+int varve_group_open(const struct varve_db *db)
+{
+    return db->undo.count > 0;
+}
+
+int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
+                    struct varve_err *err)
+{
+    struct wal_group_mark log_before = wal_group_mark(&db->wal);
+    size_t undo_before = db->undo.count;
+    struct batch_cursor cursor = {0};
+    struct chunk chunk;
+    int rc = db_check_failed(db, err);
+
+    if (seq != NULL)
+        *seq = 0;
+    if (rc == 0)
+        rc = db_check_room(db, batch, err);
+    if (rc != 0 || batch->count == 0)
+        return rc;
+    rc = wal_group_add(&db->wal, batch);
+    if (rc != 0)
+        return err_set(err, VARVE_ENOMEM, "no memory for a log record");
+    while (rc == 0 && batch_next(batch, &cursor, &chunk))
+        rc = db_apply(db, db->applied_seq + 1, &chunk, 1, err);
+    if (rc != 0) {
+        db_undo_to(db, undo_before);
+        wal_group_cut(&db->wal, log_before);
+        return rc;
+    }
+    if (seq != NULL)
+        *seq = db->applied_seq;
+    return 0;
+}
+
+/* What a failed write left behind is overwritten, so that it does not come back to life after a
+ * crash. Best effort: only the new file that healing makes settles it. */
+static void db_blot_out(struct varve_db *db)
+{
+    static const uint8_t zeros[RECORD_HEADER_BYTES];
+    struct varve_slice part = varve_slice(zeros, sizeof(zeros));
+    struct log_writer *log = db->wal.log;
+
+    (void)db->env->ops->write_at(db->env, log->file, &part, 1, log->offset, NULL);
+}
+
+int varve_group_commit(struct varve_db *db, struct varve_err *err)
+{
+    struct varve_err why = {0};
+    size_t count = db->undo.count;
+
+    if (count == 0)
+        return 0;
+    int rc = db_check_failed(db, &why);
+    if (rc == 0) {
+        uint64_t first = db->applied_seq - count + 1;
+        rc = wal_group_write(&db->wal, first, (uint32_t)count, varve_now_ms(db), &why);
+        if (rc != 0 && rc != VARVE_ENOMEM && rc != VARVE_EFULL) {
+            db_blot_out(db);
+            db_fail(db, &why);
+        }
+    }
+    if (rc != 0) {
+        if (!MUTANT("keep-failed-group"))
+            db_undo_to(db, 0);
+        db->undo.count = 0;
+        wal_group_cut(&db->wal, (struct wal_group_mark){0});
+        if (err != NULL)
+            *err = why;
+        return rc;
+    }
+    db->undo.count = 0;
+    db->undo.range_count = 0;
+    db->now_us = db->wal.last_write_us;
+    db->holding = wal_sync_age_us(&db->wal.sync, db->now_us) >= HOLD_AFTER_US;
+    wal_sync_written(&db->wal.sync,
+                     (struct wal_mark){.seq = db->applied_seq, .place = wal_end(&db->wal)},
+                     db->now_us);
+    atomic_store_explicit(&db->visible_seq, db->applied_seq, memory_order_release);
+    if (atomic_load_explicit(&db->durability, memory_order_relaxed) == VARVE_ALWAYS)
+        wal_sync_start(&db->wal.sync);
+    counts_compact(&db->counts);
+    wal_pool_fill(&db->wal.pool, db->now_us);
+    return 0;
+}
+
+int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
+                struct varve_err *err)
+{
+    int rc = varve_group_add(db, batch, seq, err);
+
+    return rc != 0 ? rc : varve_group_commit(db, err);
+}
+
+/* ---- durability ---- */
+
+uint64_t varve_durable_seq(const struct varve_db *db)
+{
+    if (MUTANT("ack-before-sync"))
+        return UINT64_MAX;
+    return atomic_load_explicit(&db->wal.sync.durable_seq, memory_order_acquire);
+}
+
+uint64_t varve_ack_seq(const struct varve_db *db, uint64_t seq)
+{
+    int mode = atomic_load_explicit(&db->durability, memory_order_relaxed);
+
+    if (mode == VARVE_ALWAYS)
+        return seq;
+    if (mode == VARVE_NO || MUTANT("never-hold"))
+        return 0;
+    return db->holding ? seq : 0;
+}
+
+int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err)
+{
+    if (varve_durable_seq(db) >= seq)
+        return 0;
+    wal_sync_start(&db->wal.sync);
+    return wal_sync_wait(&db->wal.sync, seq, err);
+}
+
+void varve_set_durability(struct varve_db *db, enum varve_durability durability)
+{
+    atomic_store(&db->durability, (int)durability);
+}
+
+static void db_tick_sync(struct varve_db *db)
+{
+    struct wal_sync *sync = &db->wal.sync;
+    uint64_t waiting_us = wal_sync_waiting_us(sync, db->now_us);
+
+    switch ((enum varve_durability)atomic_load(&db->durability)) {
+    case VARVE_ALWAYS:
+        if (waiting_us > 0)
+            wal_sync_start(sync);
+        break;
+    case VARVE_EVERYSEC:
+        if (waiting_us >= SYNC_AFTER_US)
+            wal_sync_start(sync);
+        break;
+    case VARVE_NO:
+        if (wal_sync_full_count(sync) > 0)
+            wal_sync_start(sync);
+        break;
+    }
+}
+
+void varve_tick(struct varve_db *db)
+{
+    struct varve_err err = {0};
+
+    db->now_us = db->env->ops->now_mono_us(db->env);
+    if (db_check_failed(db, NULL) != 0) {
+        heal_tick(&db->heal, db->now_us);
+        return;
+    }
+    db->holding = wal_sync_age_us(&db->wal.sync, db->now_us) >= HOLD_AFTER_US;
+    db_tick_sync(db);
+    if (db->undo.count == 0 &&
+        wal_promise(&db->wal, db->applied_seq + 1, varve_now_ms(db), &err) != 0) {
+        db_blot_out(db);
+        db_fail(db, &err);
+    }
+    if (db->wal.records > 0)
+        wal_pool_fill(&db->wal.pool, db->now_us);
+}

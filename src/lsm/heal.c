@@ -1,0 +1,292 @@
+#include "lsm/heal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/mutant.h"
+#include "lsm/db.h"
+
+#define RETRY_US ((uint64_t)500000)
+#define RECORD_BYTES ((size_t)1024 * 1024)
+#define RECORD_CAP_BYTES ((size_t)2 * 1024 * 1024 * 1024)
+
+/* ---- what was not durable ---- */
+
+struct doubtful {
+    struct memtable_record *records;
+    size_t count;
+    size_t cap;
+};
+
+static int doubtful_add(struct doubtful *list, const struct memtable_record *record)
+{
+    if (list->count == list->cap) {
+        size_t cap = list->cap == 0 ? 1024 : list->cap * 2;
+        struct memtable_record *grown = mem_realloc(list->records, cap * sizeof(*grown));
+        if (grown == NULL)
+            return VARVE_ENOMEM;
+        list->records = grown;
+        list->cap = cap;
+    }
+    list->records[list->count++] = *record;
+    return 0;
+}
+
+static int by_seq(const void *a, const void *b)
+{
+    uint64_t left = ((const struct memtable_record *)a)->seq;
+    uint64_t right = ((const struct memtable_record *)b)->seq;
+
+    return (left > right) - (left < right);
+}
+
+/* Every record of the memtable above `durable`, in the order of the log. */
+static int doubtful_collect(struct memtable *memtable, uint64_t durable, struct doubtful *list)
+{
+    struct memtable_record record;
+    const struct memtable_version *version;
+    const struct memtable_range *range = NULL;
+    struct memtable_iter *iter = memtable_iter_create(memtable);
+    int rc = iter == NULL ? VARVE_ENOMEM : 0;
+
+    for (memtable_iter_first(iter); rc == 0 && memtable_iter_valid(iter);
+         memtable_iter_next(iter)) {
+        version = memtable_iter_version(iter, NULL, &record);
+        while (rc == 0 && version != NULL && record.seq > durable) {
+            rc = doubtful_add(list, &record);
+            version = memtable_iter_version(iter, version, &record);
+        }
+    }
+    if (rc == 0)
+        rc = memtable_iter_status(iter);
+    memtable_iter_destroy(iter);
+    range = memtable_next_range(memtable, NULL, &record);
+    while (rc == 0 && range != NULL && record.seq > durable) {
+        rc = doubtful_add(list, &record);
+        range = memtable_next_range(memtable, range, &record);
+    }
+    if (rc == 0 && list->count > 0)
+        qsort(list->records, list->count, sizeof(*list->records), by_seq);
+    return rc;
+}
+
+/* ---- the new file ---- */
+
+/* Records [from, to) as one log record, staged and written. */
+static int heal_write_record(struct log_writer *log, const struct memtable_record *records,
+                             uint32_t count, struct buf *payload, struct varve_err *err)
+{
+    uint8_t head[CHUNK_HEAD_MAX_BYTES];
+    struct record_header header = {
+        .type = RECORD_OPS, .first_seq = records[0].seq, .op_count = count};
+    int rc = 0;
+
+    buf_clear(payload);
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        const struct chunk *chunk = &records[i].chunk;
+        rc = buf_append(payload, head, chunk_put_head(head, chunk));
+        if (rc == 0)
+            rc = buf_append(payload, chunk->key.data, chunk->key.len);
+        if (rc == 0 && chunk->kind != CHUNK_DELETE)
+            rc = buf_append(payload, chunk->value.data, chunk->value.len);
+    }
+    struct varve_slice part = buf_slice(payload);
+    if (rc == 0)
+        rc = log_writer_stage(log, header, &part, 1);
+    if (rc != 0)
+        return err_set(err, VARVE_ENOMEM, "no memory for a log record");
+    return log_writer_flush(log, err);
+}
+
+static int heal_write_all(struct log_writer *log, const struct doubtful *list,
+                          struct varve_err *err)
+{
+    struct buf payload;
+    int rc = 0;
+
+    buf_init(&payload, RECORD_CAP_BYTES);
+    for (size_t from = 0; rc == 0 && from < list->count;) {
+        size_t bytes = 0;
+        size_t to = from;
+        while (to < list->count && bytes < RECORD_BYTES) {
+            const struct chunk *chunk = &list->records[to].chunk;
+            CHECK(list->records[to].seq == list->records[from].seq + (to - from));
+            bytes += chunk->key.len + chunk->value.len + CHUNK_HEAD_MAX_BYTES;
+            to++;
+        }
+        rc = heal_write_record(log, list->records + from, (uint32_t)(to - from), &payload, err);
+        from = to;
+    }
+    buf_deinit(&payload);
+    return rc;
+}
+
+/* The old file ends where it was durable; files between it and the new one never count. */
+static int heal_edit(struct varve_db *db, struct log_place durable, uint64_t new_file_no,
+                     struct varve_err *err)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+    struct manifest_edit *edits = mem_alloc((state->wal_count + 1) * sizeof(*edits));
+    size_t count = 0;
+
+    if (edits == NULL)
+        return err_set(err, VARVE_ENOMEM, "no memory for a manifest edit");
+    for (size_t i = 0; i < state->wal_count; i++) {
+        uint64_t file_no = state->wals[i].file_no;
+        if (file_no == durable.file_no && !MUTANT("skip-fence"))
+            edits[count++] = (struct manifest_edit){MANIFEST_END_WAL, file_no, durable.offset};
+        else if (file_no > durable.file_no && file_no < new_file_no)
+            edits[count++] = (struct manifest_edit){.change = MANIFEST_DROP_WAL,
+                                                    .file_no = file_no};
+    }
+    int rc = manifest_apply(db->manifest, edits, count, err);
+    mem_free(edits);
+    return rc;
+}
+
+static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_err *err)
+{
+    struct wal_mark durable = wal_sync_durable(&db->wal.sync);
+    struct doubtful list = {0};
+    struct wal_ready ready = {0};
+    int rc = doubtful_collect(db->memtable, durable.seq, &list);
+
+    if (rc != 0) {
+        err_set(err, rc, "no memory to collect what was not durable");
+        goto out;
+    }
+    if (!wal_pool_take(&db->wal.pool, &ready))
+        rc = wal_pool_make(&db->wal.pool, 0, &ready, err);
+    if (rc != 0)
+        goto out;
+    if (wal_stage_begin(ready.log, durable.seq + 1, ready.manifest, durable.place) != 0)
+        rc = err_set(err, VARVE_ENOMEM, "no memory for a begin record");
+    if (rc == 0)
+        rc = log_writer_flush(ready.log, err);
+    if (rc == 0)
+        rc = heal_write_all(ready.log, &list, err);
+    if (rc == 0)
+        rc = log_writer_sync(ready.log, err);
+    if (rc == 0)
+        rc = heal_edit(db, durable.place, ready.log->file_no, err);
+out:
+    mem_free(list.records);
+    if (rc == 0)
+        *log = ready.log;
+    else /* the manifest goes on naming it: it is dropped when healing succeeds, or at open */
+        log_writer_close(ready.log);
+    return rc;
+}
+
+static void heal_set_state(struct heal *heal, enum heal_state state)
+{
+    mutex_lock(&heal->mutex);
+    heal->state = state;
+    cond_broadcast(&heal->changed);
+    mutex_unlock(&heal->mutex);
+}
+
+enum heal_state heal_state(struct heal *heal)
+{
+    mutex_lock(&heal->mutex);
+    enum heal_state state = heal->state;
+    mutex_unlock(&heal->mutex);
+    return state;
+}
+
+static void heal_run(struct varve_job *job)
+{
+    struct heal *heal = CONTAINER_OF(job, struct heal, job);
+    struct varve_err err = {0};
+    int rc = heal_make(heal->db, &heal->log, &err);
+
+    if (rc != 0 && strcmp(heal->last_error, err.text) != 0) {
+        snprintf(heal->last_error, sizeof(heal->last_error), "%s", err.text);
+        db_log(heal->db, 4, "healing the log failed, it is tried again: %s", err_text(&err));
+    }
+    heal_set_state(heal, rc == 0 ? HEAL_DONE : HEAL_IDLE);
+}
+
+void heal_init(struct heal *heal, struct varve_db *db)
+{
+    *heal = (struct heal){.db = db};
+    heal->job.run = heal_run;
+    mutex_init(&heal->mutex);
+    cond_init(&heal->changed);
+}
+
+void heal_deinit(struct heal *heal)
+{
+    CHECK(heal->state != HEAL_RUNNING);
+    log_writer_close(heal->log);
+    mutex_deinit(&heal->mutex);
+    cond_deinit(&heal->changed);
+}
+
+/* The writer goes on in the new file, in which everything is durable. */
+static void heal_adopt(struct heal *heal)
+{
+    struct varve_db *db = heal->db;
+    struct wal *wal = &db->wal;
+    struct log_writer *old = wal->log;
+
+    wal->live_bytes += old->offset;
+    wal->log = heal->log;
+    wal->begin_due = 0;
+    wal->data_end = wal_end(wal);
+    wal->promised = wal->data_end;
+    wal->files++;
+    heal->log = NULL;
+    heal->last_error[0] = '\0';
+    wal_sync_reset(&wal->sync, wal->log,
+                   (struct wal_mark){.seq = db->applied_seq, .place = wal_end(wal)});
+    log_writer_close(old);
+    db->heals++;
+    atomic_store(&db->failed, 0);
+    heal_set_state(heal, HEAL_IDLE);
+    db_log(db, 5, "the log is healed, writes go on in file %" PRIu64, wal->log->file_no);
+}
+
+static int heal_is_running(const void *arg)
+{
+    return ((const struct heal *)arg)->state == HEAL_RUNNING;
+}
+
+static void heal_start(struct heal *heal)
+{
+    struct varve_executor *executor = heal->db->options.executor;
+
+    heal_set_state(heal, HEAL_RUNNING);
+    executor->submit(executor, VARVE_JOB_MAINTENANCE, &heal->job);
+}
+
+void heal_tick(struct heal *heal, uint64_t now_us)
+{
+    switch (heal_state(heal)) {
+    case HEAL_RUNNING: break;
+    case HEAL_DONE: heal_adopt(heal); break;
+    case HEAL_IDLE:
+        if (now_us < heal->retry_us || wal_sync_running(&heal->db->wal.sync))
+            break;
+        heal->retry_us = now_us + RETRY_US;
+        heal_start(heal);
+        break;
+    }
+}
+
+int heal_now(struct heal *heal, struct varve_err *err)
+{
+    struct varve_db *db = heal->db;
+
+    if (heal_state(heal) == HEAL_IDLE)
+        heal_start(heal);
+    db_wait(db, &heal->mutex, &heal->changed, heal_is_running, heal);
+    if (heal_state(heal) != HEAL_DONE)
+        return err_set(err, VARVE_EUNKNOWN, "the log could not be healed: %s", heal->last_error);
+    heal_adopt(heal);
+    return 0;
+}

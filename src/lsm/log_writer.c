@@ -1,0 +1,240 @@
+#include "lsm/log_writer.h"
+
+#include "base/crc32c.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/mutant.h"
+
+#define HEADS_MAX_BYTES ((size_t)1024 * 1024)
+#define ZEROS_BYTES ((size_t)256 * 1024)
+#define PREWRITE_SYNC_BYTES ((uint64_t)4 * 1024 * 1024)
+
+/* Zeros to the end of the file, synced every few MiB so that the disk's queue stays short for the
+ * syncs of the log that is in use meanwhile. */
+static int writer_prewrite(struct log_writer *writer, struct varve_err *err)
+{
+    static const uint8_t zeros[ZEROS_BYTES];
+    uint64_t at = FILE_HEADER_BYTES;
+    uint64_t unsynced = 0;
+    int rc = 0;
+
+    while (rc == 0 && at < writer->prewritten_size) {
+        uint64_t left = writer->prewritten_size - at;
+        struct varve_slice part = varve_slice(zeros,
+                                              left < ZEROS_BYTES ? (size_t)left : ZEROS_BYTES);
+        rc = writer->env->ops->write_at(writer->env, writer->file, &part, 1, at, err);
+        at += part.len;
+        unsynced += part.len;
+        if (rc == 0 && unsynced >= PREWRITE_SYNC_BYTES) {
+            rc = writer->env->ops->sync(writer->env, writer->file, err);
+            unsynced = 0;
+        }
+    }
+    return rc;
+}
+
+static int writer_make_file(struct log_writer *writer, const char *dir, const char magic[8],
+                            const struct dir_id *id, const char *reuse, struct varve_err *err)
+{
+    const struct varve_env_ops *ops = writer->env->ops;
+    uint8_t header[FILE_HEADER_BYTES] = {0};
+    struct varve_slice part = varve_slice(header, sizeof(header));
+    unsigned flags = VARVE_OPEN_WRITE;
+    int rc = 0;
+
+    if (reuse != NULL)
+        rc = ops->rename(writer->env, reuse, writer->path, err);
+    else
+        flags |= VARVE_OPEN_CREATE | VARVE_OPEN_EXCLUSIVE;
+    if (rc == 0)
+        rc = ops->open(writer->env, writer->path, flags, &writer->file, err);
+    if (rc == 0) {
+        file_header_put(header, magic, id, writer->file_no);
+        rc = ops->write_at(writer->env, writer->file, &part, 1, 0, err);
+    }
+    if (rc == 0 && reuse == NULL)
+        rc = writer_prewrite(writer, err);
+    if (rc == 0)
+        rc = log_writer_sync(writer, err);
+    if (rc == 0 && !MUTANT("skip-dir-sync"))
+        rc = ops->sync_dir(writer->env, dir, err);
+    return rc;
+}
+
+int log_writer_create(struct varve_env *env, const char *dir, const char *path, const char magic[8],
+                      const struct dir_id *id, uint64_t file_no, uint64_t prewrite,
+                      const char *reuse, struct log_writer **out, struct varve_err *err)
+{
+    struct log_writer *writer = mem_alloc_zero(sizeof(*writer));
+    int rc = VARVE_ENOMEM;
+
+    *out = NULL;
+    if (writer == NULL)
+        return err_set(err, VARVE_ENOMEM, "create %s: no memory", path);
+    writer->env = env;
+    writer->file_no = file_no;
+    writer->salt = record_salt(id, file_no);
+    writer->offset = FILE_HEADER_BYTES;
+    writer->prewritten_size = prewrite > FILE_HEADER_BYTES ? prewrite : 0;
+    buf_init(&writer->heads, HEADS_MAX_BYTES);
+    writer->path = mem_strdup(path);
+    if (writer->path == NULL)
+        err_set(err, VARVE_ENOMEM, "create %s: no memory", path);
+    else
+        rc = writer_make_file(writer, dir, magic, id, reuse, err);
+    if (rc != 0) {
+        log_writer_close(writer);
+        return rc;
+    }
+    *out = writer;
+    return 0;
+}
+
+void log_writer_close(struct log_writer *writer)
+{
+    if (writer == NULL)
+        return;
+    writer->env->ops->close(writer->env, writer->file);
+    buf_deinit(&writer->heads);
+    mem_free(writer->parts);
+    mem_free(writer->path);
+    mem_free(writer);
+}
+
+static int writer_add_part(struct log_writer *writer, struct varve_slice part)
+{
+    if (writer->part_count == writer->part_cap) {
+        size_t cap = writer->part_cap == 0 ? 16 : writer->part_cap * 2;
+        struct varve_slice *grown = mem_realloc(writer->parts, cap * sizeof(*grown));
+        if (grown == NULL)
+            return VARVE_ENOMEM;
+        writer->parts = grown;
+        writer->part_cap = cap;
+    }
+    writer->parts[writer->part_count++] = part;
+    return 0;
+}
+
+/* Where the payload is read from: part `index` from byte `skip` on. */
+struct payload_cursor {
+    const struct varve_slice *parts;
+    size_t count;
+    size_t index;
+    size_t skip;
+};
+
+/* Stages a header's place and the next `len` bytes of the payload, and completes the header. */
+static int writer_stage_piece(struct log_writer *writer, struct record_header *header,
+                              struct payload_cursor *from, uint64_t len)
+{
+    uint8_t head[RECORD_HEADER_BYTES];
+    int rc = writer_add_part(writer, varve_slice(NULL, RECORD_HEADER_BYTES));
+
+    header->payload_len = len;
+    header->payload_crc = writer->salt;
+    for (uint64_t left = len; rc == 0 && left > 0;) {
+        struct varve_slice part = from->parts[from->index];
+        size_t take = part.len - from->skip;
+        if (take > left)
+            take = (size_t)left;
+        if (take > 0) {
+            part = varve_slice(part.data + from->skip, take);
+            header->payload_crc = crc32c(header->payload_crc, part.data, part.len);
+            rc = writer_add_part(writer, part);
+        }
+        from->skip += take;
+        left -= take;
+        if (from->skip == from->parts[from->index].len) {
+            from->index++;
+            from->skip = 0;
+        }
+    }
+    if (rc == 0) {
+        record_header_put(head, writer->salt, writer->file_no, header);
+        rc = buf_append(&writer->heads, head, sizeof(head)) == 0 ? 0 : VARVE_ENOMEM;
+    }
+    writer->staged_bytes += RECORD_HEADER_BYTES + len;
+    return rc;
+}
+
+int log_writer_stage(struct log_writer *writer, struct record_header header,
+                     const struct varve_slice *parts, size_t part_count)
+{
+    struct payload_cursor from = {.parts = parts, .count = part_count};
+    size_t parts_before = writer->part_count;
+    size_t heads_before = writer->heads.len;
+    uint64_t staged_before = writer->staged_bytes;
+    unsigned flags = header.flags;
+    uint64_t left = 0;
+    int rc;
+
+    for (size_t i = 0; i < part_count; i++)
+        left += parts[i].len;
+    do {
+        uint64_t len = left < RECORD_PIECE_MAX_BYTES ? left : RECORD_PIECE_MAX_BYTES;
+        left -= len;
+        header.flags = flags | (left > 0 ? RECORD_MORE : 0);
+        rc = writer_stage_piece(writer, &header, &from, len);
+        flags = RECORD_CONTINUES;
+    } while (rc == 0 && left > 0);
+    if (rc != 0) {
+        writer->part_count = parts_before;
+        writer->heads.len = heads_before;
+        writer->staged_bytes = staged_before;
+    }
+    return rc;
+}
+
+int log_writer_stage_small(struct log_writer *writer, struct record_header header,
+                           const void *payload, size_t len)
+{
+    uint8_t bytes[RECORD_HEADER_BYTES + LOG_SMALL_MAX_BYTES];
+
+    CHECK(len <= LOG_SMALL_MAX_BYTES);
+    header.payload_len = len;
+    header.payload_crc = crc32c(writer->salt, payload, len);
+    record_header_put(bytes, writer->salt, writer->file_no, &header);
+    if (len > 0)
+        memcpy(bytes + RECORD_HEADER_BYTES, payload, len);
+    len += RECORD_HEADER_BYTES;
+    if (buf_append(&writer->heads, bytes, len) != 0)
+        return VARVE_ENOMEM;
+    if (writer_add_part(writer, varve_slice(NULL, len)) != 0) {
+        writer->heads.len -= len;
+        return VARVE_ENOMEM;
+    }
+    writer->staged_bytes += len;
+    return 0;
+}
+
+void log_writer_unstage(struct log_writer *writer)
+{
+    writer->part_count = 0;
+    writer->staged_bytes = 0;
+    buf_clear(&writer->heads);
+}
+
+int log_writer_flush(struct log_writer *writer, struct varve_err *err)
+{
+    const uint8_t *head = writer->heads.data;
+
+    for (size_t i = 0; i < writer->part_count; i++) {
+        if (writer->parts[i].data != NULL)
+            continue;
+        writer->parts[i].data = head;
+        head += writer->parts[i].len;
+    }
+    int rc = writer->part_count == 0
+                 ? 0
+                 : writer->env->ops->write_at(writer->env, writer->file, writer->parts,
+                                              writer->part_count, writer->offset, err);
+    if (rc == 0)
+        writer->offset += writer->staged_bytes;
+    log_writer_unstage(writer);
+    return rc;
+}
+
+int log_writer_sync(struct log_writer *writer, struct varve_err *err)
+{
+    return writer->env->ops->sync(writer->env, writer->file, err);
+}

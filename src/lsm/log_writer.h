@@ -1,0 +1,49 @@
+/* log_writer.h - writes the records of one WAL or manifest file: FORMAT.md sections 3 and 4.
+ * Records are staged, and then leave with one write. One thread at a time. */
+#ifndef LSM_LOG_WRITER_H
+#define LSM_LOG_WRITER_H
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "lsm/record.h"
+#include "varve/env.h"
+
+struct log_writer {
+    struct varve_env *env;
+    struct varve_file *file; /* owned */
+    char *path;              /* owned */
+    uint64_t file_no;
+    uint32_t salt;
+    uint64_t offset;           /* where the next record goes: the end of what was written */
+    uint64_t prewritten_size;  /* bytes that were written and synced before the file's first use */
+    struct buf heads;          /* headers and small payloads of what is staged */
+    struct varve_slice *parts; /* what is staged; data NULL: the next bytes of heads */
+    size_t part_count;
+    size_t part_cap;
+    uint64_t staged_bytes;
+};
+
+/* Makes the file PATH with its header. With prewrite > FILE_HEADER_BYTES it is filled with zeros to
+ * that size. If `reuse` is not NULL, that file (of `prewrite` bytes) is renamed to PATH instead.
+ * All synced, the directory `dir` too. On error nothing that was made here is left open. */
+int log_writer_create(struct varve_env *env, const char *dir, const char *path, const char magic[8],
+                      const struct dir_id *id, uint64_t file_no, uint64_t prewrite,
+                      const char *reuse, struct log_writer **writer,
+                      struct varve_err *err) MUST_CHECK;
+void log_writer_close(struct log_writer *writer); /* takes NULL; syncs nothing */
+
+/* Stages one record, in pieces if need be. header gives type, flags, first_seq, op_count and promise;
+ * the bytes of parts must stay until the flush. 0 or VARVE_ENOMEM: then nothing is staged of it. */
+int log_writer_stage(struct log_writer *writer, struct record_header header,
+                     const struct varve_slice *parts, size_t part_count) MUST_CHECK;
+/* The same for a short payload, which is copied. */
+#define LOG_SMALL_MAX_BYTES 64
+int log_writer_stage_small(struct log_writer *writer, struct record_header header,
+                           const void *payload, size_t len) MUST_CHECK;
+void log_writer_unstage(struct log_writer *writer);
+/* Writes what is staged with one write_at; offset moves only if that succeeded. */
+int log_writer_flush(struct log_writer *writer, struct varve_err *err) MUST_CHECK;
+
+int log_writer_sync(struct log_writer *writer, struct varve_err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,577 @@
+#include "lsm/manifest.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/mutant.h"
+#include "lsm/log_reader.h"
+#include "lsm/log_writer.h"
+#include "lsm/names.h"
+
+#define EDIT_MAX_BYTES ((size_t)1024 * 1024)
+#define RENEW_AFTER_BYTES ((uint64_t)1024 * 1024)
+
+enum edit_tag {
+    TAG_NEXT_FILE = 1,
+    TAG_CLOCK = 2,
+    TAG_ADD_WAL = 3,
+    TAG_END_WAL = 4,
+    TAG_DROP_WAL = 5,
+};
+
+struct manifest {
+    struct varve_env *env;
+    char *dir;
+    struct dir_id id;
+    struct manifest_state state;
+    struct log_writer *log; /* NULL: the next edit goes to a new file */
+    uint64_t old_file_no;   /* in force until CURRENT is switched; 0: none */
+    struct log_place read_end;
+    uint64_t durable_offset;
+};
+
+/* ---- the state ---- */
+
+static size_t state_find_wal(const struct manifest_state *state, uint64_t file_no)
+{
+    size_t at = 0;
+
+    while (at < state->wal_count && state->wals[at].file_no < file_no)
+        at++;
+    return at;
+}
+
+static int state_change(struct manifest_state *state, const struct manifest_edit *edit)
+{
+    size_t at = state_find_wal(state, edit->file_no);
+    int found = at < state->wal_count && state->wals[at].file_no == edit->file_no;
+
+    if (edit->change == MANIFEST_ADD_WAL) {
+        if (found || state->wal_count == MANIFEST_WALS_MAX || edit->file_no == 0)
+            return VARVE_EINVAL;
+        if (state->wal_count == state->wal_cap) {
+            size_t cap = state->wal_cap == 0 ? 8 : state->wal_cap * 2;
+            struct manifest_wal *grown = mem_realloc(state->wals, cap * sizeof(*grown));
+            if (grown == NULL)
+                return VARVE_ENOMEM;
+            state->wals = grown;
+            state->wal_cap = cap;
+        }
+        memmove(state->wals + at + 1, state->wals + at,
+                (state->wal_count - at) * sizeof(*state->wals));
+        state->wals[at] = (struct manifest_wal){.file_no = edit->file_no};
+        state->wal_count++;
+        return 0;
+    }
+    if (!found)
+        return VARVE_EINVAL;
+    if (edit->change == MANIFEST_END_WAL) {
+        state->wals[at].end = edit->end;
+        return 0;
+    }
+    state->wal_count--;
+    memmove(state->wals + at, state->wals + at + 1, (state->wal_count - at) * sizeof(*state->wals));
+    return 0;
+}
+
+/* A copy of the state with the edits in it; the caller frees copy->wals. */
+static int state_with(const struct manifest_state *state, const struct manifest_edit *edits,
+                      size_t count, struct manifest_state *copy)
+{
+    int rc = 0;
+
+    *copy = *state;
+    copy->wals = NULL;
+    copy->wal_cap = state->wal_count + count;
+    if (copy->wal_cap > 0) {
+        copy->wals = mem_alloc(copy->wal_cap * sizeof(*copy->wals));
+        if (copy->wals == NULL)
+            return VARVE_ENOMEM;
+        if (state->wal_count > 0)
+            memcpy(copy->wals, state->wals, state->wal_count * sizeof(*copy->wals));
+    }
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = state_change(copy, &edits[i]);
+    if (rc != 0) {
+        mem_free(copy->wals);
+        copy->wals = NULL;
+    }
+    return rc;
+}
+
+/* ---- edits as bytes ---- */
+
+static int put_field(struct buf *to, uint8_t tag, uint64_t first, uint64_t second, int fields)
+{
+    uint8_t bytes[1 + 2 * VARINT_MAX_BYTES] = {tag};
+    size_t n = 1;
+
+    n += put_varint(bytes + n, first);
+    if (fields == 2)
+        n += put_varint(bytes + n, second);
+    return buf_append(to, bytes, n);
+}
+
+static int put_change(struct buf *to, const struct manifest_edit *edit)
+{
+    switch (edit->change) {
+    case MANIFEST_ADD_WAL: return put_field(to, TAG_ADD_WAL, edit->file_no, 0, 1);
+    case MANIFEST_END_WAL: return put_field(to, TAG_END_WAL, edit->file_no, edit->end, 2);
+    case MANIFEST_DROP_WAL: return put_field(to, TAG_DROP_WAL, edit->file_no, 0, 1);
+    }
+    return VARVE_EINVAL;
+}
+
+static int put_state(struct buf *to, const struct manifest_state *state)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < state->wal_count; i++) {
+        rc = put_field(to, TAG_ADD_WAL, state->wals[i].file_no, 0, 1);
+        if (rc == 0 && state->wals[i].end != 0)
+            rc = put_field(to, TAG_END_WAL, state->wals[i].file_no, state->wals[i].end, 2);
+    }
+    return rc;
+}
+
+/* Applies the fields of one edit record. */
+static int get_edit(struct manifest_state *state, struct varve_slice payload)
+{
+    const uint8_t *at = payload.data;
+    const uint8_t *end = at + payload.len;
+
+    while (at < end) {
+        uint8_t tag = *at++;
+        uint64_t fields[2] = {0};
+        int wanted = tag == TAG_END_WAL ? 2 : 1;
+        for (int i = 0; i < wanted; i++) {
+            size_t n = get_varint(at, end, &fields[i]);
+            if (n == 0)
+                return VARVE_ECORRUPT;
+            at += n;
+        }
+        struct manifest_edit edit = {.file_no = fields[0], .end = fields[1]};
+        switch (tag) {
+        case TAG_NEXT_FILE: state->next_file_no = fields[0]; continue;
+        case TAG_CLOCK: state->clock_ms = fields[0]; continue;
+        case TAG_ADD_WAL: edit.change = MANIFEST_ADD_WAL; break;
+        case TAG_END_WAL: edit.change = MANIFEST_END_WAL; break;
+        case TAG_DROP_WAL: edit.change = MANIFEST_DROP_WAL; break;
+        default: return VARVE_ECORRUPT;
+        }
+        int rc = state_change(state, &edit);
+        if (rc != 0)
+            return rc == VARVE_ENOMEM ? rc : VARVE_ECORRUPT;
+    }
+    return 0;
+}
+
+/* ---- CURRENT ---- */
+
+#define CURRENT_MAX_BYTES 256
+
+/* Text and, behind it, " crc32c=XXXXXXXX\n". */
+static size_t current_format(char out[CURRENT_MAX_BYTES], const struct dir_id *id, uint64_t file_no)
+{
+    char hex[2 * DIR_ID_BYTES + 1];
+
+    for (int i = 0; i < DIR_ID_BYTES; i++)
+        snprintf(hex + 2 * i, 3, "%02x", id->bytes[i]);
+    int n = snprintf(out, CURRENT_MAX_BYTES, "varve %u %s MANIFEST-%06" PRIu64, FORMAT_VERSION, hex,
+                     file_no);
+    n += snprintf(out + n, CURRENT_MAX_BYTES - (size_t)n, " crc32c=%08x\n",
+                  crc32c(0, out, (size_t)n));
+    return (size_t)n;
+}
+
+static int current_parse(const char *text, size_t len, struct dir_id *id, uint64_t *file_no,
+                         struct varve_err *err)
+{
+    char again[CURRENT_MAX_BYTES];
+    char hex[2 * DIR_ID_BYTES + 1] = "";
+    char name[NAME_MAX_BYTES] = "";
+    unsigned version = 0;
+
+    if (len < 6 || memcmp(text, "varve ", 6) != 0)
+        return err_set(err, VARVE_EFOREIGN, "it is not varve's");
+    if (sscanf(text, "varve %9u %32[0-9a-f] %39s", &version, hex, name) < 1)
+        return err_set(err, VARVE_ECORRUPT, "it does not read as a line of ours");
+    if (version != FORMAT_VERSION)
+        return err_set(err, VARVE_EVERSION, "format version %u, this build reads version %u",
+                       version, FORMAT_VERSION);
+    for (int i = 0; i < DIR_ID_BYTES && strlen(hex) == 2 * DIR_ID_BYTES; i++) {
+        unsigned byte = 0;
+        sscanf(hex + 2 * i, "%2x", &byte);
+        id->bytes[i] = (uint8_t)byte;
+    }
+    /* Every byte counts: it must be what we would write. */
+    if (name_parse(name, file_no) != NAME_MANIFEST || current_format(again, id, *file_no) != len ||
+        memcmp(again, text, len) != 0)
+        return err_set(err, VARVE_ECORRUPT, "its CRC or text does not match");
+    return 0;
+}
+
+int current_read(struct varve_env *env, const char *dir, struct dir_id *id, uint64_t *manifest_no,
+                 struct varve_err *err)
+{
+    char text[CURRENT_MAX_BYTES + 1];
+    struct varve_file *file = NULL;
+    char *path = name_path(dir, "CURRENT");
+    size_t got = 0;
+    int rc = VARVE_ENOMEM;
+
+    *manifest_no = 0;
+    if (path == NULL) {
+        err_set(err, VARVE_ENOMEM, "read CURRENT: no memory");
+        goto out;
+    }
+    rc = env->ops->open(env, path, VARVE_OPEN_READ, &file, err);
+    if (rc == 0)
+        rc = env->ops->read_at(env, file, text, CURRENT_MAX_BYTES, 0, &got, err);
+    if (rc != 0)
+        goto out;
+    text[got] = '\0';
+    rc = current_parse(text, got, id, manifest_no, err);
+    if (rc != 0)
+        err_wrap(err, rc, "%s", path);
+out:
+    env->ops->close(env, file);
+    mem_free(path);
+    return rc;
+}
+
+static int current_write_tmp(struct varve_env *env, const char *tmp, const struct dir_id *id,
+                             uint64_t file_no, struct varve_err *err)
+{
+    char text[CURRENT_MAX_BYTES];
+    struct varve_file *file = NULL;
+    struct varve_slice part = varve_slice(text, current_format(text, id, file_no));
+    int rc = env->ops->open(env, tmp, VARVE_OPEN_WRITE | VARVE_OPEN_CREATE, &file, err);
+
+    if (rc == 0)
+        rc = env->ops->truncate(env, file, 0, err);
+    if (rc == 0)
+        rc = env->ops->write_at(env, file, &part, 1, 0, err);
+    if (rc == 0)
+        rc = env->ops->sync(env, file, err);
+    env->ops->close(env, file);
+    return rc;
+}
+
+/* Temp file, sync, rename, sync of the directory: a crash leaves the old line or the new one. */
+static int current_switch(struct varve_env *env, const char *dir, const struct dir_id *id,
+                          uint64_t file_no, struct varve_err *err)
+{
+    char *path = name_path(dir, "CURRENT");
+    char *tmp = name_path(dir, "CURRENT.tmp");
+    int rc = VARVE_ENOMEM;
+
+    if (path == NULL || tmp == NULL) {
+        err_set(err, VARVE_ENOMEM, "switch CURRENT: no memory");
+        goto out;
+    }
+    rc = current_write_tmp(env, tmp, id, file_no, err);
+    if (rc == 0)
+        rc = env->ops->rename(env, tmp, path, err);
+    if (rc == 0)
+        rc = env->ops->sync_dir(env, dir, err);
+    if (rc != 0)
+        err_wrap(err, rc, "switch CURRENT");
+out:
+    mem_free(path);
+    mem_free(tmp);
+    return rc;
+}
+
+/* ---- open, close ---- */
+
+int manifest_create(struct varve_env *env, const char *dir, const struct dir_id *id,
+                    uint64_t next_file_no, struct manifest **out, struct varve_err *err)
+{
+    struct manifest *manifest = mem_alloc_zero(sizeof(*manifest));
+
+    *out = NULL;
+    if (manifest != NULL)
+        manifest->dir = mem_strdup(dir);
+    if (manifest == NULL || manifest->dir == NULL) {
+        mem_free(manifest);
+        return err_set(err, VARVE_ENOMEM, "manifest: no memory");
+    }
+    manifest->env = env;
+    manifest->id = *id;
+    manifest->state.next_file_no = next_file_no;
+    *out = manifest;
+    return 0;
+}
+
+struct promise_search {
+    uint64_t file_no;
+    uint64_t end;
+    uint64_t found_at;
+};
+
+static int promise_beyond(void *arg, uint64_t offset, const struct record_header *header)
+{
+    struct promise_search *search = arg;
+
+    if (header->promised.file_no != search->file_no || header->promised.offset <= search->end)
+        return 0;
+    search->found_at = offset;
+    return VARVE_ECORRUPT;
+}
+
+/* All edits of the file. What lies behind the last valid one was being written when we stopped,
+ * unless a record that follows promises it. */
+static int manifest_read(struct manifest *manifest, struct log_reader *reader,
+                         struct varve_err *err)
+{
+    struct log_record record;
+    int edits = 0;
+    int rc;
+
+    while ((rc = log_reader_next(reader, &record, err)) == 0) {
+        if (record.header.type == RECORD_EDIT && record.payload.len <= EDIT_MAX_BYTES)
+            rc = get_edit(&manifest->state, record.payload);
+        else
+            rc = VARVE_ECORRUPT;
+        if (rc != 0)
+            return err_set(err, rc, "offset %" PRIu64 ": not an edit that can be applied",
+                           record.offset);
+        edits++;
+    }
+    if (rc < 0)
+        return rc;
+    struct promise_search search = {.file_no = manifest->old_file_no,
+                                    .end = log_reader_offset(reader)};
+    const char *why = log_reader_why(reader);
+    rc = log_reader_scan(reader, promise_beyond, &search, err);
+    if (rc == VARVE_ECORRUPT || (rc == 0 && edits == 0))
+        return err_set(err, VARVE_ECORRUPT, "offset %" PRIu64 ": %s, where an edit must be",
+                       search.end, why);
+    manifest->read_end = (struct log_place){.file_no = search.file_no, .offset = search.end};
+    return rc;
+}
+
+int manifest_open(struct varve_env *env, const char *dir, const struct dir_id *id, uint64_t file_no,
+                  struct manifest **out, struct varve_err *err)
+{
+    struct manifest *manifest = NULL;
+    struct log_reader *reader = NULL;
+    char *path = name_manifest_path(dir, file_no);
+    int rc = VARVE_ENOMEM;
+
+    *out = NULL;
+    if (path == NULL) {
+        err_set(err, VARVE_ENOMEM, "open manifest: no memory");
+        goto out;
+    }
+    rc = manifest_create(env, dir, id, 1, &manifest, err);
+    if (rc != 0)
+        goto out;
+    manifest->old_file_no = file_no;
+    rc = log_reader_open(env, path, MANIFEST_MAGIC, id, file_no, UINT64_MAX, &reader, err);
+    if (rc != 0)
+        goto out;
+    rc = manifest_read(manifest, reader, err);
+    if (rc != 0)
+        err_wrap(err, rc, "%s", path);
+out:
+    log_reader_close(reader);
+    mem_free(path);
+    if (rc != 0)
+        manifest_close(manifest);
+    else
+        *out = manifest;
+    return rc;
+}
+
+void manifest_close(struct manifest *manifest)
+{
+    if (manifest == NULL)
+        return;
+    log_writer_close(manifest->log);
+    mem_free(manifest->state.wals);
+    mem_free(manifest->dir);
+    mem_free(manifest);
+}
+
+const struct manifest_state *manifest_state(const struct manifest *manifest)
+{
+    return &manifest->state;
+}
+
+struct log_place manifest_place(const struct manifest *manifest)
+{
+    return (struct log_place){.file_no = manifest->old_file_no, .offset = manifest->durable_offset};
+}
+
+struct log_place manifest_read_end(const struct manifest *manifest)
+{
+    return manifest->read_end;
+}
+
+uint64_t manifest_new_file_no(struct manifest *manifest)
+{
+    return manifest->state.next_file_no++;
+}
+
+void manifest_reserve_file_no(struct manifest *manifest, uint64_t next_file_no)
+{
+    if (manifest->state.next_file_no < next_file_no)
+        manifest->state.next_file_no = next_file_no;
+}
+
+void manifest_set_clock(struct manifest *manifest, uint64_t clock_ms)
+{
+    if (manifest->state.clock_ms < clock_ms)
+        manifest->state.clock_ms = clock_ms;
+}
+
+/* ---- writing ---- */
+
+/* One edit record, written and synced. */
+static int manifest_append(struct log_writer *log, uint64_t durable_offset, const struct buf *edit,
+                           struct varve_err *err)
+{
+    struct varve_slice part = buf_slice(edit);
+    struct record_header header = {
+        .type = RECORD_EDIT,
+        .promised = {.file_no = log->file_no, .offset = durable_offset},
+    };
+
+    if (edit->len > EDIT_MAX_BYTES)
+        return err_set(err, VARVE_EFULL, "an edit of %zu bytes is too long", edit->len);
+    if (log_writer_stage(log, header, &part, 1) != 0)
+        return err_set(err, VARVE_ENOMEM, "no memory for an edit");
+    int rc = log_writer_flush(log, err);
+    if (rc == 0 && !MUTANT("skip-manifest-sync"))
+        rc = log_writer_sync(log, err);
+    return rc;
+}
+
+static int put_head(struct buf *edit, const struct manifest_state *state)
+{
+    int rc = put_field(edit, TAG_NEXT_FILE, state->next_file_no, 0, 1);
+
+    return rc != 0 ? rc : put_field(edit, TAG_CLOCK, state->clock_ms, 0, 1);
+}
+
+static void manifest_adopt(struct manifest *manifest, struct manifest_state *next)
+{
+    mem_free(manifest->state.wals);
+    manifest->state = *next;
+}
+
+int manifest_apply(struct manifest *manifest, const struct manifest_edit *edits, size_t count,
+                   struct varve_err *err)
+{
+    struct manifest_state next = {0};
+    struct buf edit;
+    int rc;
+
+    if (manifest->log == NULL || manifest->log->offset > RENEW_AFTER_BYTES)
+        return manifest_renew(manifest, edits, count, err);
+    buf_init(&edit, 2 * EDIT_MAX_BYTES);
+    rc = state_with(&manifest->state, edits, count, &next);
+    if (rc == 0)
+        rc = put_head(&edit, &next);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = put_change(&edit, &edits[i]);
+    if (rc != 0) {
+        err_set(err, rc, "manifest: %s", varve_status_name(rc));
+        goto out;
+    }
+    rc = manifest_append(manifest->log, manifest->durable_offset, &edit, err);
+    if (rc != 0) {
+        /* Whether that edit is on disk nobody knows: this file is never written again. */
+        err_wrap(err, rc, "edit %s", manifest->log->path);
+        log_writer_close(manifest->log);
+        manifest->log = NULL;
+        goto out;
+    }
+    manifest->durable_offset = manifest->log->offset;
+    manifest_adopt(manifest, &next);
+    next.wals = NULL;
+out:
+    buf_deinit(&edit);
+    mem_free(next.wals);
+    return rc;
+}
+
+static int manifest_write_whole(struct manifest *manifest, const struct manifest_state *state,
+                                struct log_writer *log, struct varve_err *err)
+{
+    struct buf edit;
+    int rc;
+
+    buf_init(&edit, 2 * EDIT_MAX_BYTES);
+    rc = put_head(&edit, state);
+    if (rc == 0)
+        rc = put_state(&edit, state);
+    if (rc != 0)
+        err_set(err, rc, "manifest: %s", varve_status_name(rc));
+    if (rc == 0)
+        rc = manifest_append(log, 0, &edit, err);
+    if (rc == 0)
+        rc = current_switch(manifest->env, manifest->dir, &manifest->id, log->file_no, err);
+    buf_deinit(&edit);
+    return rc;
+}
+
+static void manifest_remove_file(struct manifest *manifest, uint64_t file_no)
+{
+    char *path = file_no == 0 ? NULL : name_manifest_path(manifest->dir, file_no);
+
+    if (path != NULL)
+        (void)manifest->env->ops->remove(manifest->env, path, NULL); /* open() tries again */
+    mem_free(path);
+}
+
+int manifest_renew(struct manifest *manifest, const struct manifest_edit *edits, size_t count,
+                   struct varve_err *err)
+{
+    struct manifest_state next = {0};
+    struct log_writer *log = NULL;
+    uint64_t file_no = manifest_new_file_no(manifest);
+    char *path = name_manifest_path(manifest->dir, file_no);
+    int rc = VARVE_ENOMEM;
+
+    if (path == NULL)
+        goto out;
+    rc = state_with(&manifest->state, edits, count, &next);
+    if (rc != 0)
+        goto out;
+    rc = log_writer_create(manifest->env, manifest->dir, path, MANIFEST_MAGIC, &manifest->id,
+                           file_no, 0, NULL, &log, err);
+    if (rc == 0)
+        rc = manifest_write_whole(manifest, &next, log, err);
+    if (rc != 0) {
+        err_wrap(err, rc, "write %s", path);
+        goto out_logged;
+    }
+    log_writer_close(manifest->log);
+    manifest_remove_file(manifest, manifest->old_file_no);
+    manifest->log = log;
+    manifest->old_file_no = file_no;
+    manifest->durable_offset = log->offset;
+    manifest_adopt(manifest, &next);
+    log = NULL;
+    next.wals = NULL;
+out:
+    if (rc != 0)
+        err_set(err, rc, "new manifest: %s", varve_status_name(rc));
+out_logged:
+    if (log != NULL) { /* CURRENT may name it or not: both files stay, neither is written again */
+        log_writer_close(log);
+        log_writer_close(manifest->log);
+        manifest->log = NULL;
+    }
+    mem_free(next.wals);
+    mem_free(path);
+    return rc;
+}

@@ -1,0 +1,20 @@
+/* names.h - the names of our files (FORMAT.md, section 1). */
+#ifndef LSM_NAMES_H
+#define LSM_NAMES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NAME_MAX_BYTES 40
+
+enum name_kind { NAME_OTHER, NAME_LOCK, NAME_CURRENT, NAME_CURRENT_TMP, NAME_MANIFEST, NAME_WAL };
+
+/* "DIR/NAME" in fresh memory, mem_free() it; NULL: no memory. */
+char *name_path(const char *dir, const char *name);
+char *name_wal_path(const char *dir, uint64_t file_no);
+char *name_manifest_path(const char *dir, uint64_t file_no);
+
+/* What a directory entry is; *file_no is set for a manifest and a WAL. */
+enum name_kind name_parse(const char *name, uint64_t *file_no);
+
+#endif

@@ -1,0 +1,77 @@
+/* record.h - the framing that the WAL and the manifest share: FORMAT.md sections 3 and 4.
+ * Pure: bytes in, bytes out. Any thread. */
+#ifndef LSM_RECORD_H
+#define LSM_RECORD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "varve/slice.h"
+#include "varve/status.h"
+
+#define FORMAT_VERSION 1u
+#define DIR_ID_BYTES 16
+#define FILE_HEADER_BYTES 64
+#define RECORD_HEADER_BYTES 40
+#define BEGIN_PAYLOAD_BYTES 32
+#define RECORD_PIECE_MAX_BYTES ((uint64_t)4 * 1024 * 1024)
+
+#define WAL_MAGIC "varveWAL"
+#define MANIFEST_MAGIC "varveMAN"
+
+enum record_type {
+    RECORD_BEGIN = 1,
+    RECORD_OPS = 2,
+    RECORD_PROMISE = 3,
+    RECORD_SEAL = 4,
+    RECORD_EDIT = 5,
+};
+
+enum record_flags {
+    RECORD_MORE = 1,      /* another piece follows */
+    RECORD_CONTINUES = 2, /* not the first piece */
+    RECORD_CLOCK = 4,     /* the payload begins with the time, 8 bytes */
+};
+
+/* A place in the log: everything before `offset` of file `file_no`, and all files before it. */
+struct log_place {
+    uint64_t file_no;
+    uint64_t offset;
+};
+
+static inline int log_place_before(struct log_place a, struct log_place b)
+{
+    return a.file_no != b.file_no ? a.file_no < b.file_no : a.offset < b.offset;
+}
+
+struct record_header {
+    uint32_t payload_crc;
+    uint64_t payload_len;
+    uint64_t first_seq;
+    uint32_t op_count;
+    enum record_type type;
+    unsigned flags;
+    struct log_place promised; /* all zero: nothing */
+};
+
+struct dir_id {
+    uint8_t bytes[DIR_ID_BYTES];
+};
+
+uint32_t record_salt(const struct dir_id *id, uint64_t file_no);
+
+/* The promise is left out where it can't be told (more than 65,535 file numbers back). */
+void record_header_put(uint8_t at[RECORD_HEADER_BYTES], uint32_t salt, uint64_t file_no,
+                       const struct record_header *header);
+/* 0, or VARVE_ECORRUPT: no valid record header begins here. */
+int record_header_get(const uint8_t at[RECORD_HEADER_BYTES], uint32_t salt, uint64_t file_no,
+                      struct record_header *header) MUST_CHECK;
+
+void file_header_put(uint8_t at[FILE_HEADER_BYTES], const char magic[8], const struct dir_id *id,
+                     uint64_t file_no);
+/* 0, or VARVE_EFOREIGN (magic, id), VARVE_EVERSION, VARVE_ECORRUPT (CRC, number). */
+int file_header_check(const uint8_t at[FILE_HEADER_BYTES], const char magic[8],
+                      const struct dir_id *id, uint64_t file_no, struct varve_err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,163 @@
+#include "lsm/wal_pool.h"
+
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "lsm/names.h"
+
+#define RETRY_US ((uint64_t)1000000)
+
+static void wal_pool_run(struct varve_job *job);
+
+void wal_pool_init(struct wal_pool *pool)
+{
+    pool->job.run = wal_pool_run;
+    mutex_init(&pool->mutex);
+    cond_init(&pool->changed);
+}
+
+void wal_pool_deinit(struct wal_pool *pool)
+{
+    CHECK(!pool->running);
+    for (size_t i = 0; i < pool->ready_count; i++)
+        log_writer_close(pool->ready[i].log);
+    for (size_t i = 0; i < pool->reusable_count; i++)
+        mem_free(pool->reusable[i]);
+    mutex_deinit(&pool->mutex);
+    cond_deinit(&pool->changed);
+}
+
+int wal_pool_take(struct wal_pool *pool, struct wal_ready *ready)
+{
+    int taken = 0;
+
+    mutex_lock(&pool->mutex);
+    if (pool->ready_count > 0) {
+        *ready = pool->ready[0];
+        pool->ready_count--;
+        memmove(pool->ready, pool->ready + 1, pool->ready_count * sizeof(*pool->ready));
+        taken = 1;
+    }
+    mutex_unlock(&pool->mutex);
+    return taken;
+}
+
+void wal_pool_fill(struct wal_pool *pool, uint64_t now_us)
+{
+    int submit = 0;
+
+    mutex_lock(&pool->mutex);
+    if (!pool->running && pool->ready_count < pool->target && now_us >= pool->retry_us) {
+        pool->running = 1;
+        submit = 1;
+    }
+    mutex_unlock(&pool->mutex);
+    if (submit)
+        pool->executor->submit(pool->executor, VARVE_JOB_MAINTENANCE, &pool->job);
+}
+
+int wal_pool_reuse(struct wal_pool *pool, char *path)
+{
+    int kept = 0;
+
+    mutex_lock(&pool->mutex);
+    if (pool->ready_count + pool->reusable_count < pool->target) {
+        pool->reusable[pool->reusable_count++] = path;
+        kept = 1;
+    }
+    mutex_unlock(&pool->mutex);
+    return kept;
+}
+
+size_t wal_pool_ready_count(struct wal_pool *pool)
+{
+    mutex_lock(&pool->mutex);
+    size_t count = pool->ready_count;
+    mutex_unlock(&pool->mutex);
+    return count;
+}
+
+int wal_pool_running(struct wal_pool *pool)
+{
+    mutex_lock(&pool->mutex);
+    int running = pool->running;
+    mutex_unlock(&pool->mutex);
+    return running;
+}
+
+static char *pool_take_reusable(struct wal_pool *pool)
+{
+    char *path = NULL;
+
+    mutex_lock(&pool->mutex);
+    if (pool->reusable_count > 0)
+        path = pool->reusable[--pool->reusable_count];
+    mutex_unlock(&pool->mutex);
+    return path;
+}
+
+/* Everything about the file is durable before the manifest names it, and that is durable before the
+ * writer may have it. */
+int wal_pool_make(struct wal_pool *pool, uint64_t prewrite, struct wal_ready *ready,
+                  struct varve_err *err)
+{
+    struct manifest_edit edit = {.change = MANIFEST_ADD_WAL,
+                                 .file_no = manifest_new_file_no(pool->manifest)};
+    char *reuse = prewrite == pool->file_size ? pool_take_reusable(pool) : NULL;
+    char *path = name_wal_path(pool->dir, edit.file_no);
+    int rc = VARVE_ENOMEM;
+
+    *ready = (struct wal_ready){0};
+    if (path == NULL) {
+        err_set(err, rc, "no memory");
+        goto out;
+    }
+    rc = log_writer_create(pool->env, pool->dir, path, WAL_MAGIC, &pool->id, edit.file_no, prewrite,
+                           reuse, &ready->log, err);
+    if (rc != 0) {
+        (void)pool->env->ops->remove(pool->env, path, NULL); /* open() removes what is left */
+        goto out;
+    }
+    rc = manifest_apply(pool->manifest, &edit, 1, err);
+    if (rc == 0) {
+        ready->manifest = manifest_place(pool->manifest);
+    } else { /* the manifest may name it: the file stays */
+        log_writer_close(ready->log);
+        ready->log = NULL;
+    }
+out:
+    mem_free(reuse);
+    mem_free(path);
+    return rc;
+}
+
+static void pool_complain(struct wal_pool *pool, const struct varve_err *err)
+{
+    char line[VARVE_ERR_TEXT_MAX + 64];
+
+    if (pool->on_log == NULL)
+        return;
+    snprintf(line, sizeof(line), "a WAL file could not be made ready: %s", err_text(err));
+    pool->on_log(pool->arg, 4, line);
+}
+
+/* One file a run, so that other maintenance gets its turn between two. */
+static void wal_pool_run(struct varve_job *job)
+{
+    struct wal_pool *pool = CONTAINER_OF(job, struct wal_pool, job);
+    struct wal_ready ready;
+    struct varve_err err = {0};
+    int rc = wal_pool_make(pool, pool->file_size, &ready, &err);
+
+    if (rc != 0)
+        pool_complain(pool, &err);
+    mutex_lock(&pool->mutex);
+    if (rc == 0)
+        pool->ready[pool->ready_count++] = ready;
+    else
+        pool->retry_us = pool->env->ops->now_mono_us(pool->env) + RETRY_US;
+    pool->running = 0;
+    cond_broadcast(&pool->changed);
+    mutex_unlock(&pool->mutex);
+}
