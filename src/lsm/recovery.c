@@ -26,7 +26,7 @@ struct walk {
     struct record_header pieces_header;
 };
 
-#define NOT_NEXT 1 /* a valid record, but not the one that must come here */
+#define NOT_NEXT 100 /* a valid record, but not the one that must come here; no enum varve_status */
 
 static int walk_not_next(struct walk *walk, const char *why)
 {
