@@ -130,6 +130,13 @@ struct dir_scan {
     struct varve_err *err;
 };
 
+/* An unfinished file may show any block that was freed before it: a header of another database, or of
+ * another version, too. As it may also be what it says, it is then left alone. */
+static int is_of_others(int rc)
+{
+    return rc == VARVE_EFOREIGN || rc == VARVE_EVERSION;
+}
+
 /* A WAL file that the manifest does not name: left over from before, unless it says that it was begun
  * under a later manifest than the one we read, which then has lost its end. */
 static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err *err)
@@ -144,8 +151,8 @@ static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err 
 
     if (rc == 0)
         rc = log_reader_next(reader, &record, err);
-    else if (rc == VARVE_ECORRUPT) /* it was never finished: a crash while it was made */
-        rc = VARVE_NOT_FOUND;
+    else if (rc == VARVE_ECORRUPT || is_of_others(rc))
+        rc = VARVE_NOT_FOUND; /* it was never finished: a crash while it was made */
     if (rc == 0 && record.header.type == RECORD_BEGIN &&
         record.payload.len == BEGIN_PAYLOAD_BYTES) {
         uint64_t manifest_no;
@@ -247,28 +254,44 @@ static void recovery_init(struct recovery *recovery, struct varve_db *db)
     };
 }
 
-/* What becomes of each old file: kept up to V, or dropped if nothing before V is in it.
+/* Whether an operations record of file i lies before V. */
+static int has_vouched_ops(const struct recovery *recovery, size_t i)
+{
+    struct log_place first = recovery->first_ops[i];
+
+    return first.offset != 0 && !log_place_before(recovery->vouched, first);
+}
+
+/* What becomes of each old file: kept up to V, or dropped if nothing before V is in it. One without
+ * operations stays if it lies between two that are kept: the later one continues it by name.
  * *last is the end of the last one that is kept. */
 static size_t plan_edits(const struct recovery *recovery, struct manifest_edit *edits,
                          struct log_place *last)
 {
     const struct manifest_state *state = manifest_state(recovery->manifest);
     struct log_place vouched = recovery->vouched;
-    size_t count = 0;
+    size_t keep_from = state->wal_count;
+    size_t keep_to = 0;
 
+    for (size_t i = 0; i < state->wal_count; i++) {
+        if (!has_vouched_ops(recovery, i))
+            continue;
+        if (keep_from == state->wal_count)
+            keep_from = i;
+        keep_to = i + 1;
+    }
     *last = (struct log_place){0};
     for (size_t i = 0; i < state->wal_count; i++) {
         struct manifest_edit edit = {.file_no = state->wals[i].file_no,
                                      .change = MANIFEST_DROP_WAL};
-        struct log_place first = recovery->first_ops[i];
-        if (first.offset != 0 && !log_place_before(vouched, first)) {
+        if (i >= keep_from && i < keep_to) {
             edit.change = MANIFEST_END_WAL;
             edit.end = edit.file_no == vouched.file_no ? vouched.offset : recovery->ends[i].offset;
             *last = (struct log_place){.file_no = edit.file_no, .offset = edit.end};
         }
-        edits[count++] = edit;
+        edits[i] = edit;
     }
-    return count;
+    return state->wal_count;
 }
 
 /* The new WAL file: named in the manifest, then filled with what nothing vouched for. */
@@ -297,18 +320,24 @@ static int start_log(struct varve_db *db, struct recovery *recovery, struct log_
 /* Old files that no longer count go to the pool, if they have the right size, or away. */
 static void discard_wal(struct varve_db *db, uint64_t file_no)
 {
+    struct log_reader *reader = NULL;
     struct varve_file *file = NULL;
     char *path = name_wal_path(db->dir, file_no);
     uint64_t size_bytes = 0;
 
     if (path == NULL)
         return;
+    int rc = log_reader_open(db->env, path, WAL_MAGIC, &db->id, file_no, UINT64_MAX, &reader, NULL);
+    log_reader_close(reader);
+    if (is_of_others(rc))
+        goto out;
     if (db->env->ops->open(db->env, path, VARVE_OPEN_READ, &file, NULL) == 0)
         (void)db->env->ops->size(db->env, file, &size_bytes, NULL);
     db->env->ops->close(db->env, file);
     if (size_bytes == db->options.wal_size_bytes && wal_pool_reuse(&db->wal.pool, path))
         return;
     (void)db->env->ops->remove(db->env, path, NULL);
+out:
     mem_free(path);
 }
 
