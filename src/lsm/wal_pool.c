@@ -115,7 +115,11 @@ int wal_pool_make(struct wal_pool *pool, uint64_t prewrite, struct wal_ready *re
     }
     rc = log_writer_create(pool->env, pool->dir, path, WAL_MAGIC, &pool->id, edit.file_no, prewrite,
                            reuse, &ready->log, err);
+    if (rc == 0)
+        rc = log_writer_sync(ready->log, err);
     if (rc != 0) {
+        log_writer_close(ready->log);
+        ready->log = NULL;
         (void)pool->env->ops->remove(pool->env, path, NULL); /* open() removes what is left */
         goto out;
     }
