@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "lsm/log_reader.h"
 #include "lsm/names.h"
 #include "lsm/recovery.h"
@@ -229,7 +230,8 @@ static int dir_open(struct varve_db *db, struct varve_err *err)
         if (rc != 0)
             return rc;
     }
-    manifest_reserve_file_no(db->manifest, scan.max_file_no + 1);
+    if (!MUTANT("reuse-file-number"))
+        manifest_reserve_file_no(db->manifest, scan.max_file_no + 1);
     id_format(db);
     return 0;
 }
@@ -284,7 +286,8 @@ static size_t plan_edits(const struct recovery *recovery, struct manifest_edit *
     for (size_t i = 0; i < state->wal_count; i++) {
         struct manifest_edit edit = {.file_no = state->wals[i].file_no,
                                      .change = MANIFEST_DROP_WAL};
-        if (i >= keep_from && i < keep_to) {
+        if (i >= keep_from && i < keep_to &&
+            (!MUTANT("drop-middle-file") || has_vouched_ops(recovery, i))) {
             edit.change = MANIFEST_END_WAL;
             edit.end = edit.file_no == vouched.file_no ? vouched.offset : recovery->ends[i].offset;
             *last = (struct log_place){.file_no = edit.file_no, .offset = edit.end};
@@ -374,6 +377,8 @@ static int recover(struct varve_db *db, struct recovery *recovery, struct varve_
     planned = plan_edits(recovery, edits, &last);
     uint64_t clock_ms = manifest_state(db->manifest)->clock_ms;
     atomic_store(&db->clock_ms, clock_ms > recovery->clock_ms ? clock_ms : recovery->clock_ms);
+    if (MUTANT("forget-clock"))
+        atomic_store(&db->clock_ms, 0);
     manifest_set_clock(db->manifest, varve_now_ms(db));
     rc = manifest_renew(db->manifest, NULL, 0, err);
     if (rc == 0)
