@@ -274,6 +274,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     run(&ctx, start);
     outcome->wait_seq = ctx.wait_seq;
     outcome->close_after = ctx.close_after;
+    outcome->uncommitted = keyspace_group_open(processor->keyspace);
     return keyspace_group_bytes(processor->keyspace) >= GROUP_MAX_BYTES ? PROCESSOR_COMMIT_NOW
                                                                         : PROCESSOR_DONE;
 }

@@ -30,6 +30,7 @@ enum processor_step { PROCESSOR_DONE, PROCESSOR_COMMIT_FIRST, PROCESSOR_COMMIT_N
 struct processor_outcome {
     uint64_t wait_seq; /* see net/hooks.h */
     int close_after;
+    int uncommitted; /* 1: the engine's open group is not empty */
 };
 
 /* Everything is borrowed for life. NULL: no memory. */
