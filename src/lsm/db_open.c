@@ -5,6 +5,7 @@
  * manifest where the old files end. Each step leaves a directory that opens to the same state (I6). */
 #include "lsm/db.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -92,25 +93,31 @@ static int options_fill(struct varve_options *options, struct varve_err *err)
 
 /* ---- the directory ---- */
 
+/* Of a database that is not there yet. The parent is synced even if the directory is there already: who
+ * made it may have died before that, and then all that we write would go with it. Only a parent that
+ * we may not read is left alone: somebody else made what is in it. */
 static int dir_make(struct varve_db *db, struct varve_err *err)
 {
+    struct varve_err why = {0};
     const char *slash = strrchr(db->dir, '/');
     char *parent = NULL;
     int rc = db->env->ops->make_dir(db->env, db->dir, err);
 
-    if (rc == VARVE_EEXIST) {
-        err_clear(err);
-        return 0;
-    }
-    if (rc != 0)
+    if (rc != 0 && rc != VARVE_EEXIST)
         return rc;
+    int existed = rc == VARVE_EEXIST;
+    err_clear(err);
     if (slash == NULL)
         parent = mem_strdup(".");
     else
         parent = mem_strndup(db->dir, slash == db->dir ? 1 : (size_t)(slash - db->dir));
-    rc = parent == NULL ? err_set(err, VARVE_ENOMEM, "no memory")
-                        : db->env->ops->sync_dir(db->env, parent, err);
+    rc = parent == NULL ? err_set(&why, VARVE_ENOMEM, "no memory")
+                        : db->env->ops->sync_dir(db->env, parent, &why);
     mem_free(parent);
+    if (rc == 0 || (existed && why.os_errno == EACCES))
+        return 0;
+    if (err != NULL)
+        *err = why;
     return rc;
 }
 
@@ -256,43 +263,31 @@ static void recovery_init(struct recovery *recovery, struct varve_db *db)
     };
 }
 
-/* Whether an operations record of file i lies before V. */
-static int has_vouched_ops(const struct recovery *recovery, size_t i)
-{
-    struct log_place first = recovery->first_ops[i];
-
-    return first.offset != 0 && !log_place_before(recovery->vouched, first);
-}
-
-/* What becomes of each old file: kept up to V, or dropped if nothing before V is in it. One without
- * operations stays if it lies between two that are kept: the later one continues it by name.
+/* What becomes of each old file: kept up to V, or dropped if nothing before V is in it nor in a later
+ * one. A file without operations between two that are kept stays: the begin record behind it names it.
  * *last is the end of the last one that is kept. */
 static size_t plan_edits(const struct recovery *recovery, struct manifest_edit *edits,
                          struct log_place *last)
 {
     const struct manifest_state *state = manifest_state(recovery->manifest);
     struct log_place vouched = recovery->vouched;
-    size_t keep_from = state->wal_count;
-    size_t keep_to = 0;
+    size_t kept = 0;
 
-    for (size_t i = 0; i < state->wal_count; i++) {
-        if (!has_vouched_ops(recovery, i))
-            continue;
-        if (keep_from == state->wal_count)
-            keep_from = i;
-        keep_to = i + 1;
-    }
     *last = (struct log_place){0};
     for (size_t i = 0; i < state->wal_count; i++) {
-        struct manifest_edit edit = {.file_no = state->wals[i].file_no,
-                                     .change = MANIFEST_DROP_WAL};
-        if (i >= keep_from && i < keep_to &&
-            (!MUTANT("drop-middle-file") || has_vouched_ops(recovery, i))) {
-            edit.change = MANIFEST_END_WAL;
-            edit.end = edit.file_no == vouched.file_no ? vouched.offset : recovery->ends[i].offset;
-            *last = (struct log_place){.file_no = edit.file_no, .offset = edit.end};
-        }
-        edits[i] = edit;
+        struct log_place first = recovery->first_ops[i];
+        if (first.offset != 0 && !log_place_before(vouched, first))
+            kept = i + 1;
+    }
+    for (size_t i = 0; i < state->wal_count; i++) {
+        struct manifest_edit *edit = &edits[i];
+        *edit = (struct manifest_edit){.file_no = state->wals[i].file_no,
+                                       .change = MANIFEST_DROP_WAL};
+        if (i >= kept || (MUTANT("drop-middle-file") && recovery->first_ops[i].offset == 0))
+            continue;
+        edit->change = MANIFEST_END_WAL;
+        edit->end = edit->file_no == vouched.file_no ? vouched.offset : recovery->ends[i].offset;
+        *last = (struct log_place){.file_no = edit->file_no, .offset = edit->end};
     }
     return state->wal_count;
 }

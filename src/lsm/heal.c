@@ -51,8 +51,10 @@ static int doubtful_collect(struct memtable *memtable, uint64_t durable, struct 
     const struct memtable_version *version;
     const struct memtable_range *range = NULL;
     struct memtable_iter *iter = memtable_iter_create(memtable);
-    int rc = iter == NULL ? VARVE_ENOMEM : 0;
+    int rc = 0;
 
+    if (iter == NULL)
+        return VARVE_ENOMEM;
     for (memtable_iter_first(iter); rc == 0 && memtable_iter_valid(iter);
          memtable_iter_next(iter)) {
         version = memtable_iter_version(iter, NULL, &record);

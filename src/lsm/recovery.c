@@ -26,8 +26,7 @@ struct walk {
     struct record_header pieces_header;
 };
 
-/* A valid record, but not the one that must come here. No code of varve/status.h. */
-#define NOT_NEXT 100
+#define NOT_NEXT 100 /* a valid record, but not the one that must come here; no enum varve_status */
 
 static int walk_not_next(struct walk *walk, const char *why)
 {
