@@ -144,6 +144,10 @@ uint64_t sim_sync_count(struct sim_env *sim); /* syncs and sync_dirs in the trac
 /* CHECKs 1 <= nth <= sim_sync_count(). */
 struct sim_sync_info sim_sync_at(struct sim_env *sim, uint64_t nth);
 
+/* fn is called when a sync or sync_dir begins, outside of the mutex: there a test plays on one thread
+ * what other threads may do while a sync runs. It may call anything. NULL: nothing. */
+void sim_on_sync(struct sim_env *sim, void (*fn)(void *arg), void *arg);
+
 /* --- clocks --- */
 
 #define SIM_CLOCK_START_REAL_MS 1700000000000u

@@ -99,8 +99,10 @@ struct sim_env {
     size_t event_count;
     size_t event_cap;
     uint64_t sync_count;
-    uint64_t drop_nth;                     /* 0: none */
-    int fail_sync;                         /* errno for the next sync, 0: none */
+    uint64_t drop_nth;          /* 0: none */
+    int fail_sync;              /* errno for the next sync, 0: none */
+    void (*on_sync)(void *arg); /* NULL: none */
+    void *on_sync_arg;
     uint64_t start_mono_us, start_real_ms; /* the clocks at event 0 */
 
     struct crash_state base;   /* at event 0 */
