@@ -41,8 +41,9 @@ struct server {
     struct processor *processor;
     uv_async_t news; /* of the log's durability, or of a signal */
     int news_open;
-    _Atomic int sync_failed; /* news: a sync failed */
-    _Atomic int leave;       /* news: a signal asks us to leave */
+    _Atomic uint64_t failed_after; /* news: a sync failed, this was durable; UINT64_MAX: none did */
+    uint64_t durable_seq;          /* as last told to the loop */
+    _Atomic int leave;             /* news: a signal asks us to leave */
     uint64_t engine_ticked_us;
     int pidfile_written;
 };
@@ -108,11 +109,26 @@ static uint64_t hook_ack_seq(void *arg, uint64_t wait_seq)
     return varve_ack_seq(server->db, wait_seq);
 }
 
+/* Healing makes durable what a failed sync had left in doubt, and clients must be told of the doubt
+ * first: so a failure that the loop has not heard of yet stops the sequence here. */
 static uint64_t hook_durable_seq(void *arg)
 {
     struct server *server = arg;
 
-    return varve_durable_seq(server->db);
+    if (LIKELY(atomic_load(&server->failed_after) == UINT64_MAX))
+        server->durable_seq = varve_durable_seq(server->db);
+    return server->durable_seq;
+}
+
+static void tell_durable(struct server *server)
+{
+    uint64_t failed_after = atomic_exchange(&server->failed_after, UINT64_MAX);
+    uint64_t before = server->durable_seq;
+
+    if (failed_after != UINT64_MAX)
+        net_durable(server->loop, failed_after, 1);
+    else if (hook_durable_seq(server) != before)
+        net_durable(server->loop, server->durable_seq, 0);
 }
 
 static const char *hook_unknown_outcome(void *arg)
@@ -132,6 +148,7 @@ static void hook_tick(void *arg)
     if (now_us - server->engine_ticked_us < ENGINE_TICK_US)
         return;
     server->engine_ticked_us = now_us;
+    tell_durable(server); /* before the tick, which may start to heal */
     varve_tick(server->db);
     processor_get_stats(server->processor, &stats);
     metrics_tick(&server->metrics, clock_mono_us(), stats.commands);
@@ -143,9 +160,10 @@ static void on_durable(void *arg, uint64_t seq, int failed)
 {
     struct server *server = arg;
 
-    (void)seq;
+    uint64_t none = UINT64_MAX;
+
     if (failed)
-        atomic_store(&server->sync_failed, 1);
+        atomic_compare_exchange_strong(&server->failed_after, &none, seq);
     uv_async_send(&server->news);
 }
 
@@ -165,10 +183,8 @@ static void on_news(uv_async_t *news)
         log_line(LOG_NOTICE, "a signal asks us to leave: ending the turn");
         net_loop_stop(server->loop);
     }
-    if (server->db == NULL)
-        return;
-    int failed = atomic_exchange(&server->sync_failed, 0);
-    net_durable(server->loop, varve_durable_seq(server->db), failed);
+    if (server->db != NULL)
+        tell_durable(server);
 }
 
 static void on_engine_line(void *arg, int level, const char *line)
@@ -363,6 +379,7 @@ int server_start(struct config *config, struct server **out, struct varve_err *e
     if (server == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory");
     server->config = config;
+    atomic_store(&server->failed_after, UINT64_MAX);
     if (metrics_init(&server->metrics) != 0) {
         err_set(err, rc, "the system gives no random numbers");
         goto out;
@@ -403,8 +420,9 @@ static void settle(struct server *server)
     uint64_t held = net_loop_held_seq(server->loop);
 
     if (held != 0) {
-        int failed = varve_wait_durable(server->db, held, NULL) != 0;
-        net_durable(server->loop, varve_durable_seq(server->db), failed);
+        if (varve_wait_durable(server->db, held, NULL) != 0)
+            net_durable(server->loop, hook_durable_seq(server), 1);
+        tell_durable(server);
     }
     net_loop_settle(server->loop);
 }
