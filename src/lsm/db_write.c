@@ -250,9 +250,13 @@ static int db_check_room(const struct varve_db *db, const struct varve_batch *ba
     if (LIKELY(used + batch->memtable_cost <= limit))
         return 0;
     int deletes_only = 1;
-    while (deletes_only && batch_next(batch, &cursor, &chunk))
+    uint64_t cost = batch->memtable_cost;
+    while (deletes_only && batch_next(batch, &cursor, &chunk)) {
         deletes_only = chunk.kind != CHUNK_PUT;
-    if (deletes_only && used + batch->memtable_cost <= limit + limit / 16)
+        if (chunk.kind == CHUNK_RANGE_DELETE)
+            cost += memtable_range_cost_bytes(db->memtable, chunk.key, chunk.value);
+    }
+    if (deletes_only && used + cost <= limit + limit / 16)
         return 0;
     return err_set(err, VARVE_EFULL, "the memtable holds %llu of its %llu bytes",
                    (unsigned long long)used, (unsigned long long)limit);

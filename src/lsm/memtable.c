@@ -17,7 +17,7 @@
 
 /* Chunks of the arena double up to the largest, so that an empty memtable costs little. */
 #define CHUNK_MIN_BYTES ((size_t)16 * 1024)
-#define CHUNK_MAX_BYTES ((size_t)1024 * 1024)
+#define CHUNK_MAX_BYTES MEM_HUGE_BYTES
 
 _Static_assert(CHUNK_MAX_BYTES / 4 <= ARENA_TAIL_MAX_BYTES, "arena_cost_bytes counts on it");
 

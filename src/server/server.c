@@ -4,6 +4,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -359,7 +360,8 @@ static int write_pidfile(struct server *server, struct varve_err *err)
 static void tell_ready(struct server *server)
 {
     const struct config *config = server->config;
-    char *dir = realpath(config_str(config, OPT_DIR), NULL);
+    char path[PATH_MAX];
+    const char *dir = realpath(config_str(config, OPT_DIR), path);
 
     server->metrics.tcp_port = net_loop_port(server->loop, 0);
     server->metrics.memory_startup_bytes = mem_used_bytes();
@@ -367,7 +369,6 @@ static void tell_ready(struct server *server)
              varve_version(), server->metrics.tcp_port, (int)getpid(),
              dir != NULL ? dir : config_str(config, OPT_DIR), config_str(config, OPT_APPENDFSYNC));
     log_line(LOG_NOTICE, "Ready to accept connections");
-    free(dir);
 }
 
 int server_start(struct config *config, struct server **out, struct varve_err *err)
