@@ -216,6 +216,44 @@ static void fill_limits(const struct config *config, struct net_limits *limits)
     limits->resp.unauthenticated = has_password;
 }
 
+/* Asks the system for the files that so many clients need; returns how many clients it allows. */
+static uint64_t raise_file_limit(uint64_t maxclients)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)maxclients + OTHER_FDS;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return maxclients;
+    struct rlimit raised = {.rlim_cur = wanted, .rlim_max = limit.rlim_max};
+    if (raised.rlim_max < wanted)
+        raised.rlim_max = wanted;
+    if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+        return maxclients;
+    raised = (struct rlimit){.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) != 0)
+        raised = limit;
+    if (raised.rlim_cur >= wanted)
+        return maxclients;
+    return raised.rlim_cur > OTHER_FDS ? raised.rlim_cur - OTHER_FDS : 0;
+}
+
+/* With fewer files than maxclients needs, there are fewer clients. */
+static int fit_maxclients(struct config *config, struct varve_err *err)
+{
+    uint64_t wanted = (uint64_t)config_int(config, OPT_MAXCLIENTS);
+    uint64_t allowed = raise_file_limit(wanted);
+    char lowered[32];
+
+    if (allowed == wanted)
+        return 0;
+    if (allowed == 0)
+        return err_set(err, VARVE_EINVAL, "the limit of open files leaves none for clients");
+    snprintf(lowered, sizeof(lowered), "%llu", (unsigned long long)allowed);
+    log_line(LOG_WARNING, "maxclients is lowered to %s by the limit of open files (ulimit -n)",
+             lowered);
+    return config_set(config, "maxclients", lowered, err);
+}
+
 static void host_shutdown(void *arg)
 {
     struct server *server = arg;
@@ -229,41 +267,18 @@ static const char *host_config_changed(void *arg, const char *name)
     struct server *server = arg;
     struct net_limits limits;
 
-    (void)name; /* all of them are cheap to apply */
+    if (strcmp(name, "maxclients") == 0) {
+        uint64_t wanted = (uint64_t)config_int(server->config, OPT_MAXCLIENTS);
+        if (raise_file_limit(wanted) < wanted)
+            return "The operating system is not able to handle the specified number of clients";
+    }
+    /* The others are cheap to apply, whichever it was. */
     varve_set_durability(server->db,
                          (enum varve_durability)config_int(server->config, OPT_APPENDFSYNC));
     log_set_level((enum log_level)config_int(server->config, OPT_LOGLEVEL));
     fill_limits(server->config, &limits);
     net_loop_set_limits(server->loop, &limits);
     return NULL;
-}
-
-/* As many files as maxclients needs; if the system does not give them, fewer clients. */
-static int raise_file_limit(struct config *config, struct varve_err *err)
-{
-    struct rlimit limit;
-    rlim_t wanted = (rlim_t)config_int(config, OPT_MAXCLIENTS) + OTHER_FDS;
-    char lowered[32];
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return 0;
-    struct rlimit raised = {.rlim_cur = wanted, .rlim_max = limit.rlim_max};
-    if (raised.rlim_max < wanted)
-        raised.rlim_max = wanted;
-    if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-        return 0;
-    raised = (struct rlimit){.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
-    if (setrlimit(RLIMIT_NOFILE, &raised) != 0)
-        raised = limit;
-    if (raised.rlim_cur >= wanted)
-        return 0;
-    if (raised.rlim_cur <= OTHER_FDS)
-        return err_set(err, VARVE_EINVAL, "the limit of %llu open files leaves none for clients",
-                       (unsigned long long)raised.rlim_cur);
-    snprintf(lowered, sizeof(lowered), "%llu", (unsigned long long)(raised.rlim_cur - OTHER_FDS));
-    log_line(LOG_WARNING, "maxclients is lowered to %s: the limit of open files is %llu", lowered,
-             (unsigned long long)raised.rlim_cur);
-    return config_set(config, "maxclients", lowered, err);
 }
 
 /* ---- start ---- */
@@ -385,7 +400,7 @@ int server_start(struct config *config, struct server **out, struct varve_err *e
         err_set(err, rc, "the system gives no random numbers");
         goto out;
     }
-    rc = raise_file_limit(config, err);
+    rc = fit_maxclients(config, err);
     if (rc == 0)
         rc = start_loop(server, err);
     if (rc == 0)
