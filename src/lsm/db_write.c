@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 
+#define PREFETCH_MIN 4
 #define SYNC_AFTER_US ((uint64_t)800000)
 #define HOLD_AFTER_US ((uint64_t)1800000) /* a tick may be 100 ms late */
 
@@ -267,6 +268,19 @@ int varve_group_open(const struct varve_db *db)
     return db->undo.count > 0;
 }
 
+/* The cache misses of the first keys of a larger batch, side by side. */
+static void db_prefetch_batch(const struct varve_db *db, const struct varve_batch *batch)
+{
+    struct varve_slice keys[MEMTABLE_PREFETCH_MAX];
+    struct batch_cursor cursor = {0};
+    struct chunk chunk;
+    size_t count = 0;
+
+    while (count < MEMTABLE_PREFETCH_MAX && batch_next(batch, &cursor, &chunk))
+        keys[count++] = chunk.key;
+    memtable_prefetch(db->memtable, keys, count);
+}
+
 int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
                     struct varve_err *err)
 {
@@ -285,6 +299,8 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
     rc = wal_group_add(&db->wal, batch);
     if (rc != 0)
         return err_set(err, VARVE_ENOMEM, "no memory for a log record");
+    if (batch->count >= PREFETCH_MIN)
+        db_prefetch_batch(db, batch);
     while (rc == 0 && batch_next(batch, &cursor, &chunk))
         rc = db_apply(db, db->applied_seq + 1, &chunk, 1, err);
     if (rc != 0) {

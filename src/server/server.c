@@ -96,6 +96,13 @@ static enum net_step hook_execute(void *arg, const struct resp_command *command,
     return step == PROCESSOR_COMMIT_NOW ? NET_COMMIT_NOW : NET_DONE;
 }
 
+static void hook_prefetch(void *arg, const struct resp_command *commands, size_t count)
+{
+    struct session *session = arg;
+
+    processor_prefetch(session->processor, session, commands, count);
+}
+
 static int hook_commit(void *arg)
 {
     struct server *server = arg;
@@ -303,6 +310,7 @@ static int start_loop(struct server *server, struct varve_err *err)
         .session_open = hook_session_open,
         .session_close = hook_session_close,
         .execute = hook_execute,
+        .prefetch = hook_prefetch,
         .commit = hook_commit,
         .ack_seq = hook_ack_seq,
         .durable_seq = hook_durable_seq,

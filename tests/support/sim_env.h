@@ -12,7 +12,8 @@
  *  - create, rename, remove, make_dir persist independently of each other until sync_dir of the
  *    directory; a rename inside one directory is one step, one across directories is two;
  *  - after a failed sync all that it covered stays readable, is in doubt for ever, and is not
- *    settled by a later sync that returns 0. A later write of the same sector is a new chance.
+ *    settled by a later sync that returns 0. A later write of the same sector, or change of the
+ *    same size or name, is a new chance.
  *
  * The clocks move only when told. Names are at most 63 bytes; ".." is refused with EINVAL.
  * Any thread may call any function (one mutex); images are independent of their source.

@@ -80,6 +80,8 @@ void crash_state_deinit(struct crash_state *state);
 void crash_state_clone(struct crash_state *to, const struct crash_state *from);
 /* Moves on by one event. */
 void crash_state_apply(struct crash_state *state, const struct event *event);
+/* Takes out the units of nodes that are not marked. */
+void crash_state_drop_units(struct crash_state *state, const uint8_t *mark);
 
 struct sim_env {
     struct varve_env env; /* first: the engine's pointer is this one */
