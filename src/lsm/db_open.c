@@ -593,9 +593,12 @@ int varve_close(struct varve_db *db, struct varve_err *err)
     if (rc == 0)
         rc = wal_seal(&db->wal, db->applied_seq + 1, err);
     db_wait_jobs(db);
-    if (rc == 0) {
+    if (rc == 0) { /* the manifest fixes the log's end, so that a file that lost its tail is seen */
+        struct manifest_edit edit = {.change = MANIFEST_END_WAL,
+                                     .file_no = db->wal.log->file_no,
+                                     .end = db->wal.log->offset};
         manifest_set_clock(db->manifest, varve_now_ms(db));
-        rc = manifest_apply(db->manifest, NULL, 0, err);
+        rc = manifest_apply(db->manifest, &edit, 1, err);
     }
     if (rc != 0)
         err_wrap(err, rc, "close %s", db->dir);

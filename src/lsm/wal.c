@@ -59,24 +59,29 @@ static int wal_rotate(struct wal *wal, uint64_t next_seq, struct varve_err *err)
     struct wal_ready ready;
     int due = wal->log->offset >= wal->file_size || wal->log->prewritten_size == 0;
 
-    if (!due || wal->begin_due || !wal_pool_take(&wal->pool, &ready))
+    if (!due || wal->begin_due || wal_pool_ready_count(&wal->pool) == 0)
         return 0;
+    /* What can fail without the disk comes first: behind a seal, and past a file that is named in the
+     * manifest and stays empty, no log can go on. */
+    if (wal_sync_full_count(&wal->sync) == WAL_UNSYNCED_FILES_MAX)
+        return err_set(err, VARVE_EFULL, "%d full WAL files wait for a sync",
+                       WAL_UNSYNCED_FILES_MAX);
     seal.promised = wal_sync_durable(&wal->sync).place;
     int rc = log_writer_stage_small(wal->log, seal, NULL, 0);
     if (rc != 0)
-        err_set(err, rc, "no memory for a seal");
-    if (rc == 0)
-        rc = log_writer_flush(wal->log, err);
-    struct log_place end = wal_end(wal);
-    if (rc == 0) {
-        rc = wal_sync_rotate(&wal->sync, wal->log, ready.log);
-        if (rc != 0)
-            err_set(err, rc, "%d full WAL files wait for a sync", WAL_UNSYNCED_FILES_MAX);
+        return err_set(err, rc, "no memory for a seal");
+    if (!wal_pool_take(&wal->pool, &ready)) {
+        log_writer_unstage(wal->log);
+        return 0;
     }
-    if (rc != 0) { /* the file stays in the manifest, empty; the next open drops it */
+    rc = log_writer_flush(wal->log, err);
+    struct log_place end = wal_end(wal);
+    if (rc != 0) { /* the log has failed: healing drops the empty file */
         log_writer_close(ready.log);
         return rc;
     }
+    rc = wal_sync_rotate(&wal->sync, wal->log, ready.log);
+    CHECK(rc == 0); /* nobody else adds to its list */
     wal->live_bytes += wal->log->offset;
     wal->files++;
     wal->log = ready.log;
