@@ -30,6 +30,7 @@ enum processor_step { PROCESSOR_DONE, PROCESSOR_COMMIT_FIRST, PROCESSOR_COMMIT_N
 struct processor_outcome {
     uint64_t wait_seq; /* see net/hooks.h */
     int close_after;
+    int uncommitted; /* 1: the engine's open group is not empty */
 };
 
 /* Everything is borrowed for life. NULL: no memory. */
@@ -42,5 +43,9 @@ void processor_destroy(struct processor *processor); /* takes NULL; after all it
 enum processor_step processor_run(struct processor *processor, struct session *session, int argc,
                                   const struct varve_slice *argv, struct resp_writer *out,
                                   struct processor_outcome *outcome) MUST_CHECK;
+
+/* Ends a turn: the next command reads the clock anew. To be called after every turn, as
+ * net_hooks.tick is; until the first call every command reads the clock. */
+void processor_tick(struct processor *processor);
 
 #endif

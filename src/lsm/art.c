@@ -101,13 +101,13 @@ static void node_add_leaf(struct art_node *node, struct art_leaf *leaf, size_t d
 static struct art_node *node_grow(struct arena *arena, struct art_node *old)
 {
     struct art_node *node = node_create(arena, old->kind + 1, art_prefix(old), old->prefix_len);
+    struct art_byte_set seen = {0};
     uintptr_t ref;
 
     if (node == NULL)
         return NULL;
     atomic_store_explicit(&node->end, art_load(&old->end), memory_order_relaxed);
-    for (int at = art_node_step(old, 0, ART_UP, &ref); at >= 0;
-         at = art_node_step(old, at, ART_UP, &ref))
+    for (int at = 0; (at = art_node_step(old, at, ART_UP, &seen, &ref)) > 0;)
         node_add(node, (uint8_t)(at - 1), ref);
     return node;
 }
@@ -257,8 +257,10 @@ static struct art_leaf *ref_first(uintptr_t ref, enum art_direction direction)
 {
     int from = direction == ART_UP ? ART_AT_BEFORE : ART_AT_BEHIND;
 
-    while (!art_is_leaf(ref))
-        CHECK(art_node_step(art_ref_node(ref), from, direction, &ref) >= 0);
+    while (!art_is_leaf(ref)) {
+        struct art_byte_set seen = {0};
+        CHECK(art_node_step(art_ref_node(ref), from, direction, &seen, &ref) >= 0);
+    }
     return art_ref_leaf(ref);
 }
 
@@ -288,8 +290,9 @@ static struct art_leaf *art_nearest(const struct art *art, struct varve_slice ke
             break;
         }
         int at = depth == key.len ? 0 : 1 + key.data[depth];
+        struct art_byte_set seen = {0};
         uintptr_t beside;
-        if (art_node_step(node, at, direction, &beside) >= 0)
+        if (art_node_step(node, at, direction, &seen, &beside) >= 0)
             best = beside;
         art_slot *slot = at == 0 ? &node->end : art_node_find(node, (uint8_t)(at - 1));
         ref = slot == NULL ? 0 : art_load(slot);

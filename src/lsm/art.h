@@ -73,9 +73,16 @@ struct art_leaf *art_higher(const struct art *art, struct varve_slice key); /* s
  * it. One owner, one thread. leaf is NULL where there is no such key; next and prev want a leaf. */
 #define ART_ITER_INLINE_FRAMES 24
 
+/* The bytes of a node whose children are unsorted, in order; up to date while it has as many. */
+struct art_byte_set {
+    uint64_t words[4];
+    uint32_t count;
+};
+
 struct art_frame {
     struct art_node *node;
     int at; /* the edge that was taken: 0 the key that ends here, 1 + byte a child */
+    struct art_byte_set seen;
 };
 
 struct art_iter {

@@ -56,6 +56,8 @@ struct varve_db {
     _Atomic uint64_t snapshots;
     struct undo_log undo;     /* of the open group */
     uint64_t now_us;          /* of the last commit or tick */
+    int holding;              /* the oldest unsynced byte is so old that nothing may be
+                                     * acknowledged before it is durable (VARVE_EVERYSEC) */
     struct varve_err failure; /* why writes are refused */
     uint64_t failures;
     uint64_t heals;

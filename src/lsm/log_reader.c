@@ -126,7 +126,7 @@ static int reader_end(struct log_reader *reader, const char *why)
 
 int log_reader_next(struct log_reader *reader, struct log_record *record, struct varve_err *err)
 {
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     uint64_t left = reader->limit - reader->offset;
 
     *record = (struct log_record){.offset = reader->offset};
@@ -176,7 +176,7 @@ const char *log_reader_why(const struct log_reader *reader)
 int log_reader_scan(struct log_reader *reader, log_header_fn fn, void *arg, struct varve_err *err)
 {
     struct record_header header;
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     uint64_t at = reader->offset;
 
     while (at + RECORD_HEADER_BYTES <= reader->limit) {

@@ -8,7 +8,8 @@
  * to where the turn began and runs the turn's commands again; the engine refuses writes by then, so
  * writes answer their error and reads are right. Hence a command that does more than read and write
  * keys must not run while the turn has uncommitted writes: execute() answers NET_COMMIT_FIRST for it,
- * the loop commits, and calls it again. */
+ * the loop commits, and calls it again. What ran before the turn's first write is not run again: it
+ * saw no write of the turn, and may have been such a command. */
 #ifndef NET_HOOKS_H
 #define NET_HOOKS_H
 
@@ -29,6 +30,7 @@ enum net_step {
 struct net_outcome {
     uint64_t wait_seq; /* what the reply saw or wrote: may leave once acknowledgeable; 0: at once */
     int close_after;   /* 1: send what is there, then close; later input is dropped */
+    int uncommitted;   /* 1: writes of this or an earlier command wait for commit() */
 };
 
 struct net_hooks {
@@ -42,7 +44,8 @@ struct net_hooks {
     enum net_step (*execute)(void *session, const struct resp_command *command,
                              struct resp_writer *out, struct net_outcome *outcome);
 
-    /* Logs and publishes the turn's writes. 0, or negative: they have no effect (see above). */
+    /* Logs and publishes the turn's writes. 0, or negative: they have no effect (see above), and
+     * writes are refused until the next tick() at least. */
     int (*commit)(void *arg);
 
     /* The sequence that must be durable before a reply with this wait_seq may leave; 0: none.
@@ -53,7 +56,8 @@ struct net_hooks {
     /* The error line (without CR LF) that replaces a held reply whose sync failed. */
     const char *(*unknown_outcome)(void *arg);
 
-    /* About every 100 ms, and after each poll that had commands. */
+    /* About every 100 ms, and once before the first command of each turn: whoever keeps the time
+     * renews it here. May call net_durable(). */
     void (*tick)(void *arg);
 };
 

@@ -4,7 +4,7 @@
  * image after the first `upto` events is a new sim_env whose durable state is one that the promises
  * of varve/env.h allow at that moment; it can be opened, written and cut off again.
  *
- * The model (tests/support/sim_disk.c has the reasons):
+ * The model (sim_image.c says how):
  *  - an unsynced write persists any subset of its 512-byte sectors. A sector persists as a whole,
  *    as it was after one of the writes that touched it; a sector that never held durable bytes may
  *    also hold zeros or garbage (random bytes, or what another file holds or held);
@@ -88,15 +88,17 @@ enum sim_policy {
     SIM_RANDOM,   /* each unit by a coin whose bias is drawn anew a image; some garbage */
     SIM_PREFIX,   /* the first (seed mod (units + 1)) units, in order */
     SIM_SUFFIX,   /* the units from (seed mod (units + 1)) on: later ones overtook earlier ones */
-    SIM_ONE_MISSING, /* all but unit (seed mod units) */
-    SIM_ONE_KEPT,    /* unit (seed mod units) only */
-    SIM_SUBSET,      /* unit i by bit (i mod 64) of seed: exhaustive when units are few */
-    SIM_ONLY_SIZES,  /* sizes and names, but no data: zeros where nothing durable was */
-    SIM_ONLY_DATA,   /* data and names, but no sizes */
-    SIM_ONLY_NAMES,  /* names, with neither data nor sizes: empty files */
-    SIM_NO_NAMES,    /* data and sizes, but no names */
-    SIM_GARBAGE,     /* sizes and names; garbage in every sector that never held durable bytes */
-    SIM_KILL,        /* the process dies, not the machine: all is there, the unsynced is still
+    SIM_ONE_MISSING,   /* all but unit (seed mod units) */
+    SIM_ONE_KEPT,      /* unit (seed mod units) only */
+    SIM_ONE_FILE_LOST, /* all but those of the file (or directory) of unit (seed mod units) */
+    SIM_ONE_FILE_KEPT, /* those only */
+    SIM_SUBSET,        /* unit i by bit (i mod 64) of seed: exhaustive when units are few */
+    SIM_ONLY_SIZES,    /* sizes and names, but no data: zeros where nothing durable was */
+    SIM_ONLY_DATA,     /* data and names, but no sizes */
+    SIM_ONLY_NAMES,    /* names, with neither data nor sizes: empty files */
+    SIM_NO_NAMES,      /* data and sizes, but no names */
+    SIM_GARBAGE,       /* sizes and names; garbage in every sector that never held durable bytes */
+    SIM_KILL,          /* the process dies, not the machine: all is there, the unsynced is still
                         unsynced and an image of the image may lose it */
     SIM_POLICY_COUNT
 };
@@ -121,15 +123,20 @@ const char *sim_policy_name(enum sim_policy policy); /* "one-missing"; static st
 
 /* The next sync or sync_dir fails with os_errno; what it covered is in doubt for ever. */
 void sim_fail_sync(struct sim_env *sim, int os_errno);
+/* The same for one file or directory and at once, without a call of the engine: for wrappers, which
+ * return the error themselves. A path that is no directory does nothing. */
+void sim_fail_sync_file(struct sim_env *sim, struct varve_file *file);
+void sim_fail_sync_dir(struct sim_env *sim, const char *path);
 
 /* The nth sync or sync_dir (from 1, counted together) returns 0 and does nothing. Works on the
  * trace too: set after a run, the images of that run are made without that sync. 0: none. */
 void sim_drop_nth_sync(struct sim_env *sim, uint64_t nth);
 
 struct sim_sync_info {
-    uint64_t event;       /* its place in the trace */
-    uint64_t covered;     /* events that it made durable; 0: taking it out changes nothing */
-    char class_name[128]; /* for reports: "sync .wal", "sync CURRENT.tmp", "sync_dir create .wal" */
+    uint64_t event;   /* its place in the trace */
+    uint64_t covered; /* events that it made durable; 0: taking it out changes nothing */
+    char class_name
+        [128]; /* for reports: "sync #.wal", "sync CURRENT.tmp", "sync_dir create #.wal" */
 };
 
 uint64_t sim_sync_count(struct sim_env *sim); /* syncs and sync_dirs in the trace */

@@ -1,0 +1,37 @@
+#include <stdint.h>
+#include <string.h>
+
+#include "cmd/ctx.h"
+#include "types/integer.h"
+
+static uint8_t lower(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
+}
+
+int cmd_arg_is(struct varve_slice arg, const char *word)
+{
+    for (size_t i = 0; i < arg.len; i++)
+        if (lower(arg.data[i]) != (uint8_t)word[i] || word[i] == '\0')
+            return 0;
+    return word[arg.len] == '\0';
+}
+
+int cmd_arg_int64(struct cmd_ctx *ctx, int at, int64_t *value, const char *error)
+{
+    if (integer_parse(ctx->argv[at], value))
+        return 1;
+    resp_error(ctx->out, "ERR %s",
+               error != NULL ? error : "value is not an integer or out of range");
+    return 0;
+}
+
+const char *cmd_arg_text(struct varve_slice arg, char *out, size_t cap)
+{
+    size_t len = arg.len < cap - 1 ? arg.len : cap - 1;
+
+    if (len > 0)
+        memcpy(out, arg.data, len);
+    out[len] = '\0';
+    return out;
+}

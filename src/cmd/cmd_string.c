@@ -1,0 +1,295 @@
+/* cmd_string.c - commands on strings: GET SET MGET MSET STRLEN APPEND INCR and their kind. */
+#include "cmd/ctx.h"
+#include "cmd/table.h"
+#include "config/config.h"
+#include "types/integer.h"
+#include "types/t_string.h"
+
+static struct string_at string_at(struct cmd_ctx *ctx, int at, struct varve_err *err)
+{
+    return (struct string_at){
+        .keyspace = ctx->keyspace,
+        .db = ctx->session->db,
+        .key = ctx->argv[at],
+        .now_ms = ctx->now_ms,
+        .seq = &ctx->wait_seq,
+        .err = err,
+    };
+}
+
+/* Replies with the string at argv[at], or null. Returns what string_get() did; the caller replies to
+ * what is neither 0 nor absent. */
+static int reply_string(struct cmd_ctx *ctx, int at, struct varve_err *err)
+{
+    struct keyspace_value value;
+    struct string_at where = string_at(ctx, at, err);
+    int rc = string_get(&where, KEYSPACE_READ, &value);
+
+    if (rc == 0) {
+        resp_bulk(ctx->out, value.payload);
+        keyspace_release(&value);
+    } else if (rc == VARVE_NOT_FOUND) {
+        resp_null(ctx->out);
+    }
+    return rc;
+}
+
+void cmd_get(struct cmd_ctx *ctx)
+{
+    struct varve_err err = {0};
+    int rc = reply_string(ctx, 1, &err);
+
+    if (UNLIKELY(rc != 0 && rc != VARVE_NOT_FOUND))
+        cmd_reply_failure(ctx, rc, &err);
+}
+
+void cmd_mget(struct cmd_ctx *ctx)
+{
+    struct varve_err err = {0};
+    size_t start = ctx->out->out->len;
+
+    resp_array(ctx->out, (uint64_t)(ctx->argc - 1));
+    for (int i = 1; i < ctx->argc; i++) {
+        int rc = reply_string(ctx, i, &err);
+        if (rc == TYPES_WRONG_TYPE) {
+            resp_null(ctx->out);
+        } else if (rc < 0) {
+            ctx->out->out->len = start; /* one error instead of half an array */
+            cmd_reply_failure(ctx, rc, &err);
+            return;
+        }
+    }
+}
+
+void cmd_strlen(struct cmd_ctx *ctx)
+{
+    struct varve_err err = {0};
+    struct keyspace_value value;
+    struct string_at where = string_at(ctx, 1, &err);
+    int rc = string_get(&where, KEYSPACE_READ, &value);
+
+    if (rc == 0) {
+        resp_integer(ctx->out, (int64_t)value.payload.len);
+        keyspace_release(&value);
+    } else if (rc == VARVE_NOT_FOUND) {
+        resp_integer(ctx->out, 0);
+    } else {
+        cmd_reply_failure(ctx, rc, &err);
+    }
+}
+
+/* ---- SET ---- */
+
+enum set_option {
+    SET_NX = 1 << 0,
+    SET_XX = 1 << 1,
+    SET_GET = 1 << 2,
+    SET_KEEPTTL = 1 << 3,
+    SET_EX = 1 << 4,
+    SET_PX = 1 << 5,
+    SET_EXAT = 1 << 6,
+    SET_PXAT = 1 << 7,
+};
+
+#define SET_TIMES (SET_KEEPTTL | SET_EX | SET_PX | SET_EXAT | SET_PXAT)
+
+static const struct set_word {
+    const char *word;
+    unsigned option;
+    unsigned excludes; /* the others; the same one again is no error in Redis either */
+    int has_value;
+} set_words[] = {
+    {"nx", SET_NX, SET_XX, 0},
+    {"xx", SET_XX, SET_NX, 0},
+    {"get", SET_GET, 0, 0},
+    {"keepttl", SET_KEEPTTL, SET_TIMES & ~SET_KEEPTTL, 0},
+    {"ex", SET_EX, SET_TIMES & ~SET_EX, 1},
+    {"px", SET_PX, SET_TIMES & ~SET_PX, 1},
+    {"exat", SET_EXAT, SET_TIMES & ~SET_EXAT, 1},
+    {"pxat", SET_PXAT, SET_TIMES & ~SET_PXAT, 1},
+};
+
+/* Reads the options behind the value. *time_at is the argument that holds the time, 0: none.
+ * Returns 0 after the error reply. */
+static int set_parse(struct cmd_ctx *ctx, unsigned *options, int *time_at)
+{
+    *options = 0;
+    *time_at = 0;
+    for (int i = 3; i < ctx->argc; i++) {
+        const struct set_word *word = NULL;
+        for (size_t w = 0; w < COUNT_OF(set_words) && word == NULL; w++)
+            if (cmd_arg_is(ctx->argv[i], set_words[w].word))
+                word = &set_words[w];
+        if (word == NULL || (*options & word->excludes) ||
+            (word->has_value && i + 1 == ctx->argc)) {
+            cmd_reply_syntax_error(ctx);
+            return 0;
+        }
+        *options |= word->option;
+        if (word->has_value)
+            *time_at = ++i;
+    }
+    return 1;
+}
+
+/* The time argument as milliseconds since the epoch. Returns 0 after the error reply. */
+static int set_expiry(struct cmd_ctx *ctx, unsigned options, int time_at, uint64_t *expire_ms)
+{
+    int64_t time;
+    int bad;
+
+    if (!cmd_arg_int64(ctx, time_at, &time, NULL))
+        return 0;
+    bad = time <= 0;
+    if (options & (SET_EX | SET_EXAT))
+        bad |= __builtin_mul_overflow(time, 1000, &time);
+    if (options & (SET_EX | SET_PX))
+        bad |= __builtin_add_overflow(time, (int64_t)ctx->now_ms, &time);
+    if (bad)
+        resp_error(ctx->out, "ERR invalid expire time in '%s' command", ctx->command->full_name);
+    *expire_ms = (uint64_t)time;
+    return !bad;
+}
+
+/* What stands in the way of a plain write: the old value, if an option wants to know about it. Returns
+ * 0 if the SET goes on; else the reply is written. */
+static int set_look(struct cmd_ctx *ctx, unsigned options, struct string_at *where,
+                    uint64_t *expire_ms)
+{
+    struct keyspace_value old;
+    int rc = keyspace_get(ctx->keyspace, where->db, where->key, ctx->now_ms,
+                          (options & SET_GET) ? KEYSPACE_READ : KEYSPACE_WRITE, &old, where->seq,
+                          where->err);
+    int found = rc == 0;
+
+    if (rc == 0 && (options & SET_GET) && old.type != VALUE_STRING)
+        rc = TYPES_WRONG_TYPE;
+    if (rc != 0 && rc != VARVE_NOT_FOUND) {
+        if (found)
+            keyspace_release(&old);
+        cmd_reply_failure(ctx, rc, where->err);
+        return rc;
+    }
+    if ((options & SET_GET) && found)
+        resp_bulk(ctx->out, old.payload);
+    else if (options & SET_GET)
+        resp_null(ctx->out);
+    if ((options & SET_KEEPTTL) && found)
+        *expire_ms = old.expire_ms;
+    if (found)
+        keyspace_release(&old);
+    if (((options & SET_NX) && found) || ((options & SET_XX) && !found)) {
+        if (!(options & SET_GET))
+            resp_null(ctx->out);
+        return TYPES_UNMET;
+    }
+    return 0;
+}
+
+void cmd_set(struct cmd_ctx *ctx)
+{
+    struct varve_err err = {0};
+    struct string_at where = string_at(ctx, 1, &err);
+    size_t start = ctx->out->out->len;
+    unsigned options;
+    int time_at;
+    uint64_t expire_ms = 0;
+
+    if (!set_parse(ctx, &options, &time_at) ||
+        (time_at != 0 && !set_expiry(ctx, options, time_at, &expire_ms)))
+        return;
+    if ((options & (SET_NX | SET_XX | SET_GET | SET_KEEPTTL)) &&
+        set_look(ctx, options, &where, &expire_ms) != 0)
+        return;
+    keyspace_begin(ctx->keyspace);
+    int rc = string_put(&where, ctx->argv[2], expire_ms);
+    if (rc == 0)
+        rc = keyspace_apply(ctx->keyspace, &ctx->wait_seq, &err);
+    if (UNLIKELY(rc != 0)) {
+        ctx->out->out->len = start; /* GET's answer, if there is one */
+        cmd_reply_failure(ctx, rc, &err);
+    } else if (!(options & SET_GET)) {
+        resp_ok(ctx->out);
+    }
+}
+
+void cmd_mset(struct cmd_ctx *ctx)
+{
+    struct varve_err err = {0};
+    int rc = 0;
+
+    if (ctx->argc % 2 == 0) {
+        cmd_reply_wrong_arity(ctx, ctx->command);
+        return;
+    }
+    keyspace_begin(ctx->keyspace);
+    for (int i = 1; rc == 0 && i < ctx->argc; i += 2) {
+        struct string_at where = string_at(ctx, i, &err);
+        rc = string_put(&where, ctx->argv[i + 1], 0);
+    }
+    if (rc == 0)
+        rc = keyspace_apply(ctx->keyspace, &ctx->wait_seq, &err);
+    if (rc == 0)
+        resp_ok(ctx->out);
+    else
+        cmd_reply_failure(ctx, rc, &err);
+}
+
+/* ---- in place ---- */
+
+void cmd_append(struct cmd_ctx *ctx)
+{
+    struct varve_err err = {0};
+    struct string_at where = string_at(ctx, 1, &err);
+    uint64_t length_max = (uint64_t)config_int(ctx->config, OPT_PROTO_MAX_BULK_LEN);
+    uint64_t length;
+    int rc = string_append(&where, ctx->argv[2], length_max, &length);
+
+    if (rc == 0)
+        resp_integer(ctx->out, (int64_t)length);
+    else
+        cmd_reply_failure(ctx, rc, &err);
+}
+
+static void increment(struct cmd_ctx *ctx, int64_t delta)
+{
+    struct varve_err err = {0};
+    struct string_at where = string_at(ctx, 1, &err);
+    int64_t result;
+    int rc = string_increment(&where, delta, &result);
+
+    if (rc == 0)
+        resp_integer(ctx->out, result);
+    else
+        cmd_reply_failure(ctx, rc, &err);
+}
+
+void cmd_incr(struct cmd_ctx *ctx)
+{
+    increment(ctx, 1);
+}
+
+void cmd_decr(struct cmd_ctx *ctx)
+{
+    increment(ctx, -1);
+}
+
+void cmd_incrby(struct cmd_ctx *ctx)
+{
+    int64_t delta;
+
+    if (cmd_arg_int64(ctx, 2, &delta, NULL))
+        increment(ctx, delta);
+}
+
+void cmd_decrby(struct cmd_ctx *ctx)
+{
+    int64_t delta;
+
+    if (!cmd_arg_int64(ctx, 2, &delta, NULL))
+        return;
+    if (delta == INT64_MIN) /* has no negative */
+        resp_error(ctx->out, "ERR decrement would overflow");
+    else
+        increment(ctx, -delta);
+}

@@ -1,0 +1,107 @@
+/* ctx.h - all that the handler of a command sees. A handler is a function
+ *
+ *     void cmd_<name>(struct cmd_ctx *ctx);
+ *
+ * in a file cmd_<family>.c, named in one row of table.def (which also declares it: cmd/table.h). It is
+ * called with an arity that fits its row and writes exactly one reply to ctx->out. A subcommand has
+ * a row and a handler of its own; argv[0] is then still the parent's name, argv[1] its own.
+ * A row with the flag BARRIER has effects beyond the keys, and runs while no write is uncommitted. */
+#ifndef CMD_CTX_H
+#define CMD_CTX_H
+
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/list.h"
+#include "cmd/processor.h"
+#include "cmd/session.h"
+#include "resp/writer.h"
+#include "varve/slice.h"
+#include "varve/status.h"
+
+struct command; /* src/cmd/table.h */
+
+struct cmd_ctx {
+    struct processor *processor;
+    struct session *session;
+    const struct command *command; /* the row that runs: of a subcommand, its own */
+    int argc;
+    const struct varve_slice *argv; /* borrowed for the call */
+    struct resp_writer *out;
+    struct keyspace *keyspace;
+    struct config *config;
+    struct metrics *metrics;
+    const struct processor_host *host;
+    uint64_t now_ms;   /* milliseconds since the epoch, never backwards; the whole command's time */
+    uint64_t wait_seq; /* what the reply saw or wrote: raised by cmd_saw() */
+    int close_after;   /* 1: the connection ends after this reply */
+};
+
+typedef void (*command_fn)(struct cmd_ctx *ctx);
+
+/* The Redis whose behaviour the commands have; HELLO and INFO say so. */
+#define CMD_REDIS_VERSION "7.0.15"
+
+/* The reply rests on the record with this sequence number; 0 is none. */
+static inline void cmd_saw(struct cmd_ctx *ctx, uint64_t seq)
+{
+    if (seq > ctx->wait_seq)
+        ctx->wait_seq = seq;
+}
+
+/* ---- arguments (args.c) ---- */
+
+/* Case-insensitive: is the argument this word? `word` is in lower case. */
+int cmd_arg_is(struct varve_slice arg, const char *word);
+
+/* The argument as an integer into *value. 0: it is none, and the error reply is written: `error`, or
+ * Redis's usual one if that is NULL. */
+int cmd_arg_int64(struct cmd_ctx *ctx, int at, int64_t *value, const char *error) MUST_CHECK;
+
+/* The argument as text in out[cap], cut at its first NUL byte or where out is full: for replies. */
+const char *cmd_arg_text(struct varve_slice arg, char *out, size_t cap);
+
+/* ---- replies (reply.c) ---- */
+
+void cmd_reply_syntax_error(struct cmd_ctx *ctx);
+void cmd_reply_wrong_arity(struct cmd_ctx *ctx, const struct command *command);
+
+/* The reply to what an operation returned that is neither 0 nor an absent key: an enum types_result,
+ * or a failure of the engine (VARVE_EFULL: -OOM ..., VARVE_EREADONLY: -MISCONF ...). */
+void cmd_reply_failure(struct cmd_ctx *ctx, int code, const struct varve_err *err);
+
+/* The reply of HELP subcommands: `lines` between Redis's first line and its entry for HELP. */
+void cmd_reply_help(struct cmd_ctx *ctx, const char *const *lines, int count);
+
+/* ---- what the processor counts: for INFO, CLIENT LIST, CONFIG RESETSTAT ---- */
+
+struct command_stats {
+    uint64_t calls;
+    uint64_t usec; /* exact for rare commands, an estimate by sampling for frequent ones */
+    uint64_t rejected;
+    uint64_t failed;
+};
+
+struct processor_stats {
+    uint64_t commands;      /* executed: total_commands_processed */
+    uint64_t error_replies; /* total_error_replies */
+    uint64_t session_count; /* that are open */
+    uint64_t sessions_made; /* total_connections_received */
+};
+
+void processor_get_stats(const struct processor *processor, struct processor_stats *stats);
+
+/* Of a row from command_at() (cmd/table.h). */
+const struct command_stats *processor_command_stats(const struct processor *processor,
+                                                    const struct command *command);
+
+/* Error replies by their first word, in no order: the i-th class, or NULL at the end. */
+const char *processor_error_class(const struct processor *processor, int i, uint64_t *count);
+
+/* Zeroes the counters above, but session_count, and those of the keyspace. */
+void processor_reset_stats(struct processor *processor);
+
+/* The head of the ring of sessions: struct session, by `node`, oldest first. */
+const struct list *processor_sessions(const struct processor *processor);
+
+#endif

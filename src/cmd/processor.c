@@ -1,0 +1,280 @@
+/* Dispatch, and what it counts.
+ *
+ * Clocks: a read of the clock costs as much as a tenth of a GET. So the time of day is read once a turn
+ * (processor_tick() ends one) and anew after NOW_USES_MAX commands of a long one; and of a command that
+ * ran TIMED_ALWAYS times already only one run in SAMPLE_MEAN, at random distances, is timed and counts
+ * for all: usec of INFO commandstats is exact for rare commands and an unbiased estimate for frequent
+ * ones. */
+#include "cmd/processor.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "cmd/processor_private.h"
+#include "cmd/table.h"
+
+#define NOW_USES_MAX 64
+#define TIMED_ALWAYS 64
+#define SAMPLE_MEAN 16
+#define GROUP_MAX_BYTES ((uint64_t)4 * 1024 * 1024)
+#define UNKNOWN_MAX_BYTES 128 /* of the name, and of the arguments, that the error repeats */
+
+struct processor *processor_create(struct keyspace *keyspace, struct config *config,
+                                   struct metrics *metrics, const struct processor_host *host)
+{
+    struct processor *processor = mem_alloc_zero(sizeof(*processor));
+
+    if (processor == NULL)
+        return NULL;
+    command_table_init();
+    processor->command_stats = mem_alloc_zero((size_t)command_count() *
+                                              sizeof(*processor->command_stats));
+    if (processor->command_stats == NULL) {
+        mem_free(processor);
+        return NULL;
+    }
+    processor->keyspace = keyspace;
+    processor->config = config;
+    processor->metrics = metrics;
+    processor->host = *host;
+    list_init(&processor->sessions);
+    rng_init(&processor->rng, clock_mono_us());
+    return processor;
+}
+
+void processor_destroy(struct processor *processor)
+{
+    if (processor == NULL)
+        return;
+    CHECK(list_empty(&processor->sessions));
+    mem_free(processor->command_stats);
+    mem_free(processor);
+}
+
+void processor_tick(struct processor *processor)
+{
+    processor->ticked = 1;
+    processor->now_uses = 0;
+}
+
+/* ---- counters ---- */
+
+void processor_get_stats(const struct processor *processor, struct processor_stats *stats)
+{
+    *stats = processor->stats;
+}
+
+const struct command_stats *processor_command_stats(const struct processor *processor,
+                                                    const struct command *command)
+{
+    return &processor->command_stats[command_index(command)];
+}
+
+const char *processor_error_class(const struct processor *processor, int i, uint64_t *count)
+{
+    if (i < 0 || i >= processor->error_class_count)
+        return NULL;
+    *count = processor->errors[i].count;
+    return processor->errors[i].name;
+}
+
+void processor_reset_stats(struct processor *processor)
+{
+    processor->stats = (struct processor_stats){.session_count = processor->stats.session_count};
+    memset(processor->command_stats, 0,
+           (size_t)command_count() * sizeof(*processor->command_stats));
+    processor->error_class_count = 0;
+    keyspace_reset_stats(processor->keyspace);
+}
+
+const struct list *processor_sessions(const struct processor *processor)
+{
+    return &processor->sessions;
+}
+
+/* Counts the reply that begins at `start` if it is an error. Returns 1 if so. */
+static int count_error(struct processor *processor, const struct resp_writer *out, size_t start)
+{
+    const struct buf *reply = out->out;
+    char name[ERROR_CLASS_MAX_BYTES] = "ERR";
+    size_t len = 0;
+    int i = 0;
+
+    if (LIKELY(reply->len <= start || reply->data[start] != '-'))
+        return 0;
+    processor->stats.error_replies++;
+    const char *text = (const char *)reply->data + start + 1;
+    size_t text_len = reply->len - start - 1;
+    while (len < text_len && len < sizeof(name) && text[len] != ' ' && text[len] != '\r')
+        len++;
+    if (len < sizeof(name)) {
+        memcpy(name, text, len);
+        name[len] = '\0';
+    }
+    while (i < processor->error_class_count && strcmp(processor->errors[i].name, name) != 0)
+        i++;
+    if (i == ERROR_CLASSES_MAX)
+        return 1;
+    if (i == processor->error_class_count) {
+        memcpy(processor->errors[i].name, name, sizeof(name));
+        processor->errors[i].count = 0;
+        processor->error_class_count++;
+    }
+    processor->errors[i].count++;
+    return 1;
+}
+
+/* How many runs this one stands for: 0 if it is not timed. */
+static unsigned timed_weight(struct processor *processor, const struct command_stats *stats)
+{
+    if (UNLIKELY(stats->calls < TIMED_ALWAYS))
+        return 1;
+    if (LIKELY(processor->unsampled_count > 0)) {
+        processor->unsampled_count--;
+        return 0;
+    }
+    processor->unsampled_count = (unsigned)rng_below(&processor->rng, 2 * SAMPLE_MEAN - 1);
+    return SAMPLE_MEAN;
+}
+
+static uint64_t now_ms(struct processor *processor)
+{
+    if (UNLIKELY(processor->now_uses == 0)) {
+        processor->now_ms = keyspace_now_ms(processor->keyspace);
+        processor->now_uses = processor->ticked ? NOW_USES_MAX : 1;
+    }
+    processor->now_uses--;
+    return processor->now_ms;
+}
+
+/* ---- dispatch ---- */
+
+static const struct command *lookup(int argc, const struct varve_slice *argv)
+{
+    const struct command *command = command_find(NULL, argv[0]);
+
+    if (command != NULL && command->child_count > 0 && argc > 1)
+        command = command_find(command, argv[1]);
+    return command;
+}
+
+static void reply_unknown_subcommand(struct cmd_ctx *ctx, const struct command *container)
+{
+    char word[UNKNOWN_MAX_BYTES + 1];
+    char upper[32];
+    size_t len = 0;
+
+    for (; container->name[len] != '\0' && len < sizeof(upper) - 1; len++)
+        upper[len] = (char)(container->name[len] - ('a' - 'A'));
+    upper[len] = '\0';
+    resp_error(ctx->out, "ERR unknown subcommand '%s'. Try %s HELP.",
+               cmd_arg_text(ctx->argv[1], word, sizeof(word)), upper);
+}
+
+static void reply_unknown_command(struct cmd_ctx *ctx)
+{
+    char name[UNKNOWN_MAX_BYTES + 1];
+    char args[UNKNOWN_MAX_BYTES * 2] = "";
+    size_t used = 0;
+
+    for (int i = 1; i < ctx->argc && used < UNKNOWN_MAX_BYTES; i++) {
+        char word[UNKNOWN_MAX_BYTES + 1];
+        cmd_arg_text(ctx->argv[i], word, UNKNOWN_MAX_BYTES - used + 1);
+        used += (size_t)snprintf(args + used, sizeof(args) - used, "'%s' ", word);
+    }
+    resp_error(ctx->out, "ERR unknown command '%s', with args beginning with: %s",
+               cmd_arg_text(ctx->argv[0], name, sizeof(name)), args);
+}
+
+/* Somebody's browser, made to speak to this port: the less it gets to say, the better. */
+static int is_cross_protocol(struct varve_slice name)
+{
+    return cmd_arg_is(name, "post") || cmd_arg_is(name, "host:");
+}
+
+/* 1: the command must not run, and its error is written (or the client is to be closed). */
+static int rejected(struct cmd_ctx *ctx, size_t start)
+{
+    const struct command *command = ctx->command;
+    const struct command *container;
+
+    if (LIKELY(command != NULL && command_arity_fits(command, ctx->argc) &&
+               !session_auth_required(ctx->session)))
+        return 0;
+    if (command == NULL && is_cross_protocol(ctx->argv[0]))
+        ctx->close_after = 1;
+    else if (command == NULL && (container = command_find(NULL, ctx->argv[0])) != NULL)
+        reply_unknown_subcommand(ctx, container);
+    else if (command == NULL)
+        reply_unknown_command(ctx);
+    else if (!command_arity_fits(command, ctx->argc))
+        cmd_reply_wrong_arity(ctx, command);
+    else if (!(command->flags & CMD_NO_AUTH))
+        resp_error(ctx->out, "NOAUTH Authentication required.");
+    else
+        return 0;
+    count_error(ctx->processor, ctx->out, start);
+    if (command != NULL)
+        ctx->processor->command_stats[command_index(command)].rejected++;
+    return 1;
+}
+
+static void run(struct cmd_ctx *ctx, size_t start)
+{
+    struct processor *processor = ctx->processor;
+    struct command_stats *stats = &processor->command_stats[command_index(ctx->command)];
+    unsigned weight = timed_weight(processor, stats);
+
+    if (UNLIKELY(weight > 0)) {
+        uint64_t began_us = clock_mono_us();
+        ctx->command->run(ctx);
+        stats->usec += (clock_mono_us() - began_us) * weight;
+    } else {
+        ctx->command->run(ctx);
+    }
+    stats->calls++;
+    processor->stats.commands++;
+    if (UNLIKELY(count_error(processor, ctx->out, start)))
+        stats->failed++;
+}
+
+enum processor_step processor_run(struct processor *processor, struct session *session, int argc,
+                                  const struct varve_slice *argv, struct resp_writer *out,
+                                  struct processor_outcome *outcome)
+{
+    struct cmd_ctx ctx = {
+        .processor = processor,
+        .session = session,
+        .command = lookup(argc, argv),
+        .argc = argc,
+        .argv = argv,
+        .out = out,
+        .keyspace = processor->keyspace,
+        .config = processor->config,
+        .metrics = processor->metrics,
+        .host = &processor->host,
+    };
+    size_t start = out->out->len;
+
+    CHECK(argc > 0);
+    *outcome = (struct processor_outcome){0};
+    out->proto = session->proto;
+    if (UNLIKELY(rejected(&ctx, start))) {
+        outcome->close_after = ctx.close_after;
+        return PROCESSOR_DONE;
+    }
+    if (UNLIKELY(ctx.command->flags & CMD_BARRIER) && keyspace_group_open(processor->keyspace))
+        return PROCESSOR_COMMIT_FIRST;
+    ctx.now_ms = now_ms(processor);
+    session->active_ms = ctx.now_ms;
+    session->last_command = ctx.command;
+    session->command_count++;
+    run(&ctx, start);
+    outcome->wait_seq = ctx.wait_seq;
+    outcome->close_after = ctx.close_after;
+    outcome->uncommitted = keyspace_group_open(processor->keyspace);
+    return keyspace_group_bytes(processor->keyspace) >= GROUP_MAX_BYTES ? PROCESSOR_COMMIT_NOW
+                                                                        : PROCESSOR_DONE;
+}

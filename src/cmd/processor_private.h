@@ -1,0 +1,38 @@
+/* processor_private.h - the processor's insides, for processor.c and session.c alone. */
+#ifndef CMD_PROCESSOR_PRIVATE_H
+#define CMD_PROCESSOR_PRIVATE_H
+
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/rng.h"
+#include "cmd/ctx.h"
+#include "types/keyspace.h"
+
+#define ERROR_CLASSES_MAX 64
+#define ERROR_CLASS_MAX_BYTES 32
+
+struct error_class {
+    char name[ERROR_CLASS_MAX_BYTES];
+    uint64_t count;
+};
+
+struct processor {
+    struct keyspace *keyspace;
+    struct config *config;
+    struct metrics *metrics;
+    struct processor_host host;
+    struct list sessions;
+    uint64_t last_session_id;
+    struct processor_stats stats;
+    struct command_stats *command_stats; /* by command_index() */
+    struct error_class errors[ERROR_CLASSES_MAX];
+    int error_class_count;
+    uint64_t now_ms;          /* the clock as it was read last */
+    unsigned now_uses;        /* commands that may use it yet */
+    int ticked;               /* somebody calls processor_tick() */
+    unsigned unsampled_count; /* frequent commands until the next one is timed */
+    struct rng rng;
+};
+
+#endif

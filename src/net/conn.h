@@ -1,0 +1,29 @@
+/* conn.h - what the program around the loop may ask of a connection, from session_open() until
+ * session_close() has returned. The loop's thread. */
+#ifndef NET_CONN_H
+#define NET_CONN_H
+
+#include <stdint.h>
+
+struct conn; /* opaque */
+
+struct conn_figures {
+    int fd;
+    uint64_t input_bytes;      /* received, not yet part of a command: qbuf */
+    uint64_t input_free_bytes; /* held for input beyond that: qbuf-free */
+    uint64_t output_bytes;     /* replies not handed to the system: obl */
+    uint64_t writing_count;    /* buffers that the system did not take at once: oll */
+    uint64_t writing_bytes;    /* and their size: omem */
+    uint64_t idle_ms;          /* since the last byte in or out */
+    uint64_t age_ms;
+};
+
+void conn_figures(const struct conn *conn, struct conn_figures *figures);
+
+/* Marks the connection: it is closed at the end of the turn, unsent output is dropped. */
+void conn_kill(struct conn *conn);
+
+/* Lifts (1) or sets (0) the limits on what a client may send before it has authenticated. */
+void conn_set_authenticated(struct conn *conn, int authenticated);
+
+#endif

@@ -1,0 +1,169 @@
+/* internal.h - what the files of src/net share. Not for others.
+ *
+ * Output of a connection: replies are appended to `out`. Bytes have a position in the stream of all
+ * replies: out.data[0] is at out_base, what lies before out_sent has left. What the system does not
+ * take at once goes, buffer and all, into a struct out_write, and replies go on in a fresh buffer;
+ * there is at most one such write a connection. Held replies are {start, end, seq} in stream order:
+ * nothing from the first one's start on may leave. */
+#ifndef NET_INTERNAL_H
+#define NET_INTERNAL_H
+
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "metrics/metrics.h"
+#include "net/conn.h"
+#include "net/loop.h"
+
+#define NET_TICK_MS 100
+#define NET_LISTENERS_MAX 16
+#define NET_SPARE_BUFS 128                      /* output buffers kept for the next replies, */
+#define NET_SPARE_BUF_BYTES ((size_t)64 * 1024) /* of at most this size each */
+#define NET_HELD_KEEP 32                        /* room for held replies kept between turns */
+
+struct held {
+    uint64_t start; /* positions in the stream of replies */
+    uint64_t end;
+    uint64_t seq;
+};
+
+struct out_write {
+    uv_write_t req;
+    struct conn *conn;
+    struct buf data;
+    size_t unsent_bytes;
+};
+
+struct conn {
+    struct net_loop *loop;
+    void *session;
+    struct resp_reader *reader;
+    struct resp_writer writer; /* into out */
+    struct buf out;
+    uint64_t out_base;
+    size_t out_sent;
+    struct out_write *writing; /* NULL: none */
+
+    uint64_t turn_no; /* the turn that the next two count for */
+    uint32_t turn_commands;
+    size_t turn_bytes;
+
+    unsigned in_turn : 1;     /* in loop->turn */
+    unsigned reading : 1;     /* uv_read_start is in force */
+    unsigned more : 1;        /* the reader may have whole commands that did not run yet */
+    unsigned eof : 1;         /* the peer sends no more */
+    unsigned close_after : 1; /* nothing more is run; closed once all replies have left */
+    unsigned bad_input : 1;   /* protocol error: its text follows the replies of the turn */
+    unsigned dead : 1;        /* in loop->dying, or beyond */
+
+    struct held *held; /* [held_first, held_first + held_count) */
+    uint32_t held_first;
+    uint32_t held_count;
+    uint32_t held_cap;
+
+    uint64_t mark_group; /* the group that the marks belong to: where its replies began */
+    size_t mark_len;
+    uint32_t mark_held;
+
+    uint64_t active_ms;
+    uint64_t born_ms;
+    uint64_t soft_since_ms; /* above output_soft_bytes since then; 0: it is not */
+    struct list all_node;
+    struct list turn_node;
+    struct list held_node; /* in loop->held while held_count > 0 */
+    struct list dead_node;
+    struct resp_limits limits; /* the reader's */
+    uv_tcp_t tcp;
+};
+
+struct listener {
+    uv_poll_t poll;
+    struct net_loop *loop;
+    int fd;
+    int paused; /* no descriptor to be had: tried again at the next tick */
+};
+
+/* A command of the open group, to be run again if its commit fails. */
+struct logged {
+    struct conn *conn;
+    struct resp_command command;
+};
+
+struct net_loop {
+    struct net_hooks hooks;
+    struct net_limits limits;
+    uint64_t (*now_fn)(void);
+    uint64_t now_ms; /* as of the turn's begin */
+
+    uint64_t turn_no;
+    uint64_t ticked_turn; /* the turn that tick() was called for */
+    struct list turn;     /* connections that the turn's end must look at */
+    uint64_t group_no;    /* commits so far */
+    struct logged *logged;
+    uint32_t logged_count;
+    uint32_t logged_cap;
+
+    struct list held;    /* connections with held replies */
+    uint64_t failed_seq; /* of a failed sync that was reported, UINT64_MAX: none */
+    int durable_news;
+    int stopping;
+
+    struct list all;
+    uint32_t conn_count; /* in all */
+    struct list dying;   /* marked, not yet given to uv_close */
+    struct list closed;  /* closed, to be freed by the reaper */
+    struct resp_pool *pool;
+    struct buf spare[NET_SPARE_BUFS];
+    uint32_t spare_count;
+    struct metrics *metrics;
+
+    struct listener listeners[NET_LISTENERS_MAX];
+    uint32_t listener_count;
+    int reserve_fd; /* given up to accept and close a client when descriptors have run out */
+    uint64_t shed_log_ms;
+
+    uv_loop_t uv;
+    uv_check_t check;
+    uv_idle_t idle; /* active while work is left over, so that the poll does not wait */
+    uv_timer_t timer;
+};
+
+/* loop.c */
+void loop_on_idle(uv_idle_t *idle);
+
+/* turn.c */
+void turn_touch(struct conn *conn); /* the turn's end will look at it */
+void turn_run_conn(struct conn *conn);
+void conn_bad_status(struct conn *conn, enum resp_status status);
+void turn_commit(struct net_loop *loop);
+void turn_end(struct net_loop *loop);
+
+/* conn.c; fd is the loop's from here on, also if it fails. */
+void conn_accept(struct net_loop *loop, int fd, const char *peer, const char *local);
+/* Reads, or not, or closes, as its state wants; clogged: too much output waits. */
+void conn_pace(struct conn *conn, int clogged);
+void conn_bury(struct net_loop *loop);
+void conn_reap(struct net_loop *loop);
+void conn_sweep(struct net_loop *loop);
+void conn_resize_limits(struct conn *conn);
+
+/* output.c */
+size_t output_unsent_bytes(const struct conn *conn);
+int output_prepare(struct conn *conn) MUST_CHECK; /* a buffer to append to; VARVE_ENOMEM */
+int output_hold(struct conn *conn, size_t start, uint64_t seq) MUST_CHECK;
+void output_cut_held(struct conn *conn, uint32_t count);
+void output_release(struct conn *conn, uint64_t durable_seq);
+void output_fail(struct conn *conn, uint64_t durable_seq);
+void output_flush(struct conn *conn);
+void output_give_back(struct conn *conn); /* the buffer, if it is empty */
+void output_trim(struct conn *conn);      /* an idle connection's memory */
+void output_deinit(struct conn *conn);
+void output_spare_deinit(struct net_loop *loop);
+
+/* listener.c */
+void listener_close_all(struct net_loop *loop);
+void listener_tick(struct net_loop *loop);
+void listener_keepalive(struct net_loop *loop);
+
+#endif

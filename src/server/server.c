@@ -1,0 +1,435 @@
+/* Start: bind (nothing is on disk yet), threads, data directory and recovery, listen.
+ * Stop: the loop ends its turn, replies that wait for a sync get it, connections close, then the keyspace,
+ * the engine (sync, seal), the threads. Each part is gone before what it stands on. */
+#include "server/server.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cmd/ctx.h"
+#include "cmd/processor.h"
+#include "cmd/session.h"
+#include "config/config.h"
+#include "metrics/metrics.h"
+#include "net/conn.h"
+#include "net/loop.h"
+#include "server/executor.h"
+#include "server/signals.h"
+#include "types/keyspace.h"
+#include "varve/db.h"
+
+#define OTHER_FDS 64 /* files of the engine, the log, the loop's own */
+#define ENGINE_TICK_US ((uint64_t)50000)
+
+struct server {
+    struct config *config;
+    struct metrics metrics;
+    struct net_loop *loop;
+    struct executor *executor;
+    struct varve_db *db;
+    struct keyspace *keyspace;
+    struct processor *processor;
+    uv_async_t news; /* of the log's durability, or of a signal */
+    int news_open;
+    _Atomic int sync_failed; /* news: a sync failed */
+    _Atomic int leave;       /* news: a signal asks us to leave */
+    uint64_t engine_ticked_us;
+    int pidfile_written;
+};
+
+/* ---- what the loop asks of us ---- */
+
+static void session_figures_of(void *arg, struct session_figures *figures)
+{
+    struct conn_figures conn;
+
+    conn_figures(arg, &conn);
+    figures->fd = conn.fd;
+    figures->qbuf_bytes = conn.input_bytes;
+    figures->qbuf_free = conn.input_free_bytes;
+    figures->obl = conn.output_bytes;
+    figures->oll_count = conn.writing_count;
+    figures->omem = conn.writing_bytes;
+    figures->writable = conn.writing_count > 0;
+}
+
+static void *hook_session_open(void *arg, struct conn *conn, const char *peer, const char *local)
+{
+    struct server *server = arg;
+
+    return session_create(server->processor, peer, local, session_figures_of, conn);
+}
+
+static void hook_session_close(void *session)
+{
+    session_destroy(session);
+}
+
+static enum net_step hook_execute(void *arg, const struct resp_command *command,
+                                  struct resp_writer *out, struct net_outcome *outcome)
+{
+    struct session *session = arg;
+    struct processor_outcome done;
+    int was_held_short = session_auth_required(session);
+    enum processor_step step = processor_run(session->processor, session, command->argc,
+                                             command->argv, out, &done);
+
+    *outcome = (struct net_outcome){.wait_seq = done.wait_seq, .close_after = done.close_after};
+    if (step == PROCESSOR_COMMIT_FIRST)
+        return NET_COMMIT_FIRST;
+    outcome->uncommitted = done.uncommitted;
+    int held_short = session_auth_required(session);
+    if (UNLIKELY(held_short != was_held_short))
+        conn_set_authenticated(session->figures_arg, !held_short);
+    return step == PROCESSOR_COMMIT_NOW ? NET_COMMIT_NOW : NET_DONE;
+}
+
+static int hook_commit(void *arg)
+{
+    struct server *server = arg;
+
+    return varve_group_commit(server->db, NULL);
+}
+
+static uint64_t hook_ack_seq(void *arg, uint64_t wait_seq)
+{
+    struct server *server = arg;
+
+    return varve_ack_seq(server->db, wait_seq);
+}
+
+static uint64_t hook_durable_seq(void *arg)
+{
+    struct server *server = arg;
+
+    return varve_durable_seq(server->db);
+}
+
+static const char *hook_unknown_outcome(void *arg)
+{
+    (void)arg;
+    return "-MISCONF The log could not be synced to disk: whether this write will survive is "
+           "unknown. Writes are refused until the log is healed. See the server's log.";
+}
+
+static void hook_tick(void *arg)
+{
+    struct server *server = arg;
+    uint64_t now_us = uv_hrtime() / 1000;
+    struct processor_stats stats;
+
+    processor_tick(server->processor);
+    if (now_us - server->engine_ticked_us < ENGINE_TICK_US)
+        return;
+    server->engine_ticked_us = now_us;
+    varve_tick(server->db);
+    processor_get_stats(server->processor, &stats);
+    metrics_tick(&server->metrics, clock_mono_us(), stats.commands);
+}
+
+/* ---- news from other threads ---- */
+
+static void on_durable(void *arg, uint64_t seq, int failed)
+{
+    struct server *server = arg;
+
+    (void)seq;
+    if (failed)
+        atomic_store(&server->sync_failed, 1);
+    uv_async_send(&server->news);
+}
+
+static void on_signal(void *arg)
+{
+    struct server *server = arg;
+
+    atomic_store(&server->leave, 1);
+    uv_async_send(&server->news);
+}
+
+static void on_news(uv_async_t *news)
+{
+    struct server *server = news->data;
+
+    if (atomic_exchange(&server->leave, 0)) {
+        log_line(LOG_NOTICE, "a signal asks us to leave: ending the turn");
+        net_loop_stop(server->loop);
+    }
+    if (server->db == NULL)
+        return;
+    int failed = atomic_exchange(&server->sync_failed, 0);
+    net_durable(server->loop, varve_durable_seq(server->db), failed);
+}
+
+static void on_engine_line(void *arg, int level, const char *line)
+{
+    (void)arg;
+    log_line(level <= 4 ? LOG_WARNING : level <= 5 ? LOG_NOTICE : LOG_DEBUG, "%s", line);
+}
+
+/* ---- settings ---- */
+
+static void fill_limits(const struct config *config, struct net_limits *limits)
+{
+    struct config_limit output;
+    int guarded = config_int(config, OPT_PROTECTED_MODE) != 0;
+    int has_password = config_str(config, OPT_REQUIREPASS)[0] != '\0';
+
+    net_limits_default(limits);
+    config_limit(config, CONFIG_NORMAL, &output);
+    limits->maxclients = (uint32_t)config_int(config, OPT_MAXCLIENTS);
+    limits->timeout_s = (uint32_t)config_int(config, OPT_TIMEOUT);
+    limits->tcp_keepalive_s = (uint32_t)config_int(config, OPT_TCP_KEEPALIVE);
+    limits->loopback_only = guarded && !has_password;
+    limits->output_max_bytes = output.hard_bytes;
+    limits->output_soft_bytes = output.soft_bytes;
+    limits->output_soft_s = output.soft_seconds;
+    limits->resp.bulk_max_bytes = (size_t)config_int(config, OPT_PROTO_MAX_BULK_LEN);
+    limits->resp.query_max_bytes = (size_t)config_int(config, OPT_CLIENT_QUERY_BUFFER_LIMIT);
+    limits->resp.unauthenticated = has_password;
+}
+
+static void host_shutdown(void *arg)
+{
+    struct server *server = arg;
+
+    log_line(LOG_NOTICE, "SHUTDOWN: ending the turn");
+    net_loop_stop(server->loop);
+}
+
+static const char *host_config_changed(void *arg, const char *name)
+{
+    struct server *server = arg;
+    struct net_limits limits;
+
+    (void)name; /* all of them are cheap to apply */
+    varve_set_durability(server->db,
+                         (enum varve_durability)config_int(server->config, OPT_APPENDFSYNC));
+    log_set_level((enum log_level)config_int(server->config, OPT_LOGLEVEL));
+    fill_limits(server->config, &limits);
+    net_loop_set_limits(server->loop, &limits);
+    return NULL;
+}
+
+/* As many files as maxclients needs; if the system does not give them, fewer clients. */
+static int raise_file_limit(struct config *config, struct varve_err *err)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)config_int(config, OPT_MAXCLIENTS) + OTHER_FDS;
+    char lowered[32];
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return 0;
+    struct rlimit raised = {.rlim_cur = wanted, .rlim_max = limit.rlim_max};
+    if (raised.rlim_max < wanted)
+        raised.rlim_max = wanted;
+    if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+        return 0;
+    raised = (struct rlimit){.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) != 0)
+        raised = limit;
+    if (raised.rlim_cur >= wanted)
+        return 0;
+    if (raised.rlim_cur <= OTHER_FDS)
+        return err_set(err, VARVE_EINVAL, "the limit of %llu open files leaves none for clients",
+                       (unsigned long long)raised.rlim_cur);
+    snprintf(lowered, sizeof(lowered), "%llu", (unsigned long long)(raised.rlim_cur - OTHER_FDS));
+    log_line(LOG_WARNING, "maxclients is lowered to %s: the limit of open files is %llu", lowered,
+             (unsigned long long)raised.rlim_cur);
+    return config_set(config, "maxclients", lowered, err);
+}
+
+/* ---- start ---- */
+
+static int bind_all(struct server *server, struct varve_err *err)
+{
+    char address[128];
+    uint16_t port = (uint16_t)config_int(server->config, OPT_PORT);
+    int rc = 0;
+
+    for (size_t i = 0;
+         rc == 0 && config_word(server->config, OPT_BIND, i, address, sizeof(address)); i++)
+        rc = net_loop_bind(server->loop, address, port, err);
+    return rc;
+}
+
+static int start_loop(struct server *server, struct varve_err *err)
+{
+    struct net_limits limits;
+    struct net_hooks hooks = {
+        .arg = server,
+        .session_open = hook_session_open,
+        .session_close = hook_session_close,
+        .execute = hook_execute,
+        .commit = hook_commit,
+        .ack_seq = hook_ack_seq,
+        .durable_seq = hook_durable_seq,
+        .unknown_outcome = hook_unknown_outcome,
+        .tick = hook_tick,
+    };
+
+    fill_limits(server->config, &limits);
+    int rc = net_loop_create(&hooks, &limits, &server->metrics, NULL, &server->loop, err);
+    if (rc != 0)
+        return rc;
+    if (uv_async_init(net_loop_uv(server->loop), &server->news, on_news) != 0)
+        return err_set(err, VARVE_EIO, "the loop cannot be woken: no more file descriptors?");
+    server->news.data = server;
+    server->news_open = 1;
+    signals_install(on_signal, server);
+    return bind_all(server, err);
+}
+
+static int start_engine(struct server *server, struct varve_err *err)
+{
+    const struct config *config = server->config;
+    int rc = executor_start(&server->executor, err);
+
+    if (rc != 0)
+        return rc;
+    struct varve_options options = {
+        .executor = executor_of(server->executor),
+        .durability = (enum varve_durability)config_int(config, OPT_APPENDFSYNC),
+        .memtable_size_bytes = (uint64_t)config_int(config, OPT_MEMTABLE_SIZE),
+        .wal_size_bytes = (uint64_t)config_int(config, OPT_WAL_SIZE),
+        .wal_pool_size = (uint32_t)config_int(config, OPT_WAL_POOL_SIZE),
+        .on_durable = on_durable,
+        .on_log = on_engine_line,
+        .count_group = keycode_count_group,
+        .arg = server,
+    };
+    rc = varve_open(config_str(config, OPT_DIR), &options, &server->db, err);
+    if (rc == 0)
+        rc = keyspace_open(server->db, &server->keyspace, err);
+    return rc;
+}
+
+static int start_processor(struct server *server, struct varve_err *err)
+{
+    struct processor_host host = {
+        .arg = server,
+        .shutdown = host_shutdown,
+        .config_changed = host_config_changed,
+    };
+
+    server->processor = processor_create(server->keyspace, server->config, &server->metrics, &host);
+    return server->processor != NULL ? 0 : err_set(err, VARVE_ENOMEM, "no memory");
+}
+
+static int write_pidfile(struct server *server, struct varve_err *err)
+{
+    const char *path = config_str(server->config, OPT_PIDFILE);
+
+    if (path[0] == '\0')
+        return 0;
+    FILE *file = fopen(path, "we");
+    if (file == NULL)
+        return err_set_errno(err, errno, "write the pidfile %s", path);
+    fprintf(file, "%d\n", (int)getpid());
+    server->pidfile_written = 1;
+    return fclose(file) == 0 ? 0 : err_set_errno(err, errno, "write the pidfile %s", path);
+}
+
+static void tell_ready(struct server *server)
+{
+    const struct config *config = server->config;
+    char *dir = realpath(config_str(config, OPT_DIR), NULL);
+
+    server->metrics.tcp_port = net_loop_port(server->loop, 0);
+    server->metrics.memory_startup_bytes = mem_used_bytes();
+    log_line(LOG_WARNING, "varve %s, port %d, pid %d, directory %s, appendfsync %s",
+             varve_version(), server->metrics.tcp_port, (int)getpid(),
+             dir != NULL ? dir : config_str(config, OPT_DIR), config_str(config, OPT_APPENDFSYNC));
+    log_line(LOG_NOTICE, "Ready to accept connections");
+    free(dir);
+}
+
+int server_start(struct config *config, struct server **out, struct varve_err *err)
+{
+    struct server *server = mem_alloc_zero(sizeof(*server));
+    int rc = VARVE_EIO;
+
+    *out = NULL;
+    if (server == NULL)
+        return err_set(err, VARVE_ENOMEM, "no memory");
+    server->config = config;
+    if (metrics_init(&server->metrics) != 0) {
+        err_set(err, rc, "the system gives no random numbers");
+        goto out;
+    }
+    rc = raise_file_limit(config, err);
+    if (rc == 0)
+        rc = start_loop(server, err);
+    if (rc == 0)
+        rc = start_engine(server, err);
+    if (rc == 0)
+        rc = start_processor(server, err);
+    if (rc == 0)
+        rc = write_pidfile(server, err);
+    if (rc == 0)
+        rc = net_loop_listen(server->loop, (int)config_int(config, OPT_TCP_BACKLOG), err);
+    if (rc == 0)
+        tell_ready(server);
+out:
+    if (rc != 0) {
+        if (server_stop(server, NULL) != 0)
+            log_line(LOG_WARNING, "the start failed, and so did what followed");
+        return rc;
+    }
+    *out = server;
+    return 0;
+}
+
+void server_run(struct server *server)
+{
+    net_loop_run(server->loop);
+}
+
+/* ---- stop ---- */
+
+/* Replies that wait for a sync get it, or the word that their outcome is unknown. */
+static void settle(struct server *server)
+{
+    uint64_t held = net_loop_held_seq(server->loop);
+
+    if (held != 0) {
+        int failed = varve_wait_durable(server->db, held, NULL) != 0;
+        net_durable(server->loop, varve_durable_seq(server->db), failed);
+    }
+    net_loop_settle(server->loop);
+}
+
+int server_stop(struct server *server, struct varve_err *err)
+{
+    int rc = 0;
+
+    if (server == NULL)
+        return 0;
+    if (server->processor != NULL)
+        settle(server);
+    /* The sync thread may still send news: the handle goes last, with the loop. */
+    if (server->db != NULL) {
+        keyspace_close(server->keyspace);
+        rc = varve_close(server->db, err);
+    }
+    executor_stop(server->executor);
+    signals_detach();
+    if (server->news_open)
+        uv_close((uv_handle_t *)&server->news, NULL);
+    net_loop_destroy(server->loop);
+    processor_destroy(server->processor);
+    if (server->pidfile_written)
+        (void)unlink(config_str(server->config, OPT_PIDFILE));
+    mem_free(server);
+    return rc;
+}

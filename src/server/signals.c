@@ -1,0 +1,42 @@
+#include "server/signals.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include "base/check.h"
+
+static void (*on_signal)(void *arg);
+static void *on_signal_arg;
+static volatile sig_atomic_t signals_seen;
+static volatile sig_atomic_t detached;
+
+static void handle(int number)
+{
+    (void)number;
+    if (++signals_seen > 1 || detached)
+        _exit(1);
+    on_signal(on_signal_arg);
+}
+
+void signals_install(void (*wake)(void *arg), void *arg)
+{
+    struct sigaction leave = {.sa_handler = handle, .sa_flags = SA_RESTART};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+    detached = 0;
+    on_signal = wake;
+    on_signal_arg = arg;
+    sigemptyset(&leave.sa_mask);
+    sigemptyset(&ignore.sa_mask);
+    CHECK(sigaction(SIGTERM, &leave, NULL) == 0);
+    CHECK(sigaction(SIGINT, &leave, NULL) == 0);
+    CHECK(sigaction(SIGPIPE, &ignore, NULL) == 0);
+    CHECK(sigaction(SIGXFSZ, &ignore, NULL) == 0);
+    CHECK(sigaction(SIGHUP, &ignore, NULL) == 0);
+}
+
+void signals_detach(void)
+{
+    detached = 1;
+}

@@ -1,0 +1,537 @@
+/* The map database -> space is kept in memory beside its records in space 0. It changes with the batch
+ * that changes the records, and has to follow them when they are undone:
+ *  - a batch that is dropped or refused puts back the copy made before its first change;
+ *  - a group whose commit fails is undone by the engine without a word to us. So, after a change, the
+ *    first call that finds the group closed reads the map anew (map_settle), whatever became of it.
+ * Groups change only by keyspace_apply() and the sweep, which both come after such a call. */
+#include "types/keyspace.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "varve/db.h"
+
+#define SCRATCH_KEEP_BYTES ((size_t)64 * 1024)
+#define BATCH_KEEP_BYTES ((uint64_t)1024 * 1024)
+#define OP_OVERHEAD_BYTES 32 /* about what an operation takes in the log besides key and value */
+
+struct space {
+    uint64_t id;              /* 0: the database has none */
+    uint64_t map_seq;         /* of the record, or tombstone, that says so; 0: none */
+    struct key_prefix prefix; /* of names; if id is not 0 */
+};
+
+struct space_map {
+    struct space of_db[KEYSPACE_DATABASES_MAX];
+    uint64_t next_id;
+};
+
+struct keyspace {
+    struct varve_db *db;
+    struct varve_batch *batch; /* between begin and apply; NULL: to be made */
+    struct varve_batch *sweep; /* one tombstone of an expired name */
+    struct buf scratch;        /* an engine key, for reads */
+    struct space_map map;
+    struct space_map map_before; /* the batch's first change; if map_touched */
+    int map_touched;             /* the batch changed the map */
+    int map_unsettled;           /* the open group did */
+    uint64_t write_seq;          /* of the newest operation applied */
+    uint64_t group_bytes;
+    struct keyspace_stats stats;
+};
+
+/* ---- the map ---- */
+
+static struct varve_slice database_key(uint8_t out[3], int db)
+{
+    out[0] = SPACE_KEYSPACE;
+    out[1] = KEY_TAG_DATABASE;
+    out[2] = (uint8_t)db;
+    return varve_slice(out, 3);
+}
+
+static struct varve_slice next_space_key(uint8_t out[2])
+{
+    out[0] = SPACE_KEYSPACE;
+    out[1] = KEY_TAG_NEXT_SPACE;
+    return varve_slice(out, 2);
+}
+
+/* A record of space 0: *id is 0 if there is none. */
+static int map_load_id(struct varve_db *db, struct varve_slice key, uint64_t *id, uint64_t *seq,
+                       struct varve_err *err)
+{
+    struct varve_read read = {.uncommitted = 1};
+    struct varve_pin pin = {0};
+    int rc = varve_get(db, &read, key, &pin, err);
+
+    *id = 0;
+    *seq = pin.seq;
+    if (rc == VARVE_NOT_FOUND)
+        return 0;
+    if (rc != 0)
+        return rc;
+    if (space_id_get(pin.value, id) != pin.value.len || *id == 0)
+        rc = err_set(err, VARVE_ECORRUPT, "keyspace: record %02x%02x%s does not decode",
+                     key.data[0], key.data[1], key.len > 2 ? " of a database" : "");
+    varve_pin_release(&pin);
+    return rc;
+}
+
+static int map_check(const struct space_map *map, struct varve_err *err)
+{
+    for (int db = 0; db < KEYSPACE_DATABASES_MAX; db++) {
+        uint64_t id = map->of_db[db].id;
+        if (id == 0)
+            continue;
+        if (id >= map->next_id)
+            return err_set(err, VARVE_ECORRUPT,
+                           "keyspace: database %d has space %llu, the next one is %llu", db,
+                           (unsigned long long)id, (unsigned long long)map->next_id);
+        for (int other = 0; other < db; other++)
+            if (map->of_db[other].id == id)
+                return err_set(err, VARVE_ECORRUPT, "keyspace: databases %d and %d share a space",
+                               other, db);
+    }
+    return 0;
+}
+
+static int map_load(struct varve_db *db, struct space_map *map, struct varve_err *err)
+{
+    struct space_map loaded = {0};
+    uint8_t key[3];
+    uint64_t seq;
+    int rc = map_load_id(db, next_space_key(key), &loaded.next_id, &seq, err);
+
+    if (loaded.next_id == 0)
+        loaded.next_id = SPACE_FIRST;
+    for (int i = 0; rc == 0 && i < KEYSPACE_DATABASES_MAX; i++) {
+        struct space *space = &loaded.of_db[i];
+        rc = map_load_id(db, database_key(key, i), &space->id, &space->map_seq, err);
+        key_prefix_set(&space->prefix, space->id, KEY_TAG_NAME);
+    }
+    if (rc == 0)
+        rc = map_check(&loaded, err);
+    if (rc == 0)
+        *map = loaded;
+    return rc;
+}
+
+static int map_settle(struct keyspace *keyspace, struct varve_err *err)
+{
+    if (LIKELY(!keyspace->map_unsettled) || varve_group_open(keyspace->db))
+        return 0;
+    int rc = map_load(keyspace->db, &keyspace->map, err);
+    if (rc == 0)
+        keyspace->map_unsettled = 0;
+    return rc;
+}
+
+static void map_touch(struct keyspace *keyspace)
+{
+    if (keyspace->map_touched)
+        return;
+    keyspace->map_before = keyspace->map;
+    keyspace->map_touched = 1;
+}
+
+static struct space *space_of(struct keyspace *keyspace, int db)
+{
+    CHECK(db >= 0 && db < KEYSPACE_DATABASES_MAX);
+    return &keyspace->map.of_db[db];
+}
+
+/* ---- opening ---- */
+
+int keyspace_open(struct varve_db *db, struct keyspace **keyspace, struct varve_err *err)
+{
+    struct keyspace *made = mem_alloc_zero(sizeof(*made));
+    int rc = VARVE_ENOMEM;
+
+    *keyspace = NULL;
+    if (made == NULL)
+        return err_set(err, VARVE_ENOMEM, "keyspace: out of memory");
+    made->db = db;
+    buf_init(&made->scratch, VARVE_KEY_MAX_BYTES + sizeof(struct key_prefix));
+    made->batch = varve_batch_create();
+    made->sweep = varve_batch_create();
+    if (made->batch == NULL || made->sweep == NULL) {
+        err_set(err, rc, "keyspace: out of memory");
+        goto out;
+    }
+    rc = map_load(db, &made->map, err);
+out:
+    if (rc != 0)
+        keyspace_close(made);
+    else
+        *keyspace = made;
+    return rc;
+}
+
+void keyspace_close(struct keyspace *keyspace)
+{
+    if (keyspace == NULL)
+        return;
+    varve_batch_destroy(keyspace->batch);
+    varve_batch_destroy(keyspace->sweep);
+    buf_deinit(&keyspace->scratch);
+    mem_free(keyspace);
+}
+
+void keyspace_get_stats(const struct keyspace *keyspace, struct keyspace_stats *stats)
+{
+    *stats = keyspace->stats;
+}
+
+void keyspace_reset_stats(struct keyspace *keyspace)
+{
+    keyspace->stats = (struct keyspace_stats){0};
+}
+
+/* ---- reading ---- */
+
+static void saw(uint64_t *seq, uint64_t record_seq)
+{
+    if (record_seq > *seq)
+        *seq = record_seq;
+}
+
+static int corrupt_value(struct varve_slice key, struct varve_err *err)
+{
+    char name[128];
+
+    return err_set(err, VARVE_ECORRUPT, "the value of key %s does not decode",
+                   log_escape(key, name, sizeof(name)));
+}
+
+/* Reads the record of a name, expired or not. */
+static int record_get(struct keyspace *keyspace, const struct space *space, struct varve_slice key,
+                      uint64_t now_ms, struct varve_pin *pin, struct varve_err *err)
+{
+    struct varve_read read = {.now_ms = now_ms, .uncommitted = 1, .dead = 1};
+    struct buf *scratch = &keyspace->scratch;
+
+    buf_clear(scratch);
+    int rc = buf_reserve(scratch, space->prefix.len + key.len);
+    if (rc == VARVE_EFULL) /* longer than any key can be: so it is not there */
+        return VARVE_NOT_FOUND;
+    if (rc != 0)
+        return err_set(err, rc, "out of memory for a key of %zu bytes", key.len);
+    memcpy(scratch->data, space->prefix.bytes, space->prefix.len);
+    if (key.len > 0)
+        memcpy(scratch->data + space->prefix.len, key.data, key.len);
+    scratch->len = space->prefix.len + key.len;
+    rc = varve_get(keyspace->db, &read, buf_slice(scratch), pin, err);
+    if (UNLIKELY(scratch->cap > SCRATCH_KEEP_BYTES)) {
+        buf_clear(scratch);
+        buf_shrink(scratch, SCRATCH_KEEP_BYTES);
+    }
+    return rc;
+}
+
+/* Deletes a name that expired. That it cannot be is no error: it stays absent for every reader. */
+static void sweep_expired(struct keyspace *keyspace, const struct space *space,
+                          struct varve_slice key)
+{
+    struct varve_slice parts[2] = {key_prefix_slice(&space->prefix), key};
+    uint64_t seq;
+
+    if (varve_writable(keyspace->db, NULL) != 0)
+        return;
+    varve_batch_clear(keyspace->sweep);
+    if (varve_batch_delete(keyspace->sweep, parts, 2) != 0)
+        return;
+    uint64_t bytes = varve_batch_size(keyspace->sweep) + OP_OVERHEAD_BYTES;
+    int opened = !varve_group_open(keyspace->db);
+    if (varve_group_add(keyspace->db, keyspace->sweep, &seq, NULL) != 0)
+        return;
+    keyspace->group_bytes = (opened ? 0 : keyspace->group_bytes) + bytes;
+    keyspace->write_seq = seq;
+    keyspace->stats.expired_keys++;
+}
+
+static int lookup_live(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
+                       struct varve_pin *pin, uint64_t *seq, struct varve_err *err)
+{
+    int rc = map_settle(keyspace, err);
+
+    if (rc != 0)
+        return rc;
+    const struct space *space = space_of(keyspace, db);
+    saw(seq, space->map_seq);
+    if (space->id == 0)
+        return VARVE_NOT_FOUND;
+    rc = record_get(keyspace, space, key, now_ms, pin, err);
+    saw(seq, pin->seq);
+    if (rc != 0)
+        return rc;
+    if (UNLIKELY(pin->expire_ms != 0 && pin->expire_ms <= now_ms)) {
+        varve_pin_release(pin);
+        sweep_expired(keyspace, space, key);
+        return VARVE_NOT_FOUND;
+    }
+    return 0;
+}
+
+static void count_lookup(struct keyspace *keyspace, enum keyspace_lookup lookup, int rc)
+{
+    if (lookup != KEYSPACE_READ)
+        return;
+    keyspace->stats.hits += rc == 0;
+    keyspace->stats.misses += rc == VARVE_NOT_FOUND;
+}
+
+int keyspace_get(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
+                 enum keyspace_lookup lookup, struct keyspace_value *value, uint64_t *seq,
+                 struct varve_err *err)
+{
+    value->pin = (struct varve_pin){0};
+    int rc = lookup_live(keyspace, db, key, now_ms, &value->pin, seq, err);
+
+    count_lookup(keyspace, lookup, rc);
+    if (rc != 0)
+        return rc;
+    value->expire_ms = value->pin.expire_ms;
+    if (value_decode(value->pin.value, &value->type, &value->encoding, &value->payload) != 0) {
+        varve_pin_release(&value->pin);
+        return corrupt_value(key, err);
+    }
+    return 0;
+}
+
+void keyspace_release(struct keyspace_value *value)
+{
+    varve_pin_release(&value->pin);
+}
+
+int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
+                    enum keyspace_lookup lookup, uint64_t *seq, struct varve_err *err)
+{
+    struct varve_pin pin = {0};
+    int rc = lookup_live(keyspace, db, key, now_ms, &pin, seq, err);
+
+    count_lookup(keyspace, lookup, rc);
+    if (rc == 0)
+        varve_pin_release(&pin);
+    return rc;
+}
+
+int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
+                   struct varve_err *err)
+{
+    struct varve_stats stats;
+    int rc = map_settle(keyspace, err);
+
+    *count = 0;
+    if (rc != 0)
+        return rc;
+    const struct space *space = space_of(keyspace, db);
+    saw(seq, space->map_seq);
+    if (space->id == 0)
+        return 0;
+    /* No record decides a count; the newest write is an upper bound that waits for a little more.
+     * What was undone since is not waited for. */
+    varve_stats(keyspace->db, &stats);
+    saw(seq, keyspace->write_seq < stats.seq_applied ? keyspace->write_seq : stats.seq_applied);
+    return varve_count(keyspace->db, key_prefix_slice(&space->prefix), count, err);
+}
+
+/* ---- writing ---- */
+
+void keyspace_begin(struct keyspace *keyspace)
+{
+    if (keyspace->map_touched) {
+        keyspace->map = keyspace->map_before;
+        keyspace->map_touched = 0;
+    }
+    if (keyspace->batch != NULL)
+        varve_batch_clear(keyspace->batch);
+}
+
+static int batch_failed(int rc, struct varve_slice key, struct varve_err *err)
+{
+    if (rc == VARVE_EINVAL)
+        return err_set(err, rc, "key or value too long (key of %zu bytes)", key.len);
+    return err_set(err, rc, "out of memory");
+}
+
+static int batch_ready(struct keyspace *keyspace, struct varve_err *err)
+{
+    int rc = map_settle(keyspace, err);
+
+    if (rc != 0)
+        return rc;
+    if (keyspace->batch == NULL)
+        keyspace->batch = varve_batch_create();
+    return keyspace->batch == NULL ? err_set(err, VARVE_ENOMEM, "out of memory") : 0;
+}
+
+static int batch_put_id(struct keyspace *keyspace, struct varve_slice key, uint64_t id,
+                        struct varve_err *err)
+{
+    uint8_t bytes[SPACE_ID_MAX_BYTES];
+    struct varve_slice value = varve_slice(bytes, space_id_put(bytes, id));
+    int rc = varve_batch_put(keyspace->batch, &key, 1, &value, 1, 0);
+
+    return rc == 0 ? 0 : batch_failed(rc, key, err);
+}
+
+/* Gives the database a space, in the batch of its first write. */
+static int space_claim(struct keyspace *keyspace, struct space *space, int db,
+                       struct varve_err *err)
+{
+    uint8_t key[3];
+
+    map_touch(keyspace);
+    space->id = keyspace->map.next_id++;
+    key_prefix_set(&space->prefix, space->id, KEY_TAG_NAME);
+    int rc = batch_put_id(keyspace, database_key(key, db), space->id, err);
+    if (rc == 0)
+        rc = batch_put_id(keyspace, next_space_key(key), keyspace->map.next_id, err);
+    return rc;
+}
+
+int keyspace_put(struct keyspace *keyspace, int db, struct varve_slice key, uint8_t head,
+                 const struct varve_slice *parts, int part_count, uint64_t expire_ms,
+                 struct varve_err *err)
+{
+    struct varve_slice value[1 + KEYSPACE_VALUE_PARTS_MAX] = {{.data = &head, .len = 1}};
+    int rc = batch_ready(keyspace, err);
+
+    CHECK(part_count >= 0 && part_count <= KEYSPACE_VALUE_PARTS_MAX);
+    if (rc != 0)
+        return rc;
+    struct space *space = space_of(keyspace, db);
+    if (UNLIKELY(space->id == 0) && (rc = space_claim(keyspace, space, db, err)) != 0)
+        return rc;
+    for (int i = 0; i < part_count; i++)
+        value[1 + i] = parts[i];
+    struct varve_slice name[2] = {key_prefix_slice(&space->prefix), key};
+    rc = varve_batch_put(keyspace->batch, name, 2, value, 1 + part_count, expire_ms);
+    return rc == 0 ? 0 : batch_failed(rc, key, err);
+}
+
+int keyspace_delete(struct keyspace *keyspace, int db, struct varve_slice key,
+                    struct varve_err *err)
+{
+    int rc = batch_ready(keyspace, err);
+
+    if (rc != 0)
+        return rc;
+    const struct space *space = space_of(keyspace, db);
+    if (space->id == 0)
+        return 0;
+    struct varve_slice name[2] = {key_prefix_slice(&space->prefix), key};
+    rc = varve_batch_delete(keyspace->batch, name, 2);
+    return rc == 0 ? 0 : batch_failed(rc, key, err);
+}
+
+int keyspace_set_expiry(struct keyspace *keyspace, int db, struct varve_slice key,
+                        const struct keyspace_value *value, uint64_t expire_ms,
+                        struct varve_err *err)
+{
+    return keyspace_put(keyspace, db, key, value_head(value->type, value->encoding),
+                        &value->payload, 1, expire_ms, err);
+}
+
+int keyspace_flush(struct keyspace *keyspace, int db, struct varve_err *err)
+{
+    uint8_t key[3];
+    uint8_t begin[SPACE_ID_MAX_BYTES];
+    uint8_t end[SPACE_ID_MAX_BYTES];
+    uint64_t count = 0;
+    int rc = batch_ready(keyspace, err);
+
+    if (rc != 0)
+        return rc;
+    struct space *space = space_of(keyspace, db);
+    if (space->id == 0)
+        return 0;
+    rc = varve_count(keyspace->db, key_prefix_slice(&space->prefix), &count, err);
+    if (rc != 0 || (count == 0 && varve_batch_count(keyspace->batch) == 0))
+        return rc;
+    struct varve_slice record = database_key(key, db);
+    rc = varve_batch_delete(keyspace->batch, &record, 1);
+    if (rc == 0)
+        rc = varve_batch_delete_range(keyspace->batch,
+                                      varve_slice(begin, space_id_put(begin, space->id)),
+                                      varve_slice(end, space_id_put(end, space->id + 1)));
+    if (rc != 0)
+        return batch_failed(rc, record, err);
+    map_touch(keyspace);
+    space->id = 0;
+    return 0;
+}
+
+int keyspace_flush_all(struct keyspace *keyspace, struct varve_err *err)
+{
+    int rc = 0;
+
+    for (int db = 0; rc == 0 && db < KEYSPACE_DATABASES_MAX; db++)
+        rc = keyspace_flush(keyspace, db, err);
+    return rc;
+}
+
+/* The group has the batch now: what it changed in the map waits for the commit. */
+static void map_applied(struct keyspace *keyspace, uint64_t seq)
+{
+    if (LIKELY(!keyspace->map_touched))
+        return;
+    for (int db = 0; db < KEYSPACE_DATABASES_MAX; db++)
+        if (keyspace->map.of_db[db].id != keyspace->map_before.of_db[db].id)
+            keyspace->map.of_db[db].map_seq = seq;
+    keyspace->map_touched = 0;
+    keyspace->map_unsettled = 1;
+}
+
+int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *err)
+{
+    uint64_t batch_seq = 0;
+
+    if (keyspace->batch == NULL || varve_batch_count(keyspace->batch) == 0)
+        return 0;
+    uint64_t bytes = varve_batch_size(keyspace->batch) +
+                     (uint64_t)varve_batch_count(keyspace->batch) * OP_OVERHEAD_BYTES;
+    int opened = !varve_group_open(keyspace->db);
+    int rc = varve_group_add(keyspace->db, keyspace->batch, &batch_seq, err);
+    if (rc == 0) {
+        keyspace->group_bytes = (opened ? 0 : keyspace->group_bytes) + bytes;
+        keyspace->write_seq = batch_seq;
+        saw(seq, batch_seq);
+        map_applied(keyspace, batch_seq);
+    }
+    if (UNLIKELY(bytes > BATCH_KEEP_BYTES)) {
+        varve_batch_destroy(keyspace->batch);
+        keyspace->batch = NULL;
+    }
+    keyspace_begin(keyspace);
+    return rc;
+}
+
+/* ---- the engine behind it ---- */
+
+int keyspace_group_open(const struct keyspace *keyspace)
+{
+    return varve_group_open(keyspace->db);
+}
+
+uint64_t keyspace_group_bytes(const struct keyspace *keyspace)
+{
+    return varve_group_open(keyspace->db) ? keyspace->group_bytes : 0;
+}
+
+uint64_t keyspace_now_ms(struct keyspace *keyspace)
+{
+    return varve_now_ms(keyspace->db);
+}
+
+int keyspace_writable(const struct keyspace *keyspace, struct varve_err *err)
+{
+    return varve_writable(keyspace->db, err);
+}
+
+struct varve_db *keyspace_engine(const struct keyspace *keyspace)
+{
+    return keyspace->db;
+}

@@ -1,0 +1,118 @@
+/* keyspace.h - Redis's databases and keys on one engine: which database lies where, what a name
+ * holds, when it expires. Bytes are in types/FORMAT.md.
+ *
+ * Writing: keyspace_begin(), any number of puts, deletes and flushes, keyspace_apply(). What lies
+ * between is one batch: atomic, and one record of the log. Reads see what was applied, the open group
+ * of the engine included, not what is between begin and apply.
+ *
+ * Sequences: what reads and apply report in *seq is the record that decided the answer; a caller
+ * that must not show what is not durable waits for the highest of them.
+ *
+ * One thread, the engine's writer. Everything that returns int returns 0, VARVE_NOT_FOUND, or a
+ * negative status and fills err. */
+#ifndef TYPES_KEYSPACE_H
+#define TYPES_KEYSPACE_H
+
+#include <stdint.h>
+
+#include "base/check.h"
+#include "types/keycode.h"
+#include "varve/pin.h"
+#include "varve/slice.h"
+#include "varve/status.h"
+
+#define KEYSPACE_DATABASES_MAX 16
+#define KEYSPACE_VALUE_PARTS_MAX 3
+
+struct keyspace; /* opaque */
+struct varve_db;
+
+struct keyspace_stats {
+    uint64_t expired_keys;
+    uint64_t hits; /* lookups of KEYSPACE_READ */
+    uint64_t misses;
+};
+
+/* Reads the map of databases. db is borrowed for life and was opened with keycode_count_group().
+ * VARVE_ECORRUPT: the map does not decode. */
+int keyspace_open(struct varve_db *db, struct keyspace **keyspace,
+                  struct varve_err *err) MUST_CHECK;
+void keyspace_close(struct keyspace *keyspace); /* takes NULL; what was not applied is dropped */
+
+void keyspace_get_stats(const struct keyspace *keyspace, struct keyspace_stats *stats);
+void keyspace_reset_stats(struct keyspace *keyspace);
+
+/* ---- reading ---- */
+
+enum keyspace_lookup {
+    KEYSPACE_READ,  /* counts as a hit or a miss */
+    KEYSPACE_WRITE, /* does not: the look before a write */
+};
+
+/* What a name holds. Lives until keyspace_release(). */
+struct keyspace_value {
+    enum value_type type;
+    enum value_encoding encoding;
+    struct varve_slice payload;
+    uint64_t expire_ms; /* 0: never */
+    struct varve_pin pin;
+};
+
+/* Looks a name up at the time now_ms. A name that is found expired is absent; it is deleted on the
+ * way unless writes are refused. VARVE_ECORRUPT names the key. seq is raised, never lowered. */
+int keyspace_get(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
+                 enum keyspace_lookup lookup, struct keyspace_value *value, uint64_t *seq,
+                 struct varve_err *err) MUST_CHECK;
+void keyspace_release(struct keyspace_value *value); /* of a value that was found; or zeroed */
+
+/* The same, when only its being there matters. */
+int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
+                    enum keyspace_lookup lookup, uint64_t *seq, struct varve_err *err) MUST_CHECK;
+
+/* The names of a database, with those that expired and that nobody looked up since. */
+int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
+                   struct varve_err *err) MUST_CHECK;
+
+/* ---- writing ---- */
+
+/* Forgets what was not applied. */
+void keyspace_begin(struct keyspace *keyspace);
+
+/* A name's whole new record: head and the parts of its payload, one after the other (at most
+ * KEYSPACE_VALUE_PARTS_MAX); all are copied. */
+int keyspace_put(struct keyspace *keyspace, int db, struct varve_slice key, uint8_t head,
+                 const struct varve_slice *parts, int part_count, uint64_t expire_ms,
+                 struct varve_err *err) MUST_CHECK;
+
+int keyspace_delete(struct keyspace *keyspace, int db, struct varve_slice key,
+                    struct varve_err *err) MUST_CHECK;
+
+/* The same value with another expiry (0: none). */
+int keyspace_set_expiry(struct keyspace *keyspace, int db, struct varve_slice key,
+                        const struct keyspace_value *value, uint64_t expire_ms,
+                        struct varve_err *err) MUST_CHECK;
+
+/* Empties a database at the cost of two records; one that is empty costs nothing. */
+int keyspace_flush(struct keyspace *keyspace, int db, struct varve_err *err) MUST_CHECK;
+int keyspace_flush_all(struct keyspace *keyspace, struct varve_err *err) MUST_CHECK;
+
+/* Makes the batch part of the engine's open group; an empty one does nothing. On an error nothing
+ * of it happened. seq is raised to the last operation's. */
+int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *err) MUST_CHECK;
+
+/* ---- the engine behind it ---- */
+
+/* 1 if there are writes that are not committed (varve_group_open), and how many bytes of batches
+ * they are. */
+int keyspace_group_open(const struct keyspace *keyspace);
+uint64_t keyspace_group_bytes(const struct keyspace *keyspace);
+
+uint64_t keyspace_now_ms(struct keyspace *keyspace);
+
+/* 0 if writes are taken, else VARVE_EREADONLY and why. */
+int keyspace_writable(const struct keyspace *keyspace, struct varve_err *err);
+
+/* Borrowed, for what only the engine knows (INFO). */
+struct varve_db *keyspace_engine(const struct keyspace *keyspace);
+
+#endif

@@ -1,0 +1,288 @@
+#include "fake_db.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+
+enum kind { PUT, DELETE, RANGE };
+
+struct version {
+    enum kind kind;
+    uint64_t seq;
+    uint64_t expire_ms;
+    size_t key_len;
+    size_t value_len; /* of a range: its end */
+    uint8_t *key;
+    uint8_t *value;
+};
+
+struct list {
+    struct version *at;
+    size_t count;
+    size_t cap;
+    uint64_t bytes;
+};
+
+struct varve_batch {
+    struct list ops;
+};
+
+struct varve_db {
+    struct list versions; /* oldest first */
+    uint64_t seq;
+    uint64_t committed;
+    uint64_t now_ms;
+    int fail_commit;
+    int refuse;
+};
+
+static uint8_t *copy_parts(const struct varve_slice *parts, int count, size_t *len)
+{
+    uint8_t *copy;
+    size_t at = 0;
+
+    *len = 0;
+    for (int i = 0; i < count; i++)
+        *len += parts[i].len;
+    copy = malloc(*len + 1);
+    for (int i = 0; i < count; at += parts[i++].len)
+        if (parts[i].len > 0)
+            memcpy(copy + at, parts[i].data, parts[i].len);
+    return copy;
+}
+
+static void list_add(struct list *list, enum kind kind, const struct varve_slice *key,
+                     int key_count, const struct varve_slice *value, int value_count,
+                     uint64_t expire_ms, uint64_t seq)
+{
+    if (list->count == list->cap) {
+        list->cap = list->cap * 2 + 8;
+        list->at = realloc(list->at, list->cap * sizeof(*list->at));
+    }
+    struct version *v = &list->at[list->count++];
+    *v = (struct version){.kind = kind, .seq = seq, .expire_ms = expire_ms};
+    v->key = copy_parts(key, key_count, &v->key_len);
+    v->value = copy_parts(value, value_count, &v->value_len);
+    list->bytes += v->key_len + v->value_len;
+}
+
+static void list_cut(struct list *list, size_t count)
+{
+    while (list->count > count) {
+        struct version *v = &list->at[--list->count];
+        list->bytes -= v->key_len + v->value_len;
+        free(v->key);
+        free(v->value);
+    }
+}
+
+static void list_free(struct list *list)
+{
+    list_cut(list, 0);
+    free(list->at);
+}
+
+static struct varve_slice key_of(const struct version *v)
+{
+    return varve_slice(v->key, v->key_len);
+}
+
+/* ---- batch ---- */
+
+struct varve_batch *varve_batch_create(void)
+{
+    return calloc(1, sizeof(struct varve_batch));
+}
+
+void varve_batch_destroy(struct varve_batch *batch)
+{
+    if (batch == NULL)
+        return;
+    list_free(&batch->ops);
+    free(batch);
+}
+
+void varve_batch_clear(struct varve_batch *batch)
+{
+    list_cut(&batch->ops, 0);
+}
+
+uint32_t varve_batch_count(const struct varve_batch *batch)
+{
+    return (uint32_t)batch->ops.count;
+}
+
+uint64_t varve_batch_size(const struct varve_batch *batch)
+{
+    return batch->ops.bytes;
+}
+
+int varve_batch_put(struct varve_batch *batch, const struct varve_slice *key_parts, int key_count,
+                    const struct varve_slice *value_parts, int value_count, uint64_t expire_ms)
+{
+    list_add(&batch->ops, PUT, key_parts, key_count, value_parts, value_count, expire_ms, 0);
+    return 0;
+}
+
+int varve_batch_delete(struct varve_batch *batch, const struct varve_slice *key_parts,
+                       int key_count)
+{
+    list_add(&batch->ops, DELETE, key_parts, key_count, NULL, 0, 0, 0);
+    return 0;
+}
+
+int varve_batch_delete_range(struct varve_batch *batch, struct varve_slice begin,
+                             struct varve_slice end)
+{
+    list_add(&batch->ops, RANGE, &begin, 1, &end, 1, 0, 0);
+    return 0;
+}
+
+/* ---- database ---- */
+
+struct varve_db *fake_db_create(void)
+{
+    struct varve_db *db = calloc(1, sizeof(*db));
+
+    db->now_ms = 1700000000000;
+    return db;
+}
+
+void fake_db_destroy(struct varve_db *db)
+{
+    list_free(&db->versions);
+    free(db);
+}
+
+void fake_db_set_now_ms(struct varve_db *db, uint64_t now_ms)
+{
+    db->now_ms = now_ms;
+}
+
+void fake_db_fail_commit(struct varve_db *db)
+{
+    db->fail_commit = 1;
+}
+
+void fake_db_refuse(struct varve_db *db, int code)
+{
+    db->refuse = code;
+}
+
+uint64_t fake_db_version_count(const struct varve_db *db)
+{
+    return db->versions.count;
+}
+
+void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const void *value,
+                   size_t value_len)
+{
+    struct varve_slice k = varve_slice(key, key_len);
+    struct varve_slice v = varve_slice(value, value_len);
+
+    list_add(&db->versions, PUT, &k, 1, &v, 1, 0, ++db->seq);
+    db->committed = db->seq;
+}
+
+int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
+                    struct varve_err *err)
+{
+    if (db->refuse != 0)
+        return err_set(err, db->refuse, "refused by the test");
+    for (size_t i = 0; i < batch->ops.count; i++) {
+        const struct version *op = &batch->ops.at[i];
+        struct varve_slice key = key_of(op);
+        struct varve_slice value = varve_slice(op->value, op->value_len);
+        list_add(&db->versions, op->kind, &key, 1, &value, 1, op->expire_ms, ++db->seq);
+    }
+    if (seq != NULL)
+        *seq = db->seq;
+    return 0;
+}
+
+int varve_group_commit(struct varve_db *db, struct varve_err *err)
+{
+    if (!db->fail_commit) {
+        db->committed = db->seq;
+        return 0;
+    }
+    list_cut(&db->versions, db->versions.count - (size_t)(db->seq - db->committed));
+    db->seq = db->committed;
+    db->fail_commit = 0;
+    return err_set(err, VARVE_EIO, "failed by the test");
+}
+
+int varve_group_open(const struct varve_db *db)
+{
+    return db->seq != db->committed;
+}
+
+int varve_writable(const struct varve_db *db, struct varve_err *err)
+{
+    return db->refuse == 0 ? 0 : err_set(err, VARVE_EREADONLY, "refused by the test");
+}
+
+/* The newest version that speaks of the key, below index `below`. */
+static const struct version *find(const struct varve_db *db, struct varve_slice key, size_t below)
+{
+    while (below > 0) {
+        const struct version *v = &db->versions.at[--below];
+        int covers = v->kind == RANGE && varve_slice_compare(key, key_of(v)) >= 0 &&
+                     varve_slice_compare(key, varve_slice(v->value, v->value_len)) < 0;
+        if (covers || (v->kind != RANGE && varve_slice_equal(key_of(v), key)))
+            return v;
+    }
+    return NULL;
+}
+
+int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
+              struct varve_pin *pin, struct varve_err *err)
+{
+    const struct version *v = find(db, key, db->versions.count);
+
+    (void)err;
+    *pin = (struct varve_pin){0};
+    if (v == NULL)
+        return VARVE_NOT_FOUND;
+    pin->seq = v->seq;
+    if (v->kind != PUT || (!read->dead && v->expire_ms != 0 && v->expire_ms <= read->now_ms))
+        return VARVE_NOT_FOUND;
+    /* A copy of its own, so that the sanitizer sees a pin that is used too long or is forgotten. */
+    struct varve_slice value = varve_slice(v->value, v->value_len);
+    pin->owner = copy_parts(&value, 1, &pin->value.len);
+    pin->value.data = pin->owner;
+    pin->expire_ms = v->expire_ms;
+    return 0;
+}
+
+void varve_pin_release(struct varve_pin *pin)
+{
+    free(pin->owner);
+    *pin = (struct varve_pin){0};
+}
+
+int varve_count(struct varve_db *db, struct varve_slice group, uint64_t *count,
+                struct varve_err *err)
+{
+    (void)err;
+    *count = 0;
+    for (size_t i = 0; i < db->versions.count; i++) {
+        const struct version *v = &db->versions.at[i];
+        if (v->kind == PUT && v->key_len >= group.len &&
+            memcmp(v->key, group.data, group.len) == 0 &&
+            find(db, key_of(v), db->versions.count) == v)
+            (*count)++;
+    }
+    return 0;
+}
+
+uint64_t varve_now_ms(struct varve_db *db)
+{
+    return db->now_ms;
+}
+
+void varve_stats(const struct varve_db *db, struct varve_stats *stats)
+{
+    *stats = (struct varve_stats){.seq_applied = db->seq, .seq_visible = db->committed};
+}
