@@ -51,9 +51,8 @@ static size_t parse_number(const char *text, uint64_t *value)
     return digits;
 }
 
-enum name_kind name_parse(const char *name, uint64_t *file_no)
+static enum name_kind parse(const char *name, uint64_t *file_no)
 {
-    *file_no = 0;
     if (strcmp(name, "LOCK") == 0)
         return NAME_LOCK;
     if (strcmp(name, "CURRENT") == 0)
@@ -67,4 +66,16 @@ enum name_kind name_parse(const char *name, uint64_t *file_no)
     }
     size_t len = parse_number(name, file_no);
     return len > 0 && strcmp(name + len, WAL_SUFFIX) == 0 ? NAME_WAL : NAME_OTHER;
+}
+
+/* The number of a name that is not ours must not move the counter of all files. */
+enum name_kind name_parse(const char *name, uint64_t *file_no)
+{
+    enum name_kind kind;
+
+    *file_no = 0;
+    kind = parse(name, file_no);
+    if (kind == NAME_OTHER)
+        *file_no = 0;
+    return kind;
 }
