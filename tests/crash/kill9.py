@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """kill9.py - campaign: a real server, real sockets, kill -9 at a random moment, restart.
 
-    kill9.py [--kills 30] [--seed N] [--mode always|everysec|no] [--connections 4] [--seconds S]
+    kill9.py [--kills 100] [--seed N] [--mode always|everysec|no] [--connections 4] [--seconds S]
 
 Several connections write and read, in pipelines, values that name their writer. After each kill the
 server is started again with nothing but its command line, and every reply that a client got must be
@@ -412,7 +412,7 @@ def keep_evidence(cell, seed, kill):
 
 def main():
     parser = argparse.ArgumentParser(description="kill -9, restart, and ask what is left")
-    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10 ** 6))
     parser.add_argument("--mode", choices=MODES, help="one appendfsync mode only")
     parser.add_argument("--connections", type=int, default=4)
