@@ -411,10 +411,13 @@ static int examine_rot(struct examiner *examiner, const struct run *run,
     return rc;
 }
 
-static int wants_rot(struct examiner *examiner, const struct trial *trial)
+/* More often where damage must be seen. */
+static int wants_rot(struct examiner *examiner, const struct bounds *bounds,
+                     const struct trial *trial)
 {
-    return examiner->script != NULL ? trial->rot != 0
-                                    : rng_below(&examiner->rng, 100) < examiner->rot_percent;
+    unsigned percent = bounds->vouched ? 5 * examiner->rot_percent : examiner->rot_percent;
+
+    return examiner->script != NULL ? trial->rot != 0 : rng_below(&examiner->rng, 100) < percent;
 }
 
 static int examine_trial(struct examiner *examiner, const struct run *run,
@@ -435,7 +438,7 @@ static int examine_trial(struct examiner *examiner, const struct run *run,
         rc = examine_image(examiner, run, image, &bounds, &k);
         if (rc == 0)
             seen_add(examiner, (struct seen){.key = key, .k = k});
-        if (rc == 0 && wants_rot(examiner, trial)) {
+        if (rc == 0 && wants_rot(examiner, &bounds, trial)) {
             struct trial damaged = *trial;
             if (damaged.rot == 0)
                 damaged.rot = 1 + rng_below(&examiner->rng, 100000);

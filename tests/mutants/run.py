@@ -45,6 +45,7 @@ MUTANTS = (
     Mutant("durable-past-target", "powercut", "what was written while a sync ran counts as synced"),
     Mutant("promise-written", "powercut", "records promise what is only written"),
     Mutant("never-hold", "powercut", "in everysec no write is held for a slow sync"),
+    Mutant("no-end-at-close", "powercut", "rot that takes the seal passes for a torn tail"),
     # Failures.
     Mutant("swallow-sync-error", "powercut", "a failed sync counts as one that worked"),
     Mutant("keep-failed-group", "powercut", "a group that was refused stays in memory"),
