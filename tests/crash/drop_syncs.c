@@ -96,7 +96,7 @@ static void drop_in_run(struct dropping *dropping, const struct plan *plan)
 
 struct drop_result drop_syncs(uint64_t seed, unsigned per_class)
 {
-    struct dropping dropping = {.examiner = examiner_create(seed, 5), .per_class = per_class};
+    struct dropping dropping = {.examiner = examiner_create(seed, 5, 0), .per_class = per_class};
     struct plan_list list;
 
     plan_list_make(&list, seed, SEQUENCE_LENGTH, SEQUENCE_LENGTH, -1);

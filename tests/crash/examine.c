@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "rot.h"
 
-#define SUBSET_UNITS_MAX 5 /* up to here all subsets are tried */
-#define EACH_UNIT_MAX 8    /* single units that are lost or kept alone, a cut */
-#define NESTED_TRIALS 3
+#define NESTED_TRIALS 4
+#define JOBS_MAX 64
 #define CLOCK_BACK_MS 3600000
 
 /* What was found in an image with these bytes. */
@@ -18,16 +18,11 @@ struct seen {
     uint64_t k;
 };
 
-struct trial_list {
-    struct trial *items;
-    size_t count;
-    size_t cap;
-};
-
 struct examiner {
     struct step_executor *stepper;
     struct rng rng;
     unsigned nested_percent;
+    unsigned rot_percent;
     const struct chain *script; /* what is to be played again, NULL: chance decides */
     struct figures figures;
     uint64_t *hashes; /* open addressing; 0: free */
@@ -43,6 +38,7 @@ struct examiner {
 struct bounds {
     uint64_t lower;
     uint64_t upper;
+    const struct model *model;
     uint64_t fallback; /* the least k that a power cut within its recovery may leave */
     uint64_t acks_upto;
     int vouched;
@@ -53,7 +49,7 @@ struct bounds {
 
 /* ---- life ---- */
 
-struct examiner *examiner_create(uint64_t seed, unsigned nested_percent)
+struct examiner *examiner_create(uint64_t seed, unsigned nested_percent, unsigned rot_percent)
 {
     struct examiner *examiner = mem_alloc_zero(sizeof(*examiner));
 
@@ -61,6 +57,7 @@ struct examiner *examiner_create(uint64_t seed, unsigned nested_percent)
     examiner->stepper = step_executor_create(seed);
     rng_init(&examiner->rng, seed);
     examiner->nested_percent = nested_percent;
+    examiner->rot_percent = rot_percent;
     examiner->hash_cap = 1024;
     examiner->hashes = mem_alloc_zero(examiner->hash_cap * sizeof(uint64_t));
     CHECK(examiner->hashes != NULL);
@@ -93,45 +90,6 @@ const char *examiner_why(const struct examiner *examiner)
 void examiner_new_run(struct examiner *examiner)
 {
     examiner->seen_count = 0;
-}
-
-/* ---- chains as text ---- */
-
-void chain_format(const struct chain *chain, char *text, size_t cap)
-{
-    size_t len = 0;
-
-    text[0] = '\0';
-    for (unsigned i = 0; i < chain->count && len < cap; i++) {
-        const struct trial *trial = &chain->trials[i];
-        int n = snprintf(text + len, cap - len, "%s%" PRIu64 "/%s/%" PRIu64, i == 0 ? "" : ",",
-                         trial->upto, sim_policy_name(trial->policy), trial->seed);
-        len += (size_t)n;
-    }
-}
-
-int chain_parse(const char *text, struct chain *chain)
-{
-    char name[32];
-    int used;
-
-    for (chain->count = 0; chain->count < CHAIN_MAX; text++) {
-        struct trial *trial = &chain->trials[chain->count++];
-        if (sscanf(text, "%" SCNu64 "/%31[a-z-]/%" SCNu64 "%n", &trial->upto, name, &trial->seed,
-                   &used) != 3)
-            return -1;
-        int policy = 0;
-        while (policy < SIM_POLICY_COUNT &&
-               strcmp(sim_policy_name((enum sim_policy)policy), name) != 0)
-            policy++;
-        if (policy == SIM_POLICY_COUNT)
-            return -1;
-        trial->policy = (enum sim_policy)policy;
-        text += used;
-        if (*text != ',')
-            return *text == '\0' ? 0 : -1;
-    }
-    return -1;
 }
 
 /* ---- counting distinct images ---- */
@@ -174,7 +132,7 @@ static int check_k(struct examiner *examiner, const struct run *run, const struc
     if (k < bounds->lower || k > bounds->upper)
         return REFUTE(examiner, "expected k in [%" PRIu64 ", %" PRIu64 "], found %" PRIu64,
                       bounds->lower, bounds->upper, k);
-    if (!model_ends_record(&run->model, k))
+    if (!model_ends_record(bounds->model, k))
         return REFUTE(examiner, "k = %" PRIu64 " is within a record, which is half there", k);
     return run_check_acks(run, bounds->acks_upto, k, examiner->why, sizeof(examiner->why));
 }
@@ -199,83 +157,145 @@ static int check_open(struct examiner *examiner, const struct run *run, const st
     if (varve_now_ms(db) < bounds->clock_floor_ms)
         return REFUTE(examiner, "the clock ran back by %" PRIu64 " ms",
                       bounds->clock_floor_ms - varve_now_ms(db));
-    if (model_compare(&run->model, *k, db, MODEL_CHECK_COUNTS, why, sizeof(why)) != 0)
+    if (model_compare(bounds->model, *k, db, MODEL_CHECK_COUNTS, why, sizeof(why)) != 0)
         return REFUTE(examiner, "it is not S_%" PRIu64 ": %s", *k, why);
     return 0;
 }
 
+/* One recovery, and a write that followed it. */
+struct story {
+    uint64_t k;          /* what it found */
+    uint64_t served_at;  /* events of its trace before it had an answer */
+    uint64_t written_at; /* before the write */
+    uint64_t durable_at; /* before the write was durable */
+    struct model grown;  /* S_k and the write */
+};
+
 static int examine_image(struct examiner *examiner, const struct run *run, struct sim_env *image,
                          const struct bounds *bounds, uint64_t *k);
 
-/* A crash after the first trial->upto events of the recovery of `image`, which found k. */
+/* Writes to a database that was recovered, so that a later crash can show what that left undone. */
+static int story_write(struct examiner *examiner, struct story *story, struct sim_env *image,
+                       struct varve_db *db)
+{
+    struct varve_batch *batch = varve_batch_create();
+    struct varve_err err = {0};
+    struct model_op put = {.kind = MODEL_PUT, .value_len = 33, .value_seed = story->k + 1};
+    uint64_t seq = 0;
+
+    CHECK(batch != NULL);
+    model_stage(&story->grown, batch, put);
+    story->written_at = sim_event_count(image);
+    varve_set_durability(db, VARVE_ALWAYS);
+    int rc = varve_write(db, batch, &seq, &err);
+    step_run_all(examiner->stepper, JOBS_MAX);
+    story->durable_at = sim_event_count(image);
+    model_commit(&story->grown);
+    varve_batch_destroy(batch);
+    if (rc != 0)
+        return REFUTE(examiner, "k = %" PRIu64 ", but it takes no write: %s", story->k, err.text);
+    if (seq != story->k + 1 || varve_durable_seq(db) != seq)
+        return REFUTE(examiner,
+                      "after k = %" PRIu64 " a write got %" PRIu64 " and is durable to %" PRIu64,
+                      story->k, seq, varve_durable_seq(db));
+    return 0;
+}
+
+static struct bounds story_bounds(const struct story *story, const struct bounds *outer,
+                                  enum sim_policy outer_policy, const struct trial *trial)
+{
+    struct bounds bounds = *outer;
+    /* Before the recovery had an answer, what a dead process had not synced may still go. */
+    int settled = trial->upto >= story->served_at || outer_policy != SIM_KILL;
+
+    bounds.model = &story->grown;
+    bounds.upper = story->k;
+    bounds.fallback = settled ? story->k : outer->fallback;
+    bounds.lower = trial->policy == SIM_KILL ? story->k : bounds.fallback;
+    if (trial->upto > story->written_at) {
+        bounds.upper = story->k + 1;
+        bounds.vouched = 0;
+    }
+    if (trial->upto >= story->durable_at)
+        bounds.lower = bounds.fallback = story->k + 1;
+    return bounds;
+}
+
+/* A crash within a story, after the first trial->upto events of it. */
 static int examine_nested(struct examiner *examiner, const struct run *run, struct sim_env *image,
-                          const struct bounds *bounds, uint64_t k, uint64_t served_at,
-                          struct trial trial)
+                          const struct bounds *outer, const struct story *story, struct trial trial)
 {
     struct chain *chain = &examiner->chain;
-    enum sim_policy outer = chain->trials[chain->count - 1].policy;
-    struct bounds inner = *bounds;
+    struct bounds bounds = story_bounds(story, outer, chain->trials[chain->count - 1].policy,
+                                        &trial);
     struct sim_env *second = sim_image(image, trial.upto, trial.policy, trial.seed);
     uint64_t found;
 
-    /* Before the first recovery served anything, what the dead process had not synced may go. */
-    int settled = trial.upto >= served_at || outer != SIM_KILL;
-    inner.fallback = settled ? k : bounds->fallback;
-    inner.lower = trial.policy == SIM_KILL ? k : inner.fallback;
-    inner.upper = k;
     chain->trials[chain->count++] = trial;
     examiner->figures.nested++;
-    int rc = examine_image(examiner, run, second, &inner, &found);
+    int rc = examine_image(examiner, run, second, &bounds, &found);
     if (rc == 0)
         chain->count--;
     sim_env_destroy(second);
     return rc;
 }
 
-static enum sim_policy draw_policy(struct rng *rng)
-{
-    static const enum sim_policy policies[] = {
-        SIM_ALL_LOST,    SIM_ALL_KEPT,   SIM_RANDOM,        SIM_RANDOM,        SIM_RANDOM,
-        SIM_ONE_MISSING, SIM_ONE_KEPT,   SIM_ONE_FILE_LOST, SIM_ONE_FILE_KEPT, SIM_PREFIX,
-        SIM_SUFFIX,      SIM_ONLY_NAMES, SIM_GARBAGE,       SIM_KILL};
-
-    return policies[rng_below(rng, COUNT_OF(policies))];
-}
-
 static int examine_some_nested(struct examiner *examiner, const struct run *run,
-                               struct sim_env *image, const struct bounds *bounds, uint64_t k,
-                               uint64_t served_at)
+                               struct sim_env *image, const struct bounds *bounds,
+                               const struct story *story)
 {
     const struct chain *script = examiner->script;
-    unsigned depth = examiner->chain.count;
     uint64_t events = sim_event_count(image);
     int rc = 0;
 
-    if (script != NULL)
-        return depth == script->count || script->trials[depth].upto > events
-                   ? 0
-                   : examine_nested(examiner, run, image, bounds, k, served_at,
-                                    script->trials[depth]);
-    if (depth == CHAIN_MAX || rng_below(&examiner->rng, 100) >= examiner->nested_percent)
-        return 0;
+    if (script != NULL) {
+        struct trial next = script->trials[examiner->chain.count];
+        return next.upto > events ? REFUTE(examiner, "the recovery has %" PRIu64 " events", events)
+                                  : examine_nested(examiner, run, image, bounds, story, next);
+    }
     for (int i = 0; rc == 0 && i < NESTED_TRIALS; i++) {
-        struct trial trial = {.upto = served_at, .policy = SIM_ALL_LOST};
-        if (i > 0) {
+        struct trial trial = {.upto = i == 0 ? story->served_at : story->durable_at,
+                              .policy = SIM_ALL_LOST};
+        if (i > 1) {
             trial.upto = rng_below(&examiner->rng, events + 1);
-            trial.policy = draw_policy(&examiner->rng);
+            trial.policy = trial_draw_policy(&examiner->rng);
             trial.seed = rng_below(&examiner->rng, 1000);
         }
-        rc = examine_nested(examiner, run, image, bounds, k, served_at, trial);
+        rc = examine_nested(examiner, run, image, bounds, story, trial);
     }
     return rc;
 }
 
-/* Opens the image, looks at all of it, closes it; then crashes within that, now and then. */
+/* NULL: no crash within this recovery. What all sequences begin with is looked at in the empty one
+ * alone, and there in full. */
+static struct story *story_begin(struct examiner *examiner, const struct run *run,
+                                 const struct bounds *bounds, uint64_t k, uint64_t served_at)
+{
+    const struct chain *script = examiner->script;
+    unsigned depth = examiner->chain.count;
+    unsigned percent = run->plan.count == 0 && depth == 1 ? 100 : examiner->nested_percent;
+    int wanted = depth < CHAIN_MAX && rng_below(&examiner->rng, 100) < percent;
+
+    if (script != NULL)
+        wanted = depth < script->count;
+    if (!wanted)
+        return NULL;
+    struct story *story = mem_alloc_zero(sizeof(*story));
+    CHECK(story != NULL);
+    story->k = k;
+    story->served_at = served_at;
+    story->grown = *bounds->model;
+    model_cut(&story->grown, k);
+    return story;
+}
+
+/* Opens the image, looks at all of it, closes it; now and then writes to it, and crashes within. */
 static int examine_image(struct examiner *examiner, const struct run *run, struct sim_env *image,
                          const struct bounds *bounds, uint64_t *k)
 {
     struct varve_db *db = NULL;
     struct varve_err err = {0};
+    struct story *story = NULL;
     int rc;
 
     count_distinct(examiner, sim_hash(image));
@@ -293,10 +313,15 @@ static int examine_image(struct examiner *examiner, const struct run *run, struc
         printf("    k = %" PRIu64 ", expected [%" PRIu64 ", %" PRIu64 "]; recovery: %" PRIu64
                " events\n",
                *k, bounds->lower, bounds->upper, served_at);
+    if (rc == 0)
+        story = story_begin(examiner, run, bounds, *k, served_at);
+    if (story != NULL)
+        rc = story_write(examiner, story, image, db);
     if (varve_close(db, &err) != 0 && rc == 0)
         rc = REFUTE(examiner, "k = %" PRIu64 ", but then: %s", *k, err.text);
-    if (rc == 0)
-        rc = examine_some_nested(examiner, run, image, bounds, *k, served_at);
+    if (rc == 0 && story != NULL)
+        rc = examine_some_nested(examiner, run, image, bounds, story);
+    mem_free(story);
     return rc;
 }
 
@@ -305,6 +330,7 @@ static struct bounds bounds_of(struct examiner *examiner, const struct run *run,
 {
     struct expect expect = run_expect(run, trial->upto);
     struct bounds bounds = {
+        .model = &run->model,
         .lower = trial->policy == SIM_KILL ? expect.at_least_killed : expect.at_least,
         .upper = expect.at_most,
         .fallback = expect.at_least,
@@ -347,6 +373,53 @@ static void seen_add(struct examiner *examiner, struct seen seen)
     examiner->seen[examiner->seen_count++] = seen;
 }
 
+/* The image with damage to it: an error, or a state that was there. What a clean close vouched for may
+ * not go unnoticed. */
+static int examine_rot(struct examiner *examiner, const struct run *run,
+                       const struct bounds *bounds, const struct trial *trial)
+{
+    struct sim_env *image = sim_image(run->sim, trial->upto, trial->policy, trial->seed);
+    char what[128];
+    char why[RUN_WHY_BYTES - 256];
+    struct varve_db *db = NULL;
+    struct varve_err err = {0};
+    struct varve_stats stats;
+    int rc = 0;
+
+    rot_damage(image, trial->rot, what, sizeof(what));
+    examiner->chain.trials[0] = *trial;
+    examiner->figures.damaged++;
+    int opened = run_open_on(image, examiner->stepper, run->plan.mode, NULL, &db, &err);
+    if (examiner->script != NULL)
+        printf("    damage: %s; open: %s\n", what, opened == 0 ? "succeeds" : err.text);
+    if (opened != 0) {
+        examiner->figures.refused++;
+        if (opened != VARVE_ECORRUPT && opened != VARVE_EFOREIGN && opened != VARVE_EVERSION)
+            rc = REFUTE(examiner, "%s: not said to be damage: %s", what, err.text);
+    } else {
+        varve_stats(db, &stats);
+        uint64_t k = stats.seq_visible;
+        if (k > bounds->upper || (bounds->vouched && k < bounds->upper) ||
+            !model_ends_record(bounds->model, k))
+            rc = REFUTE(examiner, "%s: opens, with k = %" PRIu64 " instead of %" PRIu64, what, k,
+                        bounds->upper);
+        else if (model_compare(bounds->model, k, db, MODEL_CHECK_COUNTS, why, sizeof(why)) != 0)
+            rc = REFUTE(examiner, "%s: opens, but is not S_%" PRIu64 ": %s", what, k, why);
+        (void)varve_close(db, NULL);
+    }
+    sim_env_destroy(image);
+    return rc;
+}
+
+/* More often where damage must be seen. */
+static int wants_rot(struct examiner *examiner, const struct bounds *bounds,
+                     const struct trial *trial)
+{
+    unsigned percent = bounds->vouched ? 5 * examiner->rot_percent : examiner->rot_percent;
+
+    return examiner->script != NULL ? trial->rot != 0 : rng_below(&examiner->rng, 100) < percent;
+}
+
 static int examine_trial(struct examiner *examiner, const struct run *run,
                          const struct trial *trial)
 {
@@ -365,6 +438,12 @@ static int examine_trial(struct examiner *examiner, const struct run *run,
         rc = examine_image(examiner, run, image, &bounds, &k);
         if (rc == 0)
             seen_add(examiner, (struct seen){.key = key, .k = k});
+        if (rc == 0 && wants_rot(examiner, &bounds, trial)) {
+            struct trial damaged = *trial;
+            if (damaged.rot == 0)
+                damaged.rot = 1 + rng_below(&examiner->rng, 100000);
+            rc = examine_rot(examiner, run, &bounds, &damaged);
+        }
     }
     sim_env_destroy(image);
     return rc;
@@ -380,111 +459,17 @@ int examine_chain(struct examiner *examiner, const struct run *run, const struct
     return rc;
 }
 
-/* ---- which images ---- */
-
-static void trial_add(struct trial_list *list, uint64_t upto, enum sim_policy policy, uint64_t seed)
-{
-    if (list->count == list->cap) {
-        list->cap = list->cap == 0 ? 1024 : 2 * list->cap;
-        list->items = mem_realloc(list->items, list->cap * sizeof(*list->items));
-        CHECK(list->items != NULL);
-    }
-    list->items[list->count++] = (struct trial){.upto = upto, .policy = policy, .seed = seed};
-}
-
-static void add_each_unit(struct trial_list *list, uint64_t upto, uint64_t units, struct rng *rng)
-{
-    uint64_t tries = units < EACH_UNIT_MAX ? units : EACH_UNIT_MAX;
-
-    for (uint64_t i = 0; i < tries; i++) {
-        uint64_t unit = units == tries ? i : rng_below(rng, units);
-        trial_add(list, upto, SIM_ONE_MISSING, unit);
-        trial_add(list, upto, SIM_ONE_KEPT, unit);
-        if (i % 2 != 0)
-            continue;
-        trial_add(list, upto, SIM_PREFIX, unit);
-        trial_add(list, upto, SIM_SUFFIX, unit);
-        trial_add(list, upto, SIM_ONE_FILE_LOST, unit);
-        trial_add(list, upto, SIM_ONE_FILE_KEPT, unit);
-        trial_add(list, upto, SIM_RANDOM, rng_below(rng, 1000));
-    }
-}
-
-/* The images of one moment. The first three say most: what was promised must survive losing all,
- * and a dead process loses nothing. */
-static void add_trials(struct trial_list *list, struct sim_env *sim, uint64_t upto, int telling,
-                       struct rng *rng)
-{
-    uint64_t units = sim_unit_count(sim, upto);
-
-    if (telling) {
-        trial_add(list, upto, SIM_ALL_LOST, 0);
-        trial_add(list, upto, SIM_KILL, 0);
-        if (units > 0)
-            trial_add(list, upto, SIM_ALL_KEPT, 0);
-        return;
-    }
-    if (units == 0)
-        return;
-    trial_add(list, upto, SIM_ONLY_SIZES, 0);
-    trial_add(list, upto, SIM_ONLY_DATA, 0);
-    trial_add(list, upto, SIM_ONLY_NAMES, 0);
-    trial_add(list, upto, SIM_NO_NAMES, 0);
-    trial_add(list, upto, SIM_GARBAGE, rng_below(rng, 1000));
-    if (units > SUBSET_UNITS_MAX)
-        add_each_unit(list, upto, units, rng);
-    else
-        for (uint64_t bits = 1; bits + 1 < (uint64_t)1 << units; bits++)
-            trial_add(list, upto, SIM_SUBSET, bits);
-}
-
-static int by_moment(const void *a, const void *b)
-{
-    const struct trial *left = a;
-    const struct trial *right = b;
-
-    if (left->upto != right->upto)
-        return left->upto > right->upto ? 1 : -1;
-    if (left->policy != right->policy)
-        return left->policy > right->policy ? 1 : -1;
-    return (left->seed > right->seed) - (left->seed < right->seed);
-}
-
-/* Keeps `limit` of them: of those from `first` on a random choice, of the others a prefix. */
-static void trials_thin(struct trial_list *list, size_t first, uint64_t limit, struct rng *rng)
-{
-    for (size_t i = first; i < list->count && i < limit; i++) {
-        size_t other = i + rng_below(rng, list->count - i);
-        struct trial taken = list->items[i];
-        list->items[i] = list->items[other];
-        list->items[other] = taken;
-    }
-    if (list->count > limit)
-        list->count = limit;
-}
-
 int examine_run(struct examiner *examiner, const struct run *run, uint64_t from, uint64_t limit)
 {
-    struct trial_list list = {0};
-    uint64_t events = sim_event_count(run->sim);
-    size_t telling = 0;
+    struct trial_list list;
     int rc = 0;
 
-    for (int pass = 1; pass >= 0; pass--) {
-        for (uint64_t upto = from + 1; upto <= events; upto++)
-            add_trials(&list, run->sim, upto, pass, &examiner->rng);
-        if (pass == 1)
-            telling = list.count;
-    }
-    if (limit != 0)
-        trials_thin(&list, telling < limit ? telling : 0, limit, &examiner->rng);
-    if (list.count > 0)
-        qsort(list.items, list.count, sizeof(*list.items), by_moment);
+    trials_choose(&list, run->sim, from, limit, &examiner->rng);
     for (size_t i = 0; rc == 0 && i < list.count; i++) {
         if (i == 0 || list.items[i].upto != list.items[i - 1].upto)
             examiner->figures.cuts++;
         rc = examine_trial(examiner, run, &list.items[i]);
     }
-    mem_free(list.items);
+    trials_free(&list);
     return rc;
 }

@@ -1,5 +1,6 @@
 /* examine.h - makes crash images of a run, opens each, and checks that it holds S_k for a k that the
- * engine promised; then crashes again inside that recovery and looks for the same k. One thread. */
+ * engine promised; then crashes again inside that recovery and looks for the same k; and damages
+ * some of them, to see that no wrong data come out. One thread. */
 #ifndef CRASH_EXAMINE_H
 #define CRASH_EXAMINE_H
 
@@ -7,33 +8,24 @@
 #include <stdint.h>
 
 #include "run.h"
-
-/* One image: the first `upto` events, and what of the unsynced is kept. */
-struct trial {
-    uint64_t upto;
-    enum sim_policy policy;
-    uint64_t seed;
-};
-
-#define CHAIN_MAX 4 /* a crash, one in its recovery, one in that one's ... */
-
-struct chain {
-    struct trial trials[CHAIN_MAX];
-    unsigned count;
-};
+#include "trials.h"
 
 struct figures {
     uint64_t images;   /* made */
     uint64_t opened;   /* the others had the bytes of one that was opened in the same run */
     uint64_t distinct; /* by their bytes, over all runs */
     uint64_t nested;   /* of those that were opened: crashes within a recovery */
+    uint64_t damaged;  /* images with damage to them */
+    uint64_t refused;  /* of these: those that were not opened */
     uint64_t cuts;     /* moments */
     uint64_t span_max; /* the largest number of states that one moment allowed */
 };
 
 struct examiner; /* opaque */
 
-struct examiner *examiner_create(uint64_t seed, unsigned nested_percent);
+/* In nested_percent of the recoveries there are further crashes; rot_percent of the images are opened
+ * once more with damage to them. */
+struct examiner *examiner_create(uint64_t seed, unsigned nested_percent, unsigned rot_percent);
 void examiner_destroy(struct examiner *examiner);
 const struct figures *examiner_figures(const struct examiner *examiner);
 
@@ -50,9 +42,5 @@ int examine_chain(struct examiner *examiner, const struct run *run, const struct
 
 const struct chain *examiner_chain(const struct examiner *examiner);
 const char *examiner_why(const struct examiner *examiner);
-
-/* "57/one-missing/3,12/all-lost/0" and back. Parsing returns 0, or -1. */
-void chain_format(const struct chain *chain, char *text, size_t cap);
-int chain_parse(const char *text, struct chain *chain);
 
 #endif

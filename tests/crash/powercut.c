@@ -3,7 +3,7 @@
  *
  *   powercut                          the kept cases, the campaign, the dropped syncs
  *   powercut --seed N                 another seed (default 1)
- *   powercut --images N               open about N images (default 60000; 0: all there are)
+ *   powercut --images N               open about N images (default 250000; 0: all there are)
  *   powercut --seconds S              go on with the next seeds until S seconds are over
  *   powercut --mode M                 always, everysec or no (default: all)
  *   powercut --length N               sequences of at most N actions (default 3)
@@ -31,6 +31,7 @@
 
 #define FAILURES_SHOWN_MAX 10
 #define SYNCS_PER_CLASS 4
+#define ROT_PERCENT 6
 #define REGRESS_FILE "tests/regress/powercut.txt"
 #define LINE_BYTES 1024
 #define ARGS_MAX 32
@@ -147,9 +148,10 @@ static int play(struct examiner *examiner, const struct plan *plan, uint64_t lim
 static void tell_figures(const struct figures *figures)
 {
     printf("%" PRIu64 " images at %" PRIu64 " moments, %" PRIu64 " opened, %" PRIu64
-           " distinct, %" PRIu64 " nested, at most %" PRIu64 " states allowed at a moment\n",
+           " distinct, %" PRIu64 " nested, %" PRIu64 " damaged (%" PRIu64
+           " refused), at most %" PRIu64 " states allowed at a moment\n",
            figures->images, figures->cuts, figures->opened, figures->distinct, figures->nested,
-           figures->span_max);
+           figures->damaged, figures->refused, figures->span_max);
 }
 
 static void progress(const struct examiner *examiner, size_t done, size_t all)
@@ -159,10 +161,12 @@ static void progress(const struct examiner *examiner, size_t done, size_t all)
                 examiner_figures(examiner)->opened, done == all ? "\n" : "");
 }
 
-/* What is left of the budget is shared by the sequences that are left. */
-static uint64_t share(const struct settings *settings, uint64_t opened, size_t sequences_left)
+/* What is left of the budget is shared by the sequences that are left. The empty one, which is how all
+ * begin, has no limit. */
+static uint64_t share(const struct settings *settings, const struct plan *plan, uint64_t opened,
+                      size_t sequences_left)
 {
-    if (settings->images == 0)
+    if (settings->images == 0 || plan->count == 0)
         return 0;
     uint64_t left = settings->images > opened ? settings->images - opened : 0;
     return 1 + 2 * left / sequences_left; /* many images of a sequence have the same bytes */
@@ -170,7 +174,8 @@ static uint64_t share(const struct settings *settings, uint64_t opened, size_t s
 
 static void campaign(const struct settings *settings, struct tally *tally)
 {
-    struct examiner *examiner = examiner_create(settings->seed, settings->nested_percent);
+    struct examiner *examiner = examiner_create(settings->seed, settings->nested_percent,
+                                                ROT_PERCENT);
     time_t began = time(NULL);
     uint64_t seed = settings->seed;
     int stop = 0;
@@ -181,8 +186,8 @@ static void campaign(const struct settings *settings, struct tally *tally)
         plan_list_make(&list, seed++, 0, settings->length, settings->mode);
         for (size_t i = 0; i < list.count && !stop; i++) {
             uint64_t opened = examiner_figures(examiner)->opened - before;
-            int rc = play(examiner, &list.items[i], share(settings, opened, list.count - i), NULL,
-                          0);
+            int rc = play(examiner, &list.items[i],
+                          share(settings, &list.items[i], opened, list.count - i), NULL, 0);
             tally->passed += rc == 0;
             tally->failed += rc != 0;
             stop = (rc != 0 && settings->stop) || tally->failed == FAILURES_SHOWN_MAX ||
@@ -209,7 +214,8 @@ static void dropped_syncs(const struct settings *settings, struct tally *tally)
 
 static void one_sequence(const struct settings *settings, struct tally *tally)
 {
-    struct examiner *examiner = examiner_create(settings->seed, settings->nested_percent);
+    struct examiner *examiner = examiner_create(settings->seed, settings->nested_percent,
+                                                ROT_PERCENT);
     struct plan plan = settings->plan;
 
     plan.seed = settings->seed;
@@ -272,7 +278,7 @@ static int parse(struct settings *settings, int argc, char **argv)
     int rc = 0;
 
     *settings = (struct settings){
-        .seed = 1, .images = 60000, .nested_percent = 12, .length = 3, .mode = -1};
+        .seed = 1, .images = 250000, .nested_percent = 12, .length = 3, .mode = -1};
     optind = 0; /* this is called again, for the kept cases */
     while (rc == 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1)
         rc = parse_one(settings, option, optarg);
@@ -294,6 +300,10 @@ static int kept_case(char *line, struct tally *tally)
         argv[argc++] = word;
     if (argc == 1)
         return 0;
+    printf("kept case:");
+    for (int i = 1; i < argc; i++)
+        printf(" %s", argv[i]);
+    printf(": ");
     if (parse(&settings, argc, argv) != 0 || !settings.has_sequence)
         return -1;
     one_sequence(&settings, tally);

@@ -202,6 +202,7 @@ void run_compare(struct run *run)
     char why[RUN_WHY_BYTES - 64];
     uint64_t k = run->model.count;
     unsigned flags = MODEL_CHECK_COUNTS;
+    struct varve_stats stats;
 
     if (run_failed(run))
         return;
@@ -209,6 +210,10 @@ void run_compare(struct run *run)
         k = varve_durable_seq(run->db); /* what is not durable is not shown */
         flags = 0;
     }
+    varve_stats(run->db, &stats);
+    if (stats.seq_visible != run->model.count)
+        run_fail(run, "operation %" PRIu64 " is visible, %" PRIu64 " are committed",
+                 stats.seq_visible, run->model.count);
     if (model_compare(&run->model, k, run->db, flags, why, sizeof(why)) != 0)
         run_fail(run, "before any crash, of %" PRIu64 " operations: %s", k, why);
 }
