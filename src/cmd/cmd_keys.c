@@ -227,7 +227,7 @@ void cmd_pexpireat(struct cmd_ctx *ctx)
 }
 
 /* Replies with the expiry, less base_ms, in units; halves round up. */
-static void reply_expiry(struct cmd_ctx *ctx, int64_t unit_ms, uint64_t base_ms)
+static void reply_expiry(struct cmd_ctx *ctx, uint64_t unit_ms, uint64_t base_ms)
 {
     struct keyspace_value value;
     int found = find(ctx, KEYSPACE_READ, &value);
@@ -239,7 +239,7 @@ static void reply_expiry(struct cmd_ctx *ctx, int64_t unit_ms, uint64_t base_ms)
     else if (value.expire_ms == 0)
         resp_integer(ctx->out, -1);
     else
-        resp_integer(ctx->out, ((int64_t)(value.expire_ms - base_ms) + unit_ms / 2) / unit_ms);
+        resp_integer(ctx->out, (int64_t)((value.expire_ms - base_ms + unit_ms / 2) / unit_ms));
     if (found)
         keyspace_release(&value);
 }

@@ -101,13 +101,13 @@ static void node_add_leaf(struct art_node *node, struct art_leaf *leaf, size_t d
 static struct art_node *node_grow(struct arena *arena, struct art_node *old)
 {
     struct art_node *node = node_create(arena, old->kind + 1, art_prefix(old), old->prefix_len);
+    struct art_byte_set seen = {0};
     uintptr_t ref;
 
     if (node == NULL)
         return NULL;
     atomic_store_explicit(&node->end, art_load(&old->end), memory_order_relaxed);
-    for (int at = art_node_step(old, 0, ART_UP, &ref); at >= 0;
-         at = art_node_step(old, at, ART_UP, &ref))
+    for (int at = 0; (at = art_node_step(old, at, ART_UP, &seen, &ref)) > 0;)
         node_add(node, (uint8_t)(at - 1), ref);
     return node;
 }
@@ -252,13 +252,65 @@ struct art_leaf *art_find(const struct art *art, struct varve_slice key)
     return art_same_len(leaf->key + depth, key.data + depth, rest) == rest ? leaf : NULL;
 }
 
+/* The lines that hold a small node, or a leaf with a short value. */
+static void prefetch_ref(uintptr_t ref)
+{
+    const char *at = (const char *)(ref & ~(uintptr_t)1);
+
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + 64);
+    __builtin_prefetch(at + 128);
+}
+
+/* One level down for one key; 0 once there is nothing below. Reads what was prefetched before. */
+static uintptr_t prefetch_step(uintptr_t ref, struct varve_slice key, size_t *depth)
+{
+    struct art_node *node = art_ref_node(ref);
+    art_slot *slot;
+
+    *depth += node->prefix_len; /* whether it agrees is for the lookup to find out */
+    if (*depth > key.len)
+        return 0;
+    slot = *depth == key.len ? &node->end : art_node_find(node, key.data[*depth]);
+    *depth += 1;
+    uintptr_t below = slot == NULL ? 0 : art_load(slot);
+    if (below != 0)
+        prefetch_ref(below);
+    return art_is_leaf(below) ? 0 : below;
+}
+
+void art_prefetch(const struct art *art, const struct varve_slice *keys, size_t count)
+{
+    uintptr_t refs[ART_PREFETCH_MAX];
+    size_t depths[ART_PREFETCH_MAX] = {0};
+    uintptr_t root = art_load(&art->root);
+    size_t active = count;
+
+    CHECK(count <= ART_PREFETCH_MAX);
+    if (root == 0 || art_is_leaf(root))
+        return;
+    for (size_t i = 0; i < count; i++)
+        refs[i] = root;
+    while (active > 0) {
+        active = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (refs[i] == 0)
+                continue;
+            refs[i] = prefetch_step(refs[i], keys[i], &depths[i]);
+            active += refs[i] != 0;
+        }
+    }
+}
+
 /* The outermost leaf below ref, looking in a direction: the first one upwards. */
 static struct art_leaf *ref_first(uintptr_t ref, enum art_direction direction)
 {
     int from = direction == ART_UP ? ART_AT_BEFORE : ART_AT_BEHIND;
 
-    while (!art_is_leaf(ref))
-        CHECK(art_node_step(art_ref_node(ref), from, direction, &ref) >= 0);
+    while (!art_is_leaf(ref)) {
+        struct art_byte_set seen = {0};
+        CHECK(art_node_step(art_ref_node(ref), from, direction, &seen, &ref) >= 0);
+    }
     return art_ref_leaf(ref);
 }
 
@@ -288,8 +340,9 @@ static struct art_leaf *art_nearest(const struct art *art, struct varve_slice ke
             break;
         }
         int at = depth == key.len ? 0 : 1 + key.data[depth];
+        struct art_byte_set seen = {0};
         uintptr_t beside;
-        if (art_node_step(node, at, direction, &beside) >= 0)
+        if (art_node_step(node, at, direction, &seen, &beside) >= 0)
             best = beside;
         art_slot *slot = at == 0 ? &node->end : art_node_find(node, (uint8_t)(at - 1));
         ref = slot == NULL ? 0 : art_load(slot);

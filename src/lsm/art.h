@@ -64,6 +64,11 @@ int art_link(struct art *art, const struct art_place *place, struct art_leaf *le
 #define ART_LINK_MAX_BYTES ((size_t)2304)
 #define ART_LINK_MAX_PIECES 2
 
+/* Brings what art_find() of these keys will read into the processor's caches: the keys descend side
+ * by side, so that their cache misses overlap. At most ART_PREFETCH_MAX keys. Any thread. */
+#define ART_PREFETCH_MAX 32
+void art_prefetch(const struct art *art, const struct varve_slice *keys, size_t count);
+
 /* Any thread; each returns NULL if there is no such key. */
 struct art_leaf *art_find(const struct art *art, struct varve_slice key);
 struct art_leaf *art_floor(const struct art *art, struct varve_slice key);  /* greatest <= key */
@@ -73,9 +78,16 @@ struct art_leaf *art_higher(const struct art *art, struct varve_slice key); /* s
  * it. One owner, one thread. leaf is NULL where there is no such key; next and prev want a leaf. */
 #define ART_ITER_INLINE_FRAMES 24
 
+/* The bytes of a node whose children are unsorted, in order; up to date while it has as many. */
+struct art_byte_set {
+    uint64_t words[4];
+    uint32_t count;
+};
+
 struct art_frame {
     struct art_node *node;
     int at; /* the edge that was taken: 0 the key that ends here, 1 + byte a child */
+    struct art_byte_set seen;
 };
 
 struct art_iter {

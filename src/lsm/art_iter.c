@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "varve/status.h"
 
+#define CACHE_LINE_BYTES 64
+
 void art_iter_init(struct art_iter *iter, const struct art *art)
 {
     iter->art = art;
@@ -52,7 +54,7 @@ static int iter_push(struct art_iter *iter, struct art_node *node, int at)
 }
 
 /* The walk goes over the children of this node next, and each is likely a cache miss: let them
- * come together. */
+ * come together. A leaf's owner keeps what it wants to read behind the key. */
 static void node_prefetch_children(struct art_node *node)
 {
     if (node->kind > ART_NODE32)
@@ -60,9 +62,20 @@ static void node_prefetch_children(struct art_node *node)
     uint32_t count = atomic_load_explicit(&node->count, memory_order_acquire);
     art_slot *children = art_array_children(node);
     for (uint32_t i = 0; i < count; i++) {
-        uintptr_t ref = atomic_load_explicit(&children[i], memory_order_relaxed);
-        __builtin_prefetch((const void *)ref);
+        const char *at = (const char *)atomic_load_explicit(&children[i], memory_order_relaxed);
+        __builtin_prefetch(at);
+        __builtin_prefetch(at + CACHE_LINE_BYTES);
     }
+}
+
+/* And its sibling after that. */
+static void ref_prefetch_node(uintptr_t ref)
+{
+    const char *at = (const char *)ref;
+
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + CACHE_LINE_BYTES);
+    __builtin_prefetch(at + 2 * CACHE_LINE_BYTES);
 }
 
 /* To the outermost leaf below ref, looking in a direction. */
@@ -73,10 +86,11 @@ static void iter_descend(struct art_iter *iter, uintptr_t ref, enum art_directio
     while (!art_is_leaf(ref)) {
         struct art_node *node = art_ref_node(ref);
         node_prefetch_children(node);
-        int at = art_node_step(node, from, direction, &ref);
-        CHECK(at >= 0);
-        if (iter_push(iter, node, at) != 0)
+        if (iter_push(iter, node, from) != 0)
             return;
+        struct art_frame *top = &iter->frames[iter->count - 1];
+        top->at = art_node_step(node, from, direction, &top->seen, &ref);
+        CHECK(top->at >= 0);
     }
     iter->leaf = art_ref_leaf(ref);
 }
@@ -91,9 +105,13 @@ static int iter_climb(struct art_iter *iter, enum art_direction direction)
         struct art_frame *top = &iter->frames[iter->count - 1];
         if (atomic_load_explicit(&top->node->stale, memory_order_acquire))
             return 0;
-        int at = art_node_step(top->node, top->at, direction, &ref);
+        int at = art_node_step(top->node, top->at, direction, &top->seen, &ref);
         if (at >= 0) {
+            uintptr_t beside;
             top->at = at;
+            if (!art_is_leaf(ref) &&
+                art_node_step(top->node, at, direction, &top->seen, &beside) >= 0)
+                ref_prefetch_node(beside);
             iter_descend(iter, ref, direction);
             return 1;
         }

@@ -1,8 +1,7 @@
 /* art_node.h - the nodes of art.h's tree, for art.c and art_iter.c only.
  *
  * Five sizes. Up to 32 children lie in the order of their coming: a byte array beside a slot array,
- * searched eight bytes (find) or a vector (step) at a time, appended to by storing slot, byte and
- * then the count. 64 children hang behind an index of 256 bytes, 256 need no index.
+ * searched eight bytes at a time, appended to by storing slot, byte and then the count. 64 children hang behind an index of 256 bytes, 256 need no index.
  *
  * A node is published complete. After that the writer changes in place only:
  *   - a slot, from one reference to another that holds the same keys and more,
@@ -136,19 +135,20 @@ static inline _Atomic uint64_t *art_array_bytes(struct art_node *node)
 
 static inline art_slot *art_array_children(struct art_node *node)
 {
-    switch (node->kind) {
-    case ART_NODE4: return ((struct art_node4 *)node)->child;
-    case ART_NODE16: return ((struct art_node16 *)node)->child;
-    default: return ((struct art_node32 *)node)->child;
-    }
+    return (art_slot *)(art_array_bytes(node) + ((size_t)1 << node->kind));
 }
 
-/* Bit i is set where byte i of word equals byte. */
+_Static_assert(offsetof(struct art_node4, child) == sizeof(struct art_node) + 8 &&
+                   offsetof(struct art_node16, child) == sizeof(struct art_node) + 16 &&
+                   offsetof(struct art_node32, child) == sizeof(struct art_node) + 32,
+               "art_array_children computes it");
+
+/* The lowest bit that is set is that of the first byte of word which equals byte. */
 static inline uint32_t art_word_match(uint64_t word, uint8_t byte)
 {
-    const uint64_t low7 = 0x7f7f7f7f7f7f7f7fu;
-    uint64_t x = word ^ (0x0101010101010101u * byte);
-    uint64_t zero = ~(((x & low7) + low7) | x | low7); /* 0x80 where the byte of x is 0 */
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t x = word ^ (ones * byte);
+    uint64_t zero = (x - ones) & ~x & (ones << 7); /* right up to the first zero byte of x */
 
     return (uint32_t)(((zero >> 7) * 0x0102040810204080u) >> 56);
 }
@@ -190,7 +190,9 @@ enum art_direction { ART_UP, ART_DOWN };
 #define ART_AT_BEFORE (-1) /* before the first edge */
 #define ART_AT_BEHIND 257  /* behind the last */
 
-/* The edge that follows `at` in the direction, and in *ref what it leads to; -1: none. */
-int art_node_step(struct art_node *node, int at, enum art_direction direction, uintptr_t *ref);
+/* The edge that follows `at` in the direction, and in *ref what it leads to; -1: none. seen is
+ * zeroed before the first step in a node, and kept for the next ones. */
+int art_node_step(struct art_node *node, int at, enum art_direction direction,
+                  struct art_byte_set *seen, uintptr_t *ref);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "lsm/log_reader.h"
 #include "lsm/names.h"
 #include "lsm/recovery.h"
@@ -106,6 +107,8 @@ static int dir_make(struct varve_db *db, struct varve_err *err)
         return rc;
     int existed = rc == VARVE_EEXIST;
     err_clear(err);
+    if (existed && MUTANT("trust-found-dir"))
+        return 0;
     if (slash == NULL)
         parent = mem_strdup(".");
     else
@@ -139,6 +142,13 @@ struct dir_scan {
     struct varve_err *err;
 };
 
+/* An unfinished file may show any block that was freed before it: a header of another database, or of
+ * another version, too. As it may also be what it says, it is then left alone. */
+static int is_of_others(int rc)
+{
+    return rc == VARVE_EFOREIGN || rc == VARVE_EVERSION;
+}
+
 /* A WAL file that the manifest does not name: left over from before, unless it says that it was begun
  * under a later manifest than the one we read, which then has lost its end. */
 static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err *err)
@@ -153,8 +163,8 @@ static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err 
 
     if (rc == 0)
         rc = log_reader_next(reader, &record, err);
-    else if (rc == VARVE_ECORRUPT) /* it was never finished: a crash while it was made */
-        rc = VARVE_NOT_FOUND;
+    else if (rc == VARVE_ECORRUPT || (is_of_others(rc) && !MUTANT("refuse-stale-block")))
+        rc = VARVE_NOT_FOUND; /* it was never finished: a crash while it was made */
     if (rc == 0 && record.header.type == RECORD_BEGIN &&
         record.payload.len == BEGIN_PAYLOAD_BYTES) {
         uint64_t manifest_no;
@@ -233,7 +243,8 @@ static int dir_open(struct varve_db *db, struct varve_err *err)
         if (rc != 0)
             return rc;
     }
-    manifest_reserve_file_no(db->manifest, scan.max_file_no + 1);
+    if (!MUTANT("reuse-file-number"))
+        manifest_reserve_file_no(db->manifest, scan.max_file_no + 1);
     id_format(db);
     return 0;
 }
@@ -278,7 +289,7 @@ static size_t plan_edits(const struct recovery *recovery, struct manifest_edit *
         struct manifest_edit *edit = &edits[i];
         *edit = (struct manifest_edit){.file_no = state->wals[i].file_no,
                                        .change = MANIFEST_DROP_WAL};
-        if (i >= kept)
+        if (i >= kept || (MUTANT("drop-middle-file") && recovery->first_ops[i].offset == 0))
             continue;
         edit->change = MANIFEST_END_WAL;
         edit->end = edit->file_no == vouched.file_no ? vouched.offset : recovery->ends[i].offset;
@@ -310,18 +321,24 @@ static int start_log(struct varve_db *db, struct recovery *recovery, uint64_t fi
 /* Old files that no longer count go to the pool, if they have the right size, or away. */
 static void discard_wal(struct varve_db *db, uint64_t file_no)
 {
+    struct log_reader *reader = NULL;
     struct varve_file *file = NULL;
     char *path = name_wal_path(db->dir, file_no);
     uint64_t size_bytes = 0;
 
     if (path == NULL)
         return;
+    int rc = log_reader_open(db->env, path, WAL_MAGIC, &db->id, file_no, UINT64_MAX, &reader, NULL);
+    log_reader_close(reader);
+    if (is_of_others(rc))
+        goto out;
     if (db->env->ops->open(db->env, path, VARVE_OPEN_READ, &file, NULL) == 0)
         (void)db->env->ops->size(db->env, file, &size_bytes, NULL);
     db->env->ops->close(db->env, file);
     if (size_bytes == db->options.wal_size_bytes && wal_pool_reuse(&db->wal.pool, path))
         return;
     (void)db->env->ops->remove(db->env, path, NULL);
+out:
     mem_free(path);
 }
 
@@ -362,6 +379,8 @@ static int recover(struct varve_db *db, struct recovery *recovery, struct varve_
     planned = plan_edits(recovery, edits, &last);
     uint64_t clock_ms = manifest_state(db->manifest)->clock_ms;
     atomic_store(&db->clock_ms, clock_ms > recovery->clock_ms ? clock_ms : recovery->clock_ms);
+    if (MUTANT("forget-clock"))
+        atomic_store(&db->clock_ms, 0);
     manifest_set_clock(db->manifest, varve_now_ms(db));
     rc = manifest_renew(db->manifest, NULL, 0, err);
     if (rc == 0)
@@ -566,6 +585,18 @@ static int db_sync_all(struct varve_db *db, struct varve_err *err)
     return rc;
 }
 
+/* The manifest says where the log ends, the seal included: rot that takes the seal together with what it
+ * vouches for, which a disk can do that loses a sector, is then seen. */
+static int close_manifest(struct varve_db *db, struct varve_err *err)
+{
+    struct log_place end = wal_end(&db->wal);
+    struct manifest_edit edit = {
+        .change = MANIFEST_END_WAL, .file_no = end.file_no, .end = end.offset};
+
+    manifest_set_clock(db->manifest, varve_now_ms(db));
+    return manifest_apply(db->manifest, &edit, MUTANT("no-end-at-close") ? 0 : 1, err);
+}
+
 int varve_close(struct varve_db *db, struct varve_err *err)
 {
     int rc;
@@ -579,13 +610,8 @@ int varve_close(struct varve_db *db, struct varve_err *err)
     if (rc == 0)
         rc = wal_seal(&db->wal, db->applied_seq + 1, err);
     db_wait_jobs(db);
-    if (rc == 0) { /* the manifest fixes the log's end, so that a file that lost its tail is seen */
-        struct manifest_edit edit = {.change = MANIFEST_END_WAL,
-                                     .file_no = db->wal.log->file_no,
-                                     .end = db->wal.log->offset};
-        manifest_set_clock(db->manifest, varve_now_ms(db));
-        rc = manifest_apply(db->manifest, &edit, 1, err);
-    }
+    if (rc == 0)
+        rc = close_manifest(db, err);
     if (rc != 0)
         err_wrap(err, rc, "close %s", db->dir);
     db_free(db);

@@ -77,7 +77,7 @@ static int doubtful_collect(struct memtable *memtable, const struct doubtful_ran
     if (rc == 0)
         rc = memtable_iter_status(iter);
     memtable_iter_destroy(iter);
-    range = memtable_next_range(memtable, NULL, &record);
+    range = MUTANT("heal-forgets-ranges") ? NULL : memtable_next_range(memtable, NULL, &record);
     while (rc == 0 && range != NULL && record.seq > wanted->durable) {
         rc = doubtful_add(list, wanted, &record);
         range = memtable_next_range(memtable, range, &record);
@@ -146,6 +146,8 @@ static int heal_edit(struct varve_db *db, struct log_place durable, uint64_t new
     struct manifest_edit *edits = mem_alloc((state->wal_count + 1) * sizeof(*edits));
     size_t count = 0;
 
+    if (MUTANT("fence-at-written"))
+        durable.offset = db->wal.log->offset;
     if (edits == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory for a manifest edit");
     for (size_t i = 0; i < state->wal_count; i++) {
@@ -184,7 +186,7 @@ static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_
         rc = log_writer_flush(ready.log, err);
     if (rc == 0)
         rc = heal_write_all(ready.log, &list, err);
-    if (rc == 0)
+    if (rc == 0 && !MUTANT("skip-heal-sync"))
         rc = log_writer_sync(ready.log, err);
     if (rc == 0)
         rc = heal_edit(db, durable.place, ready.log->file_no, err);

@@ -392,6 +392,8 @@ int recovery_copy_unvouched(struct recovery *recovery, struct log_writer *log,
 {
     struct copy_task task = {.recovery = recovery, .log = log};
 
+    if (MUTANT("unvouched-not-copied"))
+        return 0;
     return for_each_unvouched(recovery, copy_record, &task, err);
 }
 

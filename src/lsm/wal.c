@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 
 #define GROUP_KEEP_BYTES ((size_t)1024 * 1024)
 #define CLOCK_EVERY_MS 1000
@@ -160,6 +161,8 @@ int wal_group_write(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_
         goto out;
     put_u64(clock, now_ms);
     header.promised = wal_sync_durable(&wal->sync).place;
+    if (MUTANT("promise-written"))
+        header.promised = wal_end(wal);
     rc = wal_reserve_parts(wal, 2 * wal->borrowed.count + 2);
     if (rc == 0)
         rc = wal_stage_due_begin(wal, first_seq);
@@ -234,7 +237,7 @@ int wal_seal(struct wal *wal, uint64_t next_seq, struct varve_err *err)
         return err_set(err, rc, "no memory for a seal");
     }
     rc = wal_flush(wal, err);
-    return rc != 0 ? rc : log_writer_sync(wal->log, err);
+    return rc != 0 || MUTANT("skip-seal-sync") ? rc : log_writer_sync(wal->log, err);
 }
 
 void wal_deinit(struct wal *wal)

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "metrics/metrics.h"
 #include "net/conn.h"
 #include "net/loop.h"
 
@@ -19,6 +20,7 @@
 #define NET_LISTENERS_MAX 16
 #define NET_SPARE_BUFS 128                      /* output buffers kept for the next replies, */
 #define NET_SPARE_BUF_BYTES ((size_t)64 * 1024) /* of at most this size each */
+#define NET_AHEAD_MAX 16                        /* commands parsed before the first of them runs */
 #define NET_HELD_KEEP 32                        /* room for held replies kept between turns */
 
 struct held {
@@ -44,6 +46,11 @@ struct conn {
     size_t out_sent;
     struct out_write *writing; /* NULL: none */
 
+    struct resp_command ahead[NET_AHEAD_MAX]; /* parsed; those from ahead_at on did not run yet */
+    uint8_t ahead_at;
+    uint8_t ahead_count;
+    uint8_t ahead_status; /* enum resp_status: what came behind them; RESP_COMMAND: not known */
+
     uint64_t turn_no; /* the turn that the next two count for */
     uint32_t turn_commands;
     size_t turn_bytes;
@@ -67,6 +74,7 @@ struct conn {
 
     uint64_t active_ms;
     uint64_t born_ms;
+    uint64_t soft_since_ms; /* above output_soft_bytes since then; 0: it is not */
     struct list all_node;
     struct list turn_node;
     struct list held_node; /* in loop->held while held_count > 0 */
@@ -91,7 +99,7 @@ struct logged {
 struct net_loop {
     struct net_hooks hooks;
     struct net_limits limits;
-    uint64_t (*now_fn)(void *arg);
+    uint64_t (*now_fn)(void);
     uint64_t now_ms; /* as of the turn's begin */
 
     uint64_t turn_no;
@@ -108,12 +116,13 @@ struct net_loop {
     int stopping;
 
     struct list all;
-    struct list dying;  /* marked, not yet given to uv_close */
-    struct list closed; /* closed, to be freed by the reaper */
+    uint32_t conn_count; /* in all */
+    struct list dying;   /* marked, not yet given to uv_close */
+    struct list closed;  /* closed, to be freed by the reaper */
     struct resp_pool *pool;
     struct buf spare[NET_SPARE_BUFS];
     uint32_t spare_count;
-    struct net_stats stats;
+    struct metrics *metrics;
 
     struct listener listeners[NET_LISTENERS_MAX];
     uint32_t listener_count;
@@ -126,15 +135,20 @@ struct net_loop {
     uv_timer_t timer;
 };
 
+/* loop.c */
+void loop_on_idle(uv_idle_t *idle);
+
 /* turn.c */
 void turn_touch(struct conn *conn); /* the turn's end will look at it */
 void turn_run_conn(struct conn *conn);
+void conn_bad_status(struct conn *conn, enum resp_status status);
 void turn_commit(struct net_loop *loop);
 void turn_end(struct net_loop *loop);
 
 /* conn.c; fd is the loop's from here on, also if it fails. */
 void conn_accept(struct net_loop *loop, int fd, const char *peer, const char *local);
-void conn_pace(struct conn *conn); /* reads, or not, or closes, as its state wants */
+/* Reads, or not, or closes, as its state wants; clogged: too much output waits. */
+void conn_pace(struct conn *conn, int clogged);
 void conn_bury(struct net_loop *loop);
 void conn_reap(struct net_loop *loop);
 void conn_sweep(struct net_loop *loop);
@@ -148,7 +162,8 @@ void output_cut_held(struct conn *conn, uint32_t count);
 void output_release(struct conn *conn, uint64_t durable_seq);
 void output_fail(struct conn *conn, uint64_t durable_seq);
 void output_flush(struct conn *conn);
-void output_trim(struct conn *conn); /* an idle connection's memory */
+void output_give_back(struct conn *conn); /* the buffer, if it is empty */
+void output_trim(struct conn *conn);      /* an idle connection's memory */
 void output_deinit(struct conn *conn);
 void output_spare_deinit(struct net_loop *loop);
 

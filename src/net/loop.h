@@ -14,6 +14,7 @@
 #include "resp/reader.h"
 #include "varve/status.h"
 
+struct metrics;   /* src/metrics/metrics.h */
 struct net_loop;  /* opaque */
 struct uv_loop_s; /* libuv's */
 
@@ -25,31 +26,21 @@ struct net_limits {
     uint32_t turn_commands;    /* at most so many commands of a connection run in one turn, */
     size_t turn_bytes;         /* and at most about so many bytes of them */
     size_t output_pause_bytes; /* a connection with more unsent output runs and reads no more */
-    size_t output_max_bytes;   /* a connection with more unsent output is closed */
-    uint32_t held_max_count;   /* replies that wait for a sync; then it runs and reads no more */
-    struct resp_limits resp;   /* `unauthenticated` is how a new connection starts */
+    size_t output_max_bytes;   /* a connection with more unsent output is closed; 0: no limit */
+    size_t output_soft_bytes;  /* one that has more for output_soft_s seconds too; 0: no limit */
+    uint64_t output_soft_s;
+    uint32_t held_max_count; /* replies that wait for a sync; then it runs and reads no more */
+    struct resp_limits resp; /* `unauthenticated` is how a new connection starts */
 };
 
-/* Sane values for every field. */
+/* What redis.conf's defaults say, and values for the fields that it does not know. */
 void net_limits_default(struct net_limits *limits);
 
-struct net_stats {
-    uint32_t clients;
-    uint64_t accepted;     /* connections that got a session */
-    uint64_t rejected;     /* for maxclients */
-    uint64_t denied;       /* by loopback_only */
-    uint64_t shed;         /* for want of file descriptors or memory */
-    uint64_t input_bytes;  /* from clients */
-    uint64_t output_bytes; /* to clients */
-    uint64_t turns;        /* that ran at least one command */
-    uint64_t redone;       /* commands run again after a failed commit */
-    uint64_t held_failed;  /* replies replaced because their sync failed */
-};
-
-/* hooks and limits are copied. now_ms: milliseconds that never go back; NULL: the loop's own clock
+/* hooks and limits are copied, metrics is borrowed for life: its counters of connections, bytes and
+ * turns are the loop's. now_ms: milliseconds that never go back; NULL: the loop's own clock
  * (a test brings another). Returns 0, VARVE_ENOMEM or VARVE_EIO. Ignores SIGPIPE for the process. */
 int net_loop_create(const struct net_hooks *hooks, const struct net_limits *limits,
-                    uint64_t (*now_ms)(void *arg), struct net_loop **loop,
+                    struct metrics *metrics, uint64_t (*now_ms)(void), struct net_loop **loop,
                     struct varve_err *err) MUST_CHECK;
 
 /* Closes all connections and handles (unsent output is dropped) and frees the loop. Takes NULL.
@@ -87,7 +78,6 @@ void net_durable(struct net_loop *loop, uint64_t seq, int failed);
 uint64_t net_loop_held_seq(const struct net_loop *loop);
 
 void net_loop_set_limits(struct net_loop *loop, const struct net_limits *limits);
-void net_loop_stats(const struct net_loop *loop, struct net_stats *stats);
 struct uv_loop_s *net_loop_uv(struct net_loop *loop);
 
 #endif

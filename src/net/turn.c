@@ -1,0 +1,375 @@
+/* A turn: commands run as they are read, then one commit, then replies leave.
+ *
+ * From the first command after which writes are uncommitted, commands are logged: {connection,
+ * command}, and a connection's first such command notes where its replies stood. If the commit fails,
+ * each noted connection's replies are cut back to there and the logged commands run again, in
+ * order; writes are refused then, so nothing is left to commit. A successful commit empties the log.
+ * Input is released only after that, at the end of the turn, so the logged arguments stay. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/internal.h"
+
+#define LOGGED_MAX_COUNT (64 * 1024)
+
+void turn_touch(struct conn *conn)
+{
+    if (conn->in_turn)
+        return;
+    conn->in_turn = 1;
+    list_push_back(&conn->loop->turn, &conn->turn_node);
+}
+
+static int conn_can_run(const struct conn *conn)
+{
+    return !conn->dead && !conn->close_after && conn->writer.failed == 0;
+}
+
+/* ---- the log of what may have to run again ---- */
+
+/* Room for one more: always so right after a commit. */
+static void logged_make_room(struct net_loop *loop)
+{
+    uint32_t cap = loop->logged_cap * 2;
+    struct logged *grown = NULL;
+
+    if (cap <= LOGGED_MAX_COUNT)
+        grown = mem_realloc(loop->logged, cap * sizeof(*grown));
+    if (grown == NULL) {
+        turn_commit(loop);
+        return;
+    }
+    loop->logged = grown;
+    loop->logged_cap = cap;
+}
+
+static void logged_add(struct conn *conn, const struct resp_command *command, size_t start,
+                       uint32_t held_count)
+{
+    struct net_loop *loop = conn->loop;
+
+    loop->logged[loop->logged_count++] = (struct logged){.conn = conn, .command = *command};
+    if (conn->mark_group == loop->group_no)
+        return;
+    conn->mark_group = loop->group_no;
+    conn->mark_len = start;
+    conn->mark_held = held_count;
+}
+
+static void hold_if_needed(struct conn *conn, uint64_t wait_seq, size_t start)
+{
+    struct net_loop *loop = conn->loop;
+    uint64_t ack_seq = loop->hooks.ack_seq(loop->hooks.arg, wait_seq);
+
+    if (LIKELY(ack_seq == 0) || conn->out.len == start)
+        return;
+    if (output_hold(conn, start, ack_seq) != 0)
+        conn->writer.failed = VARVE_ENOMEM;
+}
+
+static void logged_rerun(const struct logged *entry)
+{
+    struct conn *conn = entry->conn;
+    struct net_loop *loop = conn->loop;
+    struct net_outcome outcome = {0};
+    size_t start = conn->out.len;
+
+    if (!conn_can_run(conn))
+        return;
+    if (loop->hooks.execute(conn->session, &entry->command, &conn->writer, &outcome) ==
+        NET_COMMIT_FIRST) {
+        conn_kill(conn); /* writes are not refused, against the hooks' contract */
+        return;
+    }
+    conn->close_after = outcome.close_after != 0;
+    if (outcome.wait_seq != 0)
+        hold_if_needed(conn, outcome.wait_seq, start);
+}
+
+static void turn_redo(struct net_loop *loop)
+{
+    for (uint32_t i = 0; i < loop->logged_count; i++) {
+        struct conn *conn = loop->logged[i].conn;
+        if (conn->mark_group != loop->group_no || conn->dead)
+            continue;
+        conn->out.len = conn->mark_len;
+        output_cut_held(conn, conn->mark_held);
+        conn->writer.failed = 0;
+        conn->more |= conn->close_after;
+        conn->close_after = 0;
+        conn->mark_group = 0;
+    }
+    for (uint32_t i = 0; i < loop->logged_count; i++)
+        logged_rerun(&loop->logged[i]);
+    loop->metrics->turns_rerun++;
+}
+
+void turn_commit(struct net_loop *loop)
+{
+    if (UNLIKELY(loop->hooks.commit(loop->hooks.arg) != 0)) {
+        turn_redo(loop);
+        /* Nothing is there to be committed now; were it, nobody may be told that it was done. */
+        if (loop->hooks.commit(loop->hooks.arg) != 0)
+            for (uint32_t i = 0; i < loop->logged_count; i++)
+                conn_kill(loop->logged[i].conn);
+    }
+    loop->logged_count = 0;
+    loop->group_no++;
+}
+
+/* ---- running commands ---- */
+
+static void turn_begin(struct net_loop *loop)
+{
+    loop->ticked_turn = loop->turn_no;
+    loop->now_ms = loop->now_fn();
+    loop->metrics->turns++;
+    loop->hooks.tick(loop->hooks.arg);
+}
+
+static void conn_execute(struct conn *conn, const struct resp_command *command)
+{
+    struct net_loop *loop = conn->loop;
+    struct net_outcome outcome = {0};
+
+    if (UNLIKELY(loop->logged_count == loop->logged_cap))
+        logged_make_room(loop);
+    if (UNLIKELY(!conn_can_run(conn)))
+        return;
+    size_t start = conn->out.len;
+    uint32_t held_count = conn->held_count;
+    enum net_step step = loop->hooks.execute(conn->session, command, &conn->writer, &outcome);
+    if (UNLIKELY(step == NET_COMMIT_FIRST)) {
+        turn_commit(loop);
+        if (!conn_can_run(conn))
+            return;
+        outcome = (struct net_outcome){0};
+        start = conn->out.len;
+        held_count = conn->held_count;
+        step = loop->hooks.execute(conn->session, command, &conn->writer, &outcome);
+        CHECK(step != NET_COMMIT_FIRST);
+    }
+    if (outcome.uncommitted)
+        logged_add(conn, command, start, held_count);
+    if (outcome.wait_seq != 0)
+        hold_if_needed(conn, outcome.wait_seq, start);
+    if (UNLIKELY(outcome.close_after))
+        conn->close_after = 1;
+    if (UNLIKELY(step == NET_COMMIT_NOW))
+        turn_commit(loop);
+}
+
+/* Output or held replies are at their bounds: nothing is run or read until some have left. */
+static int conn_is_clogged(const struct conn *conn)
+{
+    const struct net_limits *limits = &conn->loop->limits;
+
+    return output_unsent_bytes(conn) > limits->output_pause_bytes ||
+           conn->held_count >= limits->held_max_count;
+}
+
+void conn_bad_status(struct conn *conn, enum resp_status status)
+{
+    struct conn_figures figures;
+
+    if (status == RESP_PROTOCOL_ERROR) {
+        conn->bad_input = 1;
+        return;
+    }
+    conn_figures(conn, &figures);
+    log_line(LOG_WARNING, "Closing client fd=%d: no room for more than %zu bytes of input",
+             figures.fd, (size_t)(figures.input_bytes + figures.input_free_bytes));
+    conn->loop->metrics->query_limit_closes++;
+    conn_kill(conn);
+}
+
+/* Parses some commands before the first of them runs, so that the memory that they will touch can be
+ * fetched side by side. Limits that one of them changes hold for what is parsed after it; before a
+ * client has authenticated, when that matters most, nothing is parsed ahead. */
+static void conn_parse_ahead(struct conn *conn)
+{
+    const struct net_hooks *hooks = &conn->loop->hooks;
+    uint8_t max = conn->limits.unauthenticated ? 1 : NET_AHEAD_MAX;
+    enum resp_status status = RESP_COMMAND;
+    uint8_t count = 0;
+
+    while (count < max) {
+        status = resp_reader_next(conn->reader, &conn->ahead[count]);
+        if (status != RESP_COMMAND)
+            break;
+        count++;
+    }
+    conn->ahead_at = 0;
+    conn->ahead_count = count;
+    conn->ahead_status = (uint8_t)status;
+    if (count > 1)
+        hooks->prefetch(conn->session, conn->ahead, count);
+}
+
+/* The next command to run; NULL: there is none, and what follows is dealt with. */
+static const struct resp_command *conn_next(struct conn *conn)
+{
+    if (conn->ahead_at == conn->ahead_count && conn->ahead_status == RESP_COMMAND)
+        conn_parse_ahead(conn);
+    if (conn->ahead_at < conn->ahead_count)
+        return &conn->ahead[conn->ahead_at++];
+    conn->more = 0;
+    if (UNLIKELY(conn->ahead_status != RESP_MORE))
+        conn_bad_status(conn, (enum resp_status)conn->ahead_status);
+    return NULL;
+}
+
+void turn_run_conn(struct conn *conn)
+{
+    struct net_loop *loop = conn->loop;
+    const struct net_limits *limits = &loop->limits;
+    const struct resp_command *command;
+
+    turn_touch(conn);
+    if (loop->ticked_turn != loop->turn_no)
+        turn_begin(loop);
+    if (conn->turn_no != loop->turn_no) {
+        conn->turn_no = loop->turn_no;
+        conn->turn_commands = 0;
+        conn->turn_bytes = 0;
+    }
+    conn->active_ms = loop->now_ms;
+    conn->more = 1;
+    if (output_prepare(conn) != 0) {
+        conn->writer.failed = VARVE_ENOMEM;
+        return;
+    }
+    if (conn->ahead_at == conn->ahead_count)
+        conn->ahead_status = RESP_COMMAND; /* more may have come */
+    while (conn->turn_commands < limits->turn_commands && conn->turn_bytes < limits->turn_bytes &&
+           !conn_is_clogged(conn)) {
+        command = conn_next(conn);
+        if (command == NULL)
+            break;
+        conn->turn_commands++;
+        conn->turn_bytes += command->wire_bytes;
+        conn_execute(conn, command);
+        if (UNLIKELY(!conn_can_run(conn)))
+            break;
+    }
+}
+
+/* ---- the end ---- */
+
+static void log_output_failure(struct conn *conn)
+{
+    struct conn_figures figures;
+
+    conn_figures(conn, &figures);
+    if (conn->writer.failed == VARVE_EFULL) {
+        log_line(LOG_WARNING, "Closing client fd=%d: its output passes the limit of %zu bytes",
+                 figures.fd, conn->loop->limits.output_max_bytes);
+        conn->loop->metrics->output_limit_closes++;
+    } else {
+        log_line(LOG_WARNING, "Closing client fd=%d: no memory for its replies", figures.fd);
+    }
+}
+
+static void append_protocol_error(struct conn *conn)
+{
+    conn->bad_input = 0;
+    conn->close_after = 1;
+    conn->loop->metrics->protocol_errors++;
+    if (output_prepare(conn) != 0)
+        conn->writer.failed = VARVE_ENOMEM;
+    else
+        resp_error(&conn->writer, "ERR Protocol error: %s", resp_reader_error(conn->reader));
+}
+
+/* Sends what may leave; decides whether the connection reads on, runs on, or ends. */
+static void conn_settle(struct conn *conn, uint64_t durable_seq)
+{
+    size_t max = conn->loop->limits.output_max_bytes;
+
+    if (conn->dead)
+        return;
+    if (UNLIKELY(conn->bad_input))
+        append_protocol_error(conn);
+    if (LIKELY(conn->ahead_at == conn->ahead_count)) /* else their arguments are still needed */
+        resp_reader_release(conn->reader);
+    if (UNLIKELY(conn->held_count > 0))
+        output_release(conn, durable_seq);
+    if (LIKELY(conn->writer.failed == 0))
+        output_flush(conn);
+    if (UNLIKELY(max != 0 && output_unsent_bytes(conn) > max))
+        conn->writer.failed = VARVE_EFULL;
+    if (UNLIKELY(conn->writer.failed != 0)) {
+        log_output_failure(conn);
+        conn_kill(conn);
+        return;
+    }
+    output_give_back(conn);
+    conn_pace(conn, conn_is_clogged(conn));
+    if (conn->more && conn_can_run(conn) && !conn_is_clogged(conn))
+        turn_touch(conn);
+}
+
+/* What was left over from earlier turns. */
+static void turn_run_leftovers(struct net_loop *loop)
+{
+    struct list *node = loop->turn.next;
+
+    while (node != &loop->turn) {
+        struct conn *conn = CONTAINER_OF(node, struct conn, turn_node);
+        node = node->next;
+        if (conn->more && conn_can_run(conn) && conn->turn_no != loop->turn_no)
+            turn_run_conn(conn);
+    }
+}
+
+static void turn_apply_news(struct net_loop *loop)
+{
+    struct list *node = loop->held.next;
+
+    while (node != &loop->held) {
+        struct conn *conn = CONTAINER_OF(node, struct conn, held_node);
+        node = node->next;
+        if (loop->failed_seq != UINT64_MAX)
+            output_fail(conn, loop->failed_seq);
+        turn_touch(conn);
+    }
+    loop->failed_seq = UINT64_MAX;
+    loop->durable_news = 0;
+}
+
+static void turn_settle(struct net_loop *loop)
+{
+    struct list settled = {.next = loop->turn.next, .prev = loop->turn.prev};
+    uint64_t durable_seq = 0;
+
+    if (list_empty(&loop->turn))
+        return;
+    if (!list_empty(&loop->held))
+        durable_seq = loop->hooks.durable_seq(loop->hooks.arg);
+    settled.next->prev = &settled;
+    settled.prev->next = &settled;
+    list_init(&loop->turn);
+    while (!list_empty(&settled)) {
+        struct conn *conn = CONTAINER_OF(settled.next, struct conn, turn_node);
+        list_remove(&conn->turn_node);
+        conn->in_turn = 0;
+        conn_settle(conn, durable_seq);
+    }
+}
+
+void turn_end(struct net_loop *loop)
+{
+    if (!loop->stopping)
+        turn_run_leftovers(loop);
+    if (loop->ticked_turn == loop->turn_no)
+        turn_commit(loop);
+    if (UNLIKELY(loop->durable_news))
+        turn_apply_news(loop);
+    turn_settle(loop);
+    conn_bury(loop);
+    conn_reap(loop);
+    loop->turn_no++;
+    if (list_empty(&loop->turn))
+        uv_idle_stop(&loop->idle);
+    else if (!uv_is_active((uv_handle_t *)&loop->idle))
+        uv_idle_start(&loop->idle, loop_on_idle);
+}

@@ -1,0 +1,207 @@
+"""Limits: memory, clients, password, the sizes and shapes that the protocol allows."""
+import contextlib
+import time
+
+import resp
+from server import Failed, Server, expect
+
+ARGUMENT_MAX = 512 * 1024 * 1024
+
+
+def case_full_memtable_is_an_error(folder):
+    with Server(folder, "--memtable-size", "1mb", "--wal-size", "256kb") as server:
+        with server.connect() as connection:
+            connection.call("SET", "first", "value")
+            kept, reply = 0, b"OK"
+            while reply == b"OK" and kept < 10000:
+                reply = connection.call("SET", f"key:{kept}", "x" * 1000)
+                kept += reply == b"OK"
+            if not str(reply).startswith("OOM "):
+                raise Failed(f"a full memtable answers {reply!r} after {kept} keys")
+            for command in (("SET", "a", "b" * 1000), ("MSET", "a", "b" * 900, "c", "d" * 900),
+                            ("APPEND", "first", "x" * 1000)):
+                reply = connection.call(*command)
+                if not str(reply).startswith("OOM "):
+                    raise Failed(f"{command[0]} answers {reply!r}")
+            expect(connection.call("GET", "first"), b"value", "GET when it is full")
+            expect(connection.call("EXISTS", "a", "c"), 0, "what was refused")
+            expect(connection.call("DBSIZE"), kept + 1, "DBSIZE when it is full")
+            expect(connection.call("PING"), b"PONG", "PING")
+        server.kill()
+        server.start()
+        with server.connect() as connection:
+            expect(connection.call("DBSIZE"), kept + 1, "DBSIZE after the restart")
+            expect(connection.call("GET", f"key:{kept - 1}"), b"x" * 1000, "the last key")
+        server.terminate()
+    with Server(folder, "--memtable-size", "64mb") as server, server.connect() as connection:
+        expect(connection.call("SET", "a", "b"), b"OK", "SET with more memory")
+        expect(connection.call("DBSIZE"), kept + 2, "DBSIZE with more memory")
+
+
+def case_pipeline_into_a_full_memtable(folder):
+    """One turn that fills the memtable: each reply says what became of its own command."""
+    with Server(folder, "--memtable-size", "1mb") as server:
+        with server.connect() as connection:
+            replies = connection.calls([("SET", f"key:{i}", "x" * 1000) for i in range(3000)])
+            held = {i for i, reply in enumerate(replies) if reply == b"OK"}
+            refused = [reply for reply in replies if str(reply).startswith("OOM ")]
+            expect(len(held) + len(refused), 3000, "OK and OOM")
+            if not held or not refused:
+                raise Failed(f"{len(held)} taken, {len(refused)} refused")
+            for _ in range(2):
+                with server.connect() as other:
+                    values = other.calls([("EXISTS", f"key:{i}") for i in range(3000)])
+                    expect({i for i, there in enumerate(values) if there}, held, "keys")
+                server.kill()
+                server.start()
+
+
+def case_protocol_limits(folder):
+    texts = (
+        (b"*1\r\n$%d\r\n" % (ARGUMENT_MAX + 1), b"invalid bulk length"),
+        (b"x" * 70000, b"too big inline request"),
+        (b"PING " + b"x" * 70000 + b"\r\n", b"too big inline request"),
+        (b"*" + b"1" * 70000, b"too big mbulk count string"),
+        (b"*1\r\n$" + b"1" * 70000, b"too big bulk count string"),
+    )
+    with Server(folder) as server:
+        for data, text in texts:
+            with server.connect() as connection:
+                with contextlib.suppress(resp.Broken):
+                    connection.send_raw(data)
+                expect(connection.read_until_closed(),
+                       b"-ERR Protocol error: " + text + b"\r\n", f"after {data[:20]!r}")
+        with server.connect() as connection:
+            connection.send_raw(b"*2147483647\r\n$4\r\nPING\r\n$1\r\n")
+            connection.send_raw(b"a")
+            with server.connect() as other:
+                expect(other.call("PING"), b"PONG", "PING beside a huge array")
+
+
+def case_every_split_of_a_pipeline(folder):
+    data = (resp.encode("SET", "k", "a\r\nb") + b"GET k\r\n" + resp.encode("GET", "k") +
+            b"set k 'q q'\n" + resp.encode("STRLEN", "k") + resp.encode("ECHO", ""))
+    wanted = b"+OK\r\n$4\r\na\r\nb\r\n$4\r\na\r\nb\r\n+OK\r\n:3\r\n$0\r\n\r\n"
+    with Server(folder) as server:
+        for cut in range(1, len(data)):
+            with server.connect() as connection:
+                connection.send_raw(data[:cut])
+                with server.connect() as other:  # by its answer the first part has arrived
+                    other.call("PING")
+                connection.send_raw(data[cut:] + b"QUIT\r\n")
+                expect(connection.read_until_closed(), wanted + b"+OK\r\n", f"cut at {cut}")
+        with server.connect() as connection:
+            for byte in data + b"QUIT\r\n":
+                connection.send_raw(bytes([byte]))
+            expect(connection.read_until_closed(), wanted + b"+OK\r\n", "a byte at a time")
+
+
+def case_password_protects(folder):
+    server = Server(folder, "--requirepass", "s3cret").spawn()
+    try:
+        wait_for_noauth(server)
+        with server.connect() as connection:
+            refused = "NOAUTH Authentication required."
+            expect(connection.call("GET", "k"), refused, "GET")
+            expect(connection.call("PING"), refused, "PING")
+            expect(connection.call("FOO"),
+                   "ERR unknown command 'FOO', with args beginning with: ", "an unknown command")
+            expect(connection.call("GET"),
+                   "ERR wrong number of arguments for 'get' command", "arity")
+            if not str(connection.call("HELLO", 3)).startswith("NOAUTH HELLO must be called with"):
+                raise Failed("HELLO before AUTH")
+            wrong = "WRONGPASS invalid username-password pair or user is disabled."
+            expect(connection.call("AUTH", "guess"), wrong, "AUTH")
+            expect(connection.call("AUTH", "default", "guess"), wrong, "AUTH default")
+            expect(connection.call("AUTH", "s3cret"), b"OK", "AUTH")
+            expect(connection.call("SET", "k", "v"), b"OK", "SET")
+            expect(connection.call("CONFIG", "GET", "requirepass"), [b"requirepass", b"s3cret"],
+                   "CONFIG GET")
+        for data, text in ((b"*11\r\n", b"unauthenticated multibulk length"),
+                           (b"*1\r\n$16385\r\n", b"unauthenticated bulk length")):
+            with server.connect() as connection:
+                connection.send_raw(data)
+                expect(connection.read_until_closed(), b"-ERR Protocol error: " + text + b"\r\n",
+                       "a big request before AUTH")
+        with server.connect() as connection:
+            reply = connection.call("HELLO", 3, "AUTH", "default", "s3cret", "SETNAME", "me")
+            expect(reply[:2], [b"server", b"redis"], "HELLO AUTH")
+        if "s3cret" in server.log():
+            raise Failed("the password is in the log")
+        server.terminate()
+    finally:
+        server.discard()
+
+
+def wait_for_noauth(server):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, resp.Broken):
+            with server.connect() as connection:
+                if str(connection.call("PING")).startswith("NOAUTH"):
+                    return
+        time.sleep(0.01)
+    raise Failed(f"no NOAUTH: {server.log_tail()}")
+
+
+def case_maxclients(folder):
+    with Server(folder, "--maxclients", "10") as server:
+        with contextlib.ExitStack() as stack:
+            # Connections that were closed are counted until the loop has seen it.
+            connections = []
+            while len(connections) < 10:
+                connection = stack.enter_context(server.connect())
+                if connection.call("PING") == b"PONG":
+                    connections.append(connection)
+            with server.connect() as refused:
+                expect(refused.read_until_closed(), b"-ERR max number of clients reached\r\n",
+                       "the eleventh")
+            expect(connections[0].call("PING"), b"PONG", "PING of the first")
+            expect(connections[0].call("CONFIG", "SET", "maxclients", 11), b"OK", "CONFIG SET")
+            with server.connect() as eleventh:
+                expect(eleventh.call("PING"), b"PONG", "PING of the eleventh")
+
+
+def case_idle_clients_are_closed(folder):
+    with Server(folder, "--timeout", "1") as server:
+        with server.connect() as idle, server.connect() as busy:
+            began = time.monotonic()
+            busy.call("PING")
+            idle.socket.settimeout(0.1)
+            closed = False
+            while not closed and time.monotonic() < began + 15:
+                expect(busy.call("PING"), b"PONG", "PING of the busy one")
+                with contextlib.suppress(TimeoutError):
+                    closed = idle.socket.recv(1) == b""
+            if not closed:
+                raise Failed("an idle client is not closed")
+            if time.monotonic() - began < 0.9:
+                raise Failed("an idle client was closed before its time")
+
+
+def case_a_reader_that_does_not_read(folder):
+    """A pipeline whose replies nobody reads does not stop the others, and is answered in the end."""
+    with Server(folder) as server:
+        with server.connect() as slow, server.connect() as other:
+            other.call("SET", "k", "x" * 100000)
+            slow.socket.settimeout(60)
+            request = resp.encode("GET", "k") * 1000
+            slow.send_raw(request)
+            for _ in range(100):
+                expect(other.call("PING"), b"PONG", "PING")
+            expect([len(slow.read()) for _ in range(1000)], [100000] * 1000, "the slow one's replies")
+
+
+def case_connections_come_and_go(folder):
+    with Server(folder) as server:
+        for _ in range(500):
+            connection = server.connect()
+            connection.send("SET", "k", "v")
+            connection.close()
+        with server.connect() as connection:
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                info = connection.call("INFO", "clients").decode()
+                if "connected_clients:1\r\n" in info:
+                    return
+            raise Failed(f"clients that left are counted: {info}")

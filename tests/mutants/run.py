@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""run.py - proves that the campaigns see bugs: each bug that is planted in the sources must make its
+campaign fail, and without one the same campaign must pass.
+
+    tests/mutants/run.py             all
+    tests/mutants/run.py NAME...     some
+    tests/mutants/run.py --list      what is planted where
+
+Planted bugs are MUTANT("name") in src/ (base/mutant.h); the build of -Dmutants=true has them all, and
+VARVE_MUTANT=name turns one on. Every name in the sources must have a row here, and the other way
+round. Closes with `N passed, N failed`.
+"""
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import namedtuple
+
+ROOT = os.environ.get("VARVE_ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+BUILD = os.environ.get("VARVE_BUILD") or os.path.join(ROOT, "build", "mutants")
+PLANTED = re.compile(r'MUTANT\("([\w-]+)"\)')
+
+# command: in BUILD. limit_s: a mutant that hangs its campaign has been seen as well.
+Campaign = namedtuple("Campaign", "command limit_s")
+CAMPAIGNS = {
+    "powercut": Campaign(["tests/crash/powercut", "--campaign", "--stop", "--images", "60000"], 300),
+}
+
+Mutant = namedtuple("Mutant", "name campaign what")
+MUTANTS = (
+    # What is made durable, and when that is said.
+    Mutant("skip-wal-sync", "powercut", "the log is never synced"),
+    Mutant("skip-full-wal-sync", "powercut", "a full log file is left unsynced at the rotation"),
+    Mutant("skip-new-wal-sync", "powercut", "the manifest names a log file that is not durable"),
+    Mutant("skip-dir-sync", "powercut", "a new file's name is not durable"),
+    Mutant("skip-manifest-sync", "powercut", "an edit of the manifest counts before it is durable"),
+    Mutant("skip-current-sync", "powercut", "CURRENT is renamed before its bytes are durable"),
+    Mutant("skip-current-dir-sync", "powercut", "the rename of CURRENT is not durable"),
+    Mutant("skip-seal-sync", "powercut", "a clean close leaves its seal unsynced"),
+    Mutant("skip-heal-sync", "powercut", "healing names a file that is not durable"),
+    Mutant("trust-found-dir", "powercut", "a directory that was found is taken for durable"),
+    Mutant("ack-before-sync", "powercut", "all is said to be durable"),
+    Mutant("durable-past-target", "powercut", "what was written while a sync ran counts as synced"),
+    Mutant("promise-written", "powercut", "records promise what is only written"),
+    Mutant("never-hold", "powercut", "in everysec no write is held for a slow sync"),
+    Mutant("no-end-at-close", "powercut", "rot that takes the seal passes for a torn tail"),
+    # Failures.
+    Mutant("swallow-sync-error", "powercut", "a failed sync counts as one that worked"),
+    Mutant("keep-failed-group", "powercut", "a group that was refused stays in memory"),
+    Mutant("publish-before-write", "powercut", "a group is visible before it is written"),
+    Mutant("skip-fence", "powercut", "healing does not end the old log file"),
+    Mutant("fence-at-written", "powercut", "healing ends the old log file behind what is durable"),
+    Mutant("heal-forgets-ranges", "powercut", "healing writes no range tombstones"),
+    # Recovery.
+    Mutant("skip-wal-crc", "powercut", "the payload's CRC is not checked"),
+    Mutant("skip-chunk-crc", "powercut", "the chunk's CRC is not checked"),
+    Mutant("tolerate-rot", "powercut", "rot passes for a torn tail"),
+    Mutant("unvouched-not-copied", "powercut", "what nothing vouches for is not written anew"),
+    Mutant("drop-middle-file", "powercut", "a log file without operations leaves a gap"),
+    Mutant("refuse-stale-block", "powercut", "an unfinished file with an old block refuses the open"),
+    Mutant("reuse-file-number", "powercut", "numbers of files that are there are given out again"),
+    Mutant("unlink-manifest-early", "powercut", "the old manifest goes before the new one counts"),
+    Mutant("forget-clock", "powercut", "the clock runs back over a restart"),
+    # What is read.
+    Mutant("ignore-expiry", "powercut", "expired records are shown"),
+    Mutant("count-ignores-range", "powercut", "a range delete leaves the counts as they were"),
+)
+
+Outcome = namedtuple("Outcome", "failed how took_s")
+
+
+def planted():
+    """The names in the sources, each with its files."""
+    found = {}
+    for folder, _, names in sorted(os.walk(os.path.join(ROOT, "src"))):
+        for name in sorted(names):
+            if not name.endswith((".c", ".h")):
+                continue
+            path = os.path.join(folder, name)
+            with open(path, encoding="utf-8") as file:
+                for mutant in PLANTED.findall(file.read()):
+                    found.setdefault(mutant, []).append(os.path.relpath(path, ROOT))
+    found.pop("name", None)  # base/mutant.h's own example
+    return found
+
+
+def first_words(output):
+    for line in output.splitlines():
+        if "FAILED" in line or "CHECK" in line or "check failed" in line or line.startswith("died"):
+            return re.sub(r"^FAILED:? *", "", line)[:90]
+    return output.strip().splitlines()[-1][:90] if output.strip() else "nothing said"
+
+
+def run(campaign, mutant):
+    """Runs the campaign with a mutant, or with none."""
+    env = dict(os.environ, VARVE_ROOT=ROOT)
+    env.pop("VARVE_MUTANT", None)
+    if mutant:
+        env["VARVE_MUTANT"] = mutant
+    command = [os.path.join(BUILD, campaign.command[0])] + campaign.command[1:]
+    began = time.monotonic()
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=campaign.limit_s)
+        failed, how = done.returncode != 0, first_words(done.stdout.decode(errors="replace"))
+    except subprocess.TimeoutExpired:
+        failed, how = True, f"it did not end within {campaign.limit_s} s"
+    return Outcome(failed, how if failed else "", time.monotonic() - began)
+
+
+def tell(verdict, name, campaign, took_s, text):
+    print(f"{verdict:<7} {name:<22} {campaign:<10} {took_s:6.1f} s  {text}", flush=True)
+
+
+def check_table(found):
+    """Rows without a planted bug, and the other way round."""
+    rows = {mutant.name for mutant in MUTANTS}
+    wrong = 0
+    for name in sorted(set(found) - rows):
+        tell("FAILED", name, "-", 0, f"in {found[name][0]}, but in no row of run.py")
+        wrong += 1
+    for name in sorted(rows - set(found)):
+        tell("FAILED", name, "-", 0, "nowhere in src/")
+        wrong += 1
+    return wrong
+
+
+def main():
+    args = sys.argv[1:]
+    found = planted()
+    if args == ["--list"]:
+        for mutant in MUTANTS:
+            print(f"{mutant.name:<22} {mutant.campaign:<10} {mutant.what} "
+                  f"({', '.join(found.get(mutant.name, ['nowhere']))})")
+        return 0
+    unknown = set(args) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        sys.exit(f"run.py: there is no mutant {', '.join(sorted(unknown))}")
+    chosen = [mutant for mutant in MUTANTS if not args or mutant.name in args]
+    passed, failed = 0, check_table(found)
+    for name in sorted({mutant.campaign for mutant in chosen}):
+        outcome = run(CAMPAIGNS[name], None)
+        tell("FAILED" if outcome.failed else "passed", "(none)", name, outcome.took_s,
+             outcome.how or "passes without a planted bug")
+        passed += not outcome.failed
+        failed += outcome.failed
+    for mutant in chosen:
+        outcome = run(CAMPAIGNS[mutant.campaign], mutant.name)
+        tell("caught" if outcome.failed else "MISSED", mutant.name, mutant.campaign,
+             outcome.took_s, outcome.how or mutant.what)
+        passed += outcome.failed
+        failed += not outcome.failed
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,309 @@
+#include "fake.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define QUIET_TURNS 20
+
+uint64_t fake_now_ms = 1000;
+
+static uint64_t now_ms(void)
+{
+    return fake_now_ms;
+}
+
+struct fake_session {
+    struct fake *fake;
+    struct conn *conn;
+    uint32_t index;
+};
+
+static struct fake_session *last_session;
+
+/* ---- the hooks ---- */
+
+static void *session_open(void *arg, struct conn *conn, const char *peer, const char *local)
+{
+    struct fake *fake = arg;
+    struct fake_session *session = fake->refuse_sessions ? NULL : mem_alloc(sizeof(*session));
+
+    if (session == NULL)
+        return NULL;
+    assert_non_null(strchr(local, ':'));
+    assert_true(fake->opened < FAKE_SESSIONS_MAX);
+    snprintf(fake->peer, sizeof(fake->peer), "%s", peer);
+    *session = (struct fake_session){.fake = fake, .conn = conn, .index = fake->opened};
+    fake->conns[fake->opened++] = conn;
+    return session;
+}
+
+static void session_close(void *arg)
+{
+    struct fake_session *session = arg;
+
+    session->fake->conns[session->index] = NULL;
+    session->fake->closed++;
+    mem_free(session);
+}
+
+static void reply_big(struct resp_writer *out, size_t len)
+{
+    char *text = malloc(len + 1);
+
+    assert_non_null(text);
+    memset(text, 'x', len);
+    resp_bulk(out, varve_slice(text, len));
+    free(text);
+}
+
+static void write_one(struct fake *fake, struct resp_writer *out, struct net_outcome *outcome)
+{
+    if (fake->refuse) {
+        resp_error(out, "MISCONF refused");
+        return;
+    }
+    outcome->wait_seq = ++fake->seq;
+    resp_integer(out, (int64_t)fake->seq);
+}
+
+static int is(const struct resp_command *command, const char *word)
+{
+    return varve_slice_equal(command->argv[0], varve_slice_str(word));
+}
+
+static void count_turn(struct fake *fake, struct fake_session *session)
+{
+    fake->executed++;
+    fake->turn_executed = session == last_session ? fake->turn_executed + 1 : 1;
+    last_session = session;
+    if (fake->turn_executed > fake->turn_executed_max)
+        fake->turn_executed_max = fake->turn_executed;
+}
+
+static enum net_step execute(void *arg, const struct resp_command *command, struct resp_writer *out,
+                             struct net_outcome *outcome)
+{
+    struct fake_session *session = arg;
+    struct fake *fake = session->fake;
+    enum net_step step = NET_DONE;
+
+    if (is(command, "BARRIER") && fake->seq != fake->committed)
+        return NET_COMMIT_FIRST;
+    count_turn(fake, session);
+    if (is(command, "ECHO")) {
+        resp_bulk(out, command->argv[1]);
+    } else if (is(command, "PUT") || is(command, "LAST")) {
+        write_one(fake, out, outcome);
+        if (is(command, "LAST"))
+            step = NET_COMMIT_NOW;
+    } else if (is(command, "GET")) {
+        resp_integer(out, (int64_t)fake->seq);
+        outcome->wait_seq = fake->seq;
+    } else if (is(command, "BIG")) {
+        reply_big(out, strtoul((const char *)command->argv[1].data, NULL, 10));
+    } else if (is(command, "BARRIER")) {
+        fake->barriers++;
+        resp_simple(out, "BARRIER");
+    } else if (is(command, "QUIT")) {
+        resp_ok(out);
+        outcome->close_after = 1;
+    } else if (is(command, "SUICIDE")) {
+        conn_kill(session->conn);
+    }
+    outcome->uncommitted = fake->seq != fake->committed;
+    return step;
+}
+
+static void prefetch(void *session, const struct resp_command *commands, size_t count)
+{
+    (void)session;
+    assert_in_range(count, 2, 64);
+    for (size_t i = 0; i < count; i++)
+        assert_in_range(commands[i].argc, 1, INT32_MAX);
+}
+
+static int commit(void *arg)
+{
+    struct fake *fake = arg;
+
+    fake->commits++;
+    last_session = NULL;
+    if (fake->seq - fake->committed > fake->group_max)
+        fake->group_max = fake->seq - fake->committed;
+    if (fake->seq != fake->committed && fake->good_commits > 0) {
+        fake->good_commits--;
+    } else if (fake->seq != fake->committed && fake->fail_commits > 0) {
+        fake->fail_commits--;
+        fake->refuse = 1;
+        fake->seq = fake->committed;
+        return VARVE_EIO;
+    }
+    fake->committed = fake->seq;
+    return 0;
+}
+
+static uint64_t ack_seq(void *arg, uint64_t wait_seq)
+{
+    const struct fake *fake = arg;
+
+    return fake->always ? wait_seq : 0;
+}
+
+static uint64_t durable_seq(void *arg)
+{
+    const struct fake *fake = arg;
+
+    return fake->durable;
+}
+
+static const char *unknown_outcome(void *arg)
+{
+    (void)arg;
+    return "-UNKNOWN the outcome of this write, whose reply was held, is not known";
+}
+
+static void tick(void *arg)
+{
+    struct fake *fake = arg;
+
+    fake->ticks++;
+}
+
+/* ---- the loop ---- */
+
+void fake_init(struct fake *fake)
+{
+    *fake = (struct fake){0};
+    fake_now_ms = 1000;
+    net_limits_default(&fake->limits);
+    assert_int_equal(metrics_init(&fake->metrics), 0);
+}
+
+void fake_start(struct fake *fake)
+{
+    struct net_hooks hooks = {
+        .arg = fake,
+        .session_open = session_open,
+        .session_close = session_close,
+        .execute = execute,
+        .prefetch = prefetch,
+        .commit = commit,
+        .ack_seq = ack_seq,
+        .durable_seq = durable_seq,
+        .unknown_outcome = unknown_outcome,
+        .tick = tick,
+    };
+    struct varve_err err;
+
+    assert_int_equal(
+        net_loop_create(&hooks, &fake->limits, &fake->metrics, now_ms, &fake->loop, &err), 0);
+    assert_int_equal(net_loop_bind(fake->loop, "127.0.0.1", 0, &err), 0);
+    assert_int_equal(net_loop_listen(fake->loop, 64, &err), 0);
+}
+
+void fake_stop(struct fake *fake)
+{
+    net_loop_destroy(fake->loop);
+    assert_int_equal(fake->opened, fake->closed);
+    assert_int_equal(fake->metrics.held_replies_now, 0);
+}
+
+/* ---- clients ---- */
+
+int client_connect_raw(struct fake *fake)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(net_loop_port(fake->loop, 0)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+int client_connect(struct fake *fake)
+{
+    uint32_t opened = fake->opened;
+    int fd = client_connect_raw(fake);
+
+    run_until(fake, fake->opened > opened);
+    return fd;
+}
+
+void client_send_bytes(struct fake *fake, int fd, const void *bytes, size_t len)
+{
+    const char *at = bytes;
+    size_t sent = 0;
+    uint64_t deadline_us = clock_mono_us() + 10 * 1000000;
+
+    while (sent < len) {
+        ssize_t n = send(fd, at + sent, len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        assert_true(n > 0 || errno == EAGAIN);
+        assert_true(clock_mono_us() < deadline_us);
+        if (n > 0)
+            sent += (size_t)n;
+        else
+            net_loop_turn(fake->loop, 0);
+    }
+}
+
+void client_send(struct fake *fake, int fd, const char *bytes)
+{
+    client_send_bytes(fake, fd, bytes, strlen(bytes));
+}
+
+void client_expect(struct fake *fake, int fd, const char *bytes)
+{
+    size_t len = strlen(bytes);
+    char *got = malloc(len + 1);
+    size_t used = 0;
+    uint64_t deadline_us = clock_mono_us() + 10 * 1000000;
+
+    assert_non_null(got);
+    while (used < len && clock_mono_us() < deadline_us) {
+        ssize_t n = recv(fd, got + used, len - used, MSG_DONTWAIT);
+        if (n == 0)
+            break;
+        if (n > 0)
+            used += (size_t)n;
+        else
+            net_loop_turn(fake->loop, 0);
+    }
+    got[used] = '\0';
+    assert_string_equal(got, bytes);
+    free(got);
+}
+
+void client_expect_nothing(struct fake *fake, int fd)
+{
+    char byte;
+
+    for (int i = 0; i < QUIET_TURNS; i++)
+        net_loop_turn(fake->loop, 0);
+    assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+    assert_int_equal(errno, EAGAIN);
+}
+
+void client_expect_end(struct fake *fake, int fd)
+{
+    char byte;
+    ssize_t n = -1;
+
+    errno = EAGAIN;
+    run_until(fake, (n = recv(fd, &byte, 1, MSG_DONTWAIT)) >= 0 || errno != EAGAIN);
+    assert_true(n == 0 || errno == ECONNRESET);
+    close(fd);
+}
