@@ -9,7 +9,8 @@
  *    512-byte sectors may be on disk after a power cut. The size is independent of the data.
  *  - open with CREATE, rename, remove: nothing, until sync_dir of the directory returned 0; each
  *    may be on disk or not, independently of the others.
- *  - sync that failed: the data may never reach the disk, even if a later sync returns 0.
+ *  - sync or sync_dir that failed: what it covered may or may not reach the disk, now or later, even
+ *    if a later call returns 0. No implementation repeats a failed sync, an interrupted one neither.
  */
 #ifndef VARVE_ENV_H
 #define VARVE_ENV_H
@@ -59,6 +60,7 @@ struct varve_env_ops {
     int (*list_dir)(struct varve_env *env, const char *path, varve_list_fn fn, void *arg,
                     struct varve_err *err);
     int (*rename)(struct varve_env *env, const char *from, const char *to, struct varve_err *err);
+    /* A file or an empty directory. An open file stays readable until it is closed. */
     int (*remove)(struct varve_env *env, const char *path, struct varve_err *err);
     int (*sync_dir)(struct varve_env *env, const char *path, struct varve_err *err);
 

@@ -33,8 +33,10 @@ void *arena_alloc_slow(struct arena *arena, size_t size_bytes)
     if (need < size_bytes || need > SIZE_MAX - sizeof(struct arena_chunk))
         return NULL;
     int alone = need > arena->chunk_bytes / 4;
-    size_t payload = alone ? need : arena->chunk_bytes;
-    struct arena_chunk *chunk = mem_alloc(sizeof(*chunk) + payload);
+    int huge = !alone && arena->chunk_bytes % MEM_HUGE_BYTES == 0;
+    size_t payload = alone ? need : arena->chunk_bytes - (huge ? sizeof(struct arena_chunk) : 0);
+    struct arena_chunk *chunk = huge ? mem_alloc_huge(arena->chunk_bytes)
+                                     : mem_alloc(sizeof(*chunk) + payload);
     if (chunk == NULL)
         return NULL;
     chunk->size_bytes = payload;

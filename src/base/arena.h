@@ -14,7 +14,7 @@ struct arena {
     struct arena_chunk *chunks; /* newest first */
     uint8_t *next;
     uint8_t *end;
-    size_t chunk_bytes;
+    size_t chunk_bytes;     /* of a multiple of MEM_HUGE_BYTES: in huge pages */
     size_t allocated_bytes; /* taken from the allocator */
 };
 

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Each thread counts by itself: one shared counter would cost every allocation a cache line that
  * all loops write. A thread adds its share to the total when it grows past a slack. */
@@ -50,6 +51,18 @@ void *mem_alloc_zero(size_t size_bytes)
 
     if (ptr != NULL)
         mem_account((int64_t)malloc_usable_size(ptr));
+    return ptr;
+}
+
+void *mem_alloc_huge(size_t size_bytes)
+{
+    CHECK(size_bytes % MEM_HUGE_BYTES == 0);
+    void *ptr = mem_planned_failure() ? NULL : aligned_alloc(MEM_HUGE_BYTES, size_bytes);
+
+    if (ptr == NULL)
+        return NULL;
+    (void)madvise(ptr, size_bytes, MADV_HUGEPAGE); /* a wish */
+    mem_account((int64_t)malloc_usable_size(ptr));
     return ptr;
 }
 

@@ -13,6 +13,11 @@ void *mem_alloc_zero(size_t size_bytes) MUST_CHECK;
 void *mem_realloc(void *ptr, size_t size_bytes) MUST_CHECK;
 void mem_free(void *ptr); /* takes NULL */
 
+/* size_bytes, a multiple of MEM_HUGE_BYTES, aligned to that and, where the system does that, backed by
+ * huge pages: for large memory that is read at random, whose page table would not fit the TLB. */
+#define MEM_HUGE_BYTES ((size_t)2 * 1024 * 1024)
+void *mem_alloc_huge(size_t size_bytes) MUST_CHECK;
+
 /* A NUL-terminated copy of text[0..len). */
 char *mem_strndup(const char *text, size_t len) MUST_CHECK;
 char *mem_strdup(const char *text) MUST_CHECK;

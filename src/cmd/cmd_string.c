@@ -50,6 +50,9 @@ void cmd_mget(struct cmd_ctx *ctx)
 
     resp_array(ctx->out, (uint64_t)(ctx->argc - 1));
     for (int i = 1; i < ctx->argc; i++) {
+        if ((i - 1) % KEYSPACE_PREFETCH_MAX == 0)
+            keyspace_prefetch(ctx->keyspace, ctx->session->db, ctx->argv + i,
+                              (size_t)(ctx->argc - i));
         int rc = reply_string(ctx, i, &err);
         if (rc == TYPES_WRONG_TYPE) {
             resp_null(ctx->out);

@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "cmd/processor_private.h"
 #include "cmd/table.h"
+#include "resp/reader.h"
 
 #define NOW_USES_MAX 64
 #define TIMED_ALWAYS 64
@@ -238,6 +239,20 @@ static void run(struct cmd_ctx *ctx, size_t start)
     processor->stats.commands++;
     if (UNLIKELY(count_error(processor, ctx->out, start)))
         stats->failed++;
+}
+
+/* Nearly every command has its first key behind its name; where it has not, nothing is lost. */
+void processor_prefetch(struct processor *processor, const struct session *session,
+                        const struct resp_command *commands, size_t count)
+{
+    struct varve_slice keys[PROCESSOR_PREFETCH_MAX];
+    size_t used = 0;
+
+    for (size_t i = 0; i < count && used < PROCESSOR_PREFETCH_MAX; i++)
+        if (commands[i].argc > 1)
+            keys[used++] = commands[i].argv[1];
+    if (used > 1)
+        keyspace_prefetch(processor->keyspace, session->db, keys, used);
 }
 
 enum processor_step processor_run(struct processor *processor, struct session *session, int argc,

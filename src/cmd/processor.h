@@ -44,6 +44,12 @@ enum processor_step processor_run(struct processor *processor, struct session *s
                                   const struct varve_slice *argv, struct resp_writer *out,
                                   struct processor_outcome *outcome) MUST_CHECK;
 
+/* A hint that these commands of the session run next: what their first keys lead to is brought near. */
+#define PROCESSOR_PREFETCH_MAX 32
+struct resp_command;
+void processor_prefetch(struct processor *processor, const struct session *session,
+                        const struct resp_command *commands, size_t count);
+
 /* Ends a turn: the next command reads the clock anew. To be called after every turn, as
  * net_hooks.tick is; until the first call every command reads the clock. */
 void processor_tick(struct processor *processor);

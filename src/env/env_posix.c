@@ -56,11 +56,11 @@ static int posix_open(struct varve_env *env, const char *path, unsigned flags,
         os_flags |= O_CREAT | ((flags & VARVE_OPEN_EXCLUSIVE) != 0 ? O_EXCL : 0);
     file = mem_alloc(sizeof(*file));
     if (file == NULL)
-        return err_set_errno(err, ENOMEM, "open %s", path);
+        return err_set(err, VARVE_ENOMEM, "open %s: out of memory", path);
     file->path = mem_strdup(path);
     if (file->path == NULL) {
         mem_free(file);
-        return err_set_errno(err, ENOMEM, "open %s", path);
+        return err_set(err, VARVE_ENOMEM, "open %s: out of memory", path);
     }
     file->fd = open_retry(path, os_flags, 0600);
     if (file->fd < 0) {
@@ -282,7 +282,7 @@ static int posix_lock(struct varve_env *env, const char *path, struct varve_lock
     *out = NULL;
     lock = mem_alloc(sizeof(*lock));
     if (lock == NULL)
-        return err_set_errno(err, ENOMEM, "lock %s", path);
+        return err_set(err, VARVE_ENOMEM, "lock %s: out of memory", path);
     lock->fd = open_retry(path, O_RDWR | O_CREAT, 0600);
     if (lock->fd < 0) {
         rc = err_set_errno(err, errno, "lock %s", path);

@@ -252,6 +252,56 @@ struct art_leaf *art_find(const struct art *art, struct varve_slice key)
     return art_same_len(leaf->key + depth, key.data + depth, rest) == rest ? leaf : NULL;
 }
 
+/* The lines that hold a small node, or a leaf with a short value. */
+static void prefetch_ref(uintptr_t ref)
+{
+    const char *at = (const char *)(ref & ~(uintptr_t)1);
+
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + 64);
+    __builtin_prefetch(at + 128);
+}
+
+/* One level down for one key; 0 once there is nothing below. Reads what was prefetched before. */
+static uintptr_t prefetch_step(uintptr_t ref, struct varve_slice key, size_t *depth)
+{
+    struct art_node *node = art_ref_node(ref);
+    art_slot *slot;
+
+    *depth += node->prefix_len; /* whether it agrees is for the lookup to find out */
+    if (*depth > key.len)
+        return 0;
+    slot = *depth == key.len ? &node->end : art_node_find(node, key.data[*depth]);
+    *depth += 1;
+    uintptr_t below = slot == NULL ? 0 : art_load(slot);
+    if (below != 0)
+        prefetch_ref(below);
+    return art_is_leaf(below) ? 0 : below;
+}
+
+void art_prefetch(const struct art *art, const struct varve_slice *keys, size_t count)
+{
+    uintptr_t refs[ART_PREFETCH_MAX];
+    size_t depths[ART_PREFETCH_MAX] = {0};
+    uintptr_t root = art_load(&art->root);
+    size_t active = count;
+
+    CHECK(count <= ART_PREFETCH_MAX);
+    if (root == 0 || art_is_leaf(root))
+        return;
+    for (size_t i = 0; i < count; i++)
+        refs[i] = root;
+    while (active > 0) {
+        active = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (refs[i] == 0)
+                continue;
+            refs[i] = prefetch_step(refs[i], keys[i], &depths[i]);
+            active += refs[i] != 0;
+        }
+    }
+}
+
 /* The outermost leaf below ref, looking in a direction: the first one upwards. */
 static struct art_leaf *ref_first(uintptr_t ref, enum art_direction direction)
 {

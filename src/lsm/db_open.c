@@ -5,12 +5,14 @@
  * manifest where the old files end. Each step leaves a directory that opens to the same state (I6). */
 #include "lsm/db.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "lsm/log_reader.h"
 #include "lsm/names.h"
 #include "lsm/recovery.h"
@@ -91,25 +93,33 @@ static int options_fill(struct varve_options *options, struct varve_err *err)
 
 /* ---- the directory ---- */
 
+/* Of a database that is not there yet. The parent is synced even if the directory is there already: who
+ * made it may have died before that, and then all that we write would go with it. Only a parent that
+ * we may not read is left alone: somebody else made what is in it. */
 static int dir_make(struct varve_db *db, struct varve_err *err)
 {
+    struct varve_err why = {0};
     const char *slash = strrchr(db->dir, '/');
     char *parent = NULL;
     int rc = db->env->ops->make_dir(db->env, db->dir, err);
 
-    if (rc == VARVE_EEXIST) {
-        err_clear(err);
-        return 0;
-    }
-    if (rc != 0)
+    if (rc != 0 && rc != VARVE_EEXIST)
         return rc;
+    int existed = rc == VARVE_EEXIST;
+    err_clear(err);
     if (slash == NULL)
         parent = mem_strdup(".");
     else
         parent = mem_strndup(db->dir, slash == db->dir ? 1 : (size_t)(slash - db->dir));
-    rc = parent == NULL ? err_set(err, VARVE_ENOMEM, "no memory")
-                        : db->env->ops->sync_dir(db->env, parent, err);
+    rc = parent == NULL ? err_set(&why, VARVE_ENOMEM, "no memory")
+                        : db->env->ops->sync_dir(db->env, parent, &why);
     mem_free(parent);
+    if (rc == 0 || (existed && why.os_errno == EACCES))
+        return 0;
+    if (!existed) /* a sync that failed leaves it in doubt for ever: the next open makes it anew */
+        (void)db->env->ops->remove(db->env, db->dir, NULL);
+    if (err != NULL)
+        *err = why;
     return rc;
 }
 
@@ -130,6 +140,13 @@ struct dir_scan {
     struct varve_err *err;
 };
 
+/* An unfinished file may show any block that was freed before it: a header of another database, or of
+ * another version, too. As it may also be what it says, it is then left alone. */
+static int is_of_others(int rc)
+{
+    return rc == VARVE_EFOREIGN || rc == VARVE_EVERSION;
+}
+
 /* A WAL file that the manifest does not name: left over from before, unless it says that it was begun
  * under a later manifest than the one we read, which then has lost its end. */
 static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err *err)
@@ -144,8 +161,8 @@ static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err 
 
     if (rc == 0)
         rc = log_reader_next(reader, &record, err);
-    else if (rc == VARVE_ECORRUPT) /* it was never finished: a crash while it was made */
-        rc = VARVE_NOT_FOUND;
+    else if (rc == VARVE_ECORRUPT || is_of_others(rc))
+        rc = VARVE_NOT_FOUND; /* it was never finished: a crash while it was made */
     if (rc == 0 && record.header.type == RECORD_BEGIN &&
         record.payload.len == BEGIN_PAYLOAD_BYTES) {
         uint64_t manifest_no;
@@ -222,7 +239,8 @@ static int dir_open(struct varve_db *db, struct varve_err *err)
         if (rc != 0)
             return rc;
     }
-    manifest_reserve_file_no(db->manifest, scan.max_file_no + 1);
+    if (!MUTANT("reuse-file-number"))
+        manifest_reserve_file_no(db->manifest, scan.max_file_no + 1);
     id_format(db);
     return 0;
 }
@@ -247,28 +265,33 @@ static void recovery_init(struct recovery *recovery, struct varve_db *db)
     };
 }
 
-/* What becomes of each old file: kept up to V, or dropped if nothing before V is in it.
+/* What becomes of each old file: kept up to V, or dropped if nothing before V is in it nor in a later
+ * one. A file without operations between two that are kept stays: the begin record behind it names it.
  * *last is the end of the last one that is kept. */
 static size_t plan_edits(const struct recovery *recovery, struct manifest_edit *edits,
                          struct log_place *last)
 {
     const struct manifest_state *state = manifest_state(recovery->manifest);
     struct log_place vouched = recovery->vouched;
-    size_t count = 0;
+    size_t kept = 0;
 
     *last = (struct log_place){0};
     for (size_t i = 0; i < state->wal_count; i++) {
-        struct manifest_edit edit = {.file_no = state->wals[i].file_no,
-                                     .change = MANIFEST_DROP_WAL};
         struct log_place first = recovery->first_ops[i];
-        if (first.offset != 0 && !log_place_before(vouched, first)) {
-            edit.change = MANIFEST_END_WAL;
-            edit.end = edit.file_no == vouched.file_no ? vouched.offset : recovery->ends[i].offset;
-            *last = (struct log_place){.file_no = edit.file_no, .offset = edit.end};
-        }
-        edits[count++] = edit;
+        if (first.offset != 0 && !log_place_before(vouched, first))
+            kept = i + 1;
     }
-    return count;
+    for (size_t i = 0; i < state->wal_count; i++) {
+        struct manifest_edit *edit = &edits[i];
+        *edit = (struct manifest_edit){.file_no = state->wals[i].file_no,
+                                       .change = MANIFEST_DROP_WAL};
+        if (i >= kept || (MUTANT("drop-middle-file") && recovery->first_ops[i].offset == 0))
+            continue;
+        edit->change = MANIFEST_END_WAL;
+        edit->end = edit->file_no == vouched.file_no ? vouched.offset : recovery->ends[i].offset;
+        *last = (struct log_place){.file_no = edit->file_no, .offset = edit->end};
+    }
+    return state->wal_count;
 }
 
 /* The new WAL file: named in the manifest, then filled with what nothing vouched for. */
@@ -297,18 +320,24 @@ static int start_log(struct varve_db *db, struct recovery *recovery, struct log_
 /* Old files that no longer count go to the pool, if they have the right size, or away. */
 static void discard_wal(struct varve_db *db, uint64_t file_no)
 {
+    struct log_reader *reader = NULL;
     struct varve_file *file = NULL;
     char *path = name_wal_path(db->dir, file_no);
     uint64_t size_bytes = 0;
 
     if (path == NULL)
         return;
+    int rc = log_reader_open(db->env, path, WAL_MAGIC, &db->id, file_no, UINT64_MAX, &reader, NULL);
+    log_reader_close(reader);
+    if (is_of_others(rc))
+        goto out;
     if (db->env->ops->open(db->env, path, VARVE_OPEN_READ, &file, NULL) == 0)
         (void)db->env->ops->size(db->env, file, &size_bytes, NULL);
     db->env->ops->close(db->env, file);
     if (size_bytes == db->options.wal_size_bytes && wal_pool_reuse(&db->wal.pool, path))
         return;
     (void)db->env->ops->remove(db->env, path, NULL);
+out:
     mem_free(path);
 }
 
@@ -345,6 +374,8 @@ static int recover(struct varve_db *db, struct recovery *recovery, struct varve_
     planned = plan_edits(recovery, edits, &last);
     uint64_t clock_ms = manifest_state(db->manifest)->clock_ms;
     atomic_store(&db->clock_ms, clock_ms > recovery->clock_ms ? clock_ms : recovery->clock_ms);
+    if (MUTANT("forget-clock"))
+        atomic_store(&db->clock_ms, 0);
     manifest_set_clock(db->manifest, varve_now_ms(db));
     rc = manifest_renew(db->manifest, NULL, 0, err);
     if (rc == 0)
@@ -562,9 +593,12 @@ int varve_close(struct varve_db *db, struct varve_err *err)
     if (rc == 0)
         rc = wal_seal(&db->wal, db->applied_seq + 1, err);
     db_wait_jobs(db);
-    if (rc == 0) {
+    if (rc == 0) { /* the manifest fixes the log's end, so that a file that lost its tail is seen */
+        struct manifest_edit edit = {.change = MANIFEST_END_WAL,
+                                     .file_no = db->wal.log->file_no,
+                                     .end = db->wal.log->offset};
         manifest_set_clock(db->manifest, varve_now_ms(db));
-        rc = manifest_apply(db->manifest, NULL, 0, err);
+        rc = manifest_apply(db->manifest, &edit, 1, err);
     }
     if (rc != 0)
         err_wrap(err, rc, "close %s", db->dir);

@@ -105,6 +105,12 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
     return 0;
 }
 
+void varve_prefetch(struct varve_db *db, const struct varve_slice *keys, size_t count)
+{
+    memtable_prefetch(db->memtable, keys,
+                      count < MEMTABLE_PREFETCH_MAX ? count : MEMTABLE_PREFETCH_MAX);
+}
+
 /* The memtable lives as long as the database is open, so a pin has nothing to hold yet. */
 void varve_pin_release(struct varve_pin *pin)
 {

@@ -22,8 +22,18 @@ struct doubtful {
     size_t cap;
 };
 
-static int doubtful_add(struct doubtful *list, const struct memtable_record *record)
+/* Which records: above `durable`, up to `committed`. What lies above that is the open group, which may
+ * still be undone, and is not healing's business. */
+struct doubtful_range {
+    uint64_t durable;
+    uint64_t committed;
+};
+
+static int doubtful_add(struct doubtful *list, const struct doubtful_range *range,
+                        const struct memtable_record *record)
 {
+    if (record->seq > range->committed)
+        return 0;
     if (list->count == list->cap) {
         size_t cap = list->cap == 0 ? 1024 : list->cap * 2;
         struct memtable_record *grown = mem_realloc(list->records, cap * sizeof(*grown));
@@ -44,29 +54,32 @@ static int by_seq(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-/* Every record of the memtable above `durable`, in the order of the log. */
-static int doubtful_collect(struct memtable *memtable, uint64_t durable, struct doubtful *list)
+/* Every record of the memtable in the range, in the order of the log. */
+static int doubtful_collect(struct memtable *memtable, const struct doubtful_range *wanted,
+                            struct doubtful *list)
 {
     struct memtable_record record;
     const struct memtable_version *version;
     const struct memtable_range *range = NULL;
     struct memtable_iter *iter = memtable_iter_create(memtable);
-    int rc = iter == NULL ? VARVE_ENOMEM : 0;
+    int rc = 0;
 
+    if (iter == NULL)
+        return VARVE_ENOMEM;
     for (memtable_iter_first(iter); rc == 0 && memtable_iter_valid(iter);
          memtable_iter_next(iter)) {
         version = memtable_iter_version(iter, NULL, &record);
-        while (rc == 0 && version != NULL && record.seq > durable) {
-            rc = doubtful_add(list, &record);
+        while (rc == 0 && version != NULL && record.seq > wanted->durable) {
+            rc = doubtful_add(list, wanted, &record);
             version = memtable_iter_version(iter, version, &record);
         }
     }
     if (rc == 0)
         rc = memtable_iter_status(iter);
     memtable_iter_destroy(iter);
-    range = memtable_next_range(memtable, NULL, &record);
-    while (rc == 0 && range != NULL && record.seq > durable) {
-        rc = doubtful_add(list, &record);
+    range = MUTANT("heal-forgets-ranges") ? NULL : memtable_next_range(memtable, NULL, &record);
+    while (rc == 0 && range != NULL && record.seq > wanted->durable) {
+        rc = doubtful_add(list, wanted, &record);
         range = memtable_next_range(memtable, range, &record);
     }
     if (rc == 0 && list->count > 0)
@@ -133,6 +146,8 @@ static int heal_edit(struct varve_db *db, struct log_place durable, uint64_t new
     struct manifest_edit *edits = mem_alloc((state->wal_count + 1) * sizeof(*edits));
     size_t count = 0;
 
+    if (MUTANT("fence-at-written"))
+        durable.offset = db->wal.log->offset;
     if (edits == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory for a manifest edit");
     for (size_t i = 0; i < state->wal_count; i++) {
@@ -153,7 +168,9 @@ static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_
     struct wal_mark durable = wal_sync_durable(&db->wal.sync);
     struct doubtful list = {0};
     struct wal_ready ready = {0};
-    int rc = doubtful_collect(db->memtable, durable.seq, &list);
+    struct doubtful_range wanted = {.durable = durable.seq,
+                                    .committed = atomic_load(&db->visible_seq)};
+    int rc = doubtful_collect(db->memtable, &wanted, &list);
 
     if (rc != 0) {
         err_set(err, rc, "no memory to collect what was not durable");
@@ -169,7 +186,7 @@ static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_
         rc = log_writer_flush(ready.log, err);
     if (rc == 0)
         rc = heal_write_all(ready.log, &list, err);
-    if (rc == 0)
+    if (rc == 0 && !MUTANT("skip-heal-sync"))
         rc = log_writer_sync(ready.log, err);
     if (rc == 0)
         rc = heal_edit(db, durable.place, ready.log->file_no, err);
@@ -243,7 +260,7 @@ static void heal_adopt(struct heal *heal)
     heal->log = NULL;
     heal->last_error[0] = '\0';
     wal_sync_reset(&wal->sync, wal->log,
-                   (struct wal_mark){.seq = db->applied_seq, .place = wal_end(wal)});
+                   (struct wal_mark){.seq = atomic_load(&db->visible_seq), .place = wal_end(wal)});
     log_writer_close(old);
     db->heals++;
     atomic_store(&db->failed, 0);

@@ -54,8 +54,6 @@ static int writer_make_file(struct log_writer *writer, const char *dir, const ch
     }
     if (rc == 0 && reuse == NULL)
         rc = writer_prewrite(writer, err);
-    if (rc == 0)
-        rc = log_writer_sync(writer, err);
     if (rc == 0 && !MUTANT("skip-dir-sync"))
         rc = ops->sync_dir(writer->env, dir, err);
     return rc;

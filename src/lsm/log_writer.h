@@ -25,7 +25,8 @@ struct log_writer {
 
 /* Makes the file PATH with its header. With prewrite > FILE_HEADER_BYTES it is filled with zeros to
  * that size. If `reuse` is not NULL, that file (of `prewrite` bytes) is renamed to PATH instead.
- * All synced, the directory `dir` too. On error nothing that was made here is left open. */
+ * The directory `dir` is synced, the file is not: to be done before anything names it. On error
+ * nothing that was made here is left open. */
 int log_writer_create(struct varve_env *env, const char *dir, const char *path, const char magic[8],
                       const struct dir_id *id, uint64_t file_no, uint64_t prewrite,
                       const char *reuse, struct log_writer **writer,

@@ -257,7 +257,7 @@ static int current_write_tmp(struct varve_env *env, const char *tmp, const struc
         rc = env->ops->truncate(env, file, 0, err);
     if (rc == 0)
         rc = env->ops->write_at(env, file, &part, 1, 0, err);
-    if (rc == 0)
+    if (rc == 0 && !MUTANT("skip-current-sync"))
         rc = env->ops->sync(env, file, err);
     env->ops->close(env, file);
     return rc;
@@ -278,7 +278,7 @@ static int current_switch(struct varve_env *env, const char *dir, const struct d
     rc = current_write_tmp(env, tmp, id, file_no, err);
     if (rc == 0)
         rc = env->ops->rename(env, tmp, path, err);
-    if (rc == 0)
+    if (rc == 0 && !MUTANT("skip-current-dir-sync"))
         rc = env->ops->sync_dir(env, dir, err);
     if (rc != 0)
         err_wrap(err, rc, "switch CURRENT");
@@ -548,6 +548,8 @@ int manifest_renew(struct manifest *manifest, const struct manifest_edit *edits,
         goto out;
     rc = log_writer_create(manifest->env, manifest->dir, path, MANIFEST_MAGIC, &manifest->id,
                            file_no, 0, NULL, &log, err);
+    if (MUTANT("unlink-manifest-early"))
+        manifest_remove_file(manifest, manifest->old_file_no);
     if (rc == 0)
         rc = manifest_write_whole(manifest, &next, log, err);
     if (rc != 0) {

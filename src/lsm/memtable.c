@@ -17,7 +17,7 @@
 
 /* Chunks of the arena double up to the largest, so that an empty memtable costs little. */
 #define CHUNK_MIN_BYTES ((size_t)16 * 1024)
-#define CHUNK_MAX_BYTES ((size_t)1024 * 1024)
+#define CHUNK_MAX_BYTES MEM_HUGE_BYTES
 
 _Static_assert(CHUNK_MAX_BYTES / 4 <= ARENA_TAIL_MAX_BYTES, "arena_cost_bytes counts on it");
 
@@ -319,6 +319,13 @@ enum memtable_answer memtable_get(const struct memtable *memtable, struct varve_
                                   uint64_t seq_max, struct memtable_record *record)
 {
     return answer_of(memtable, art_find(&memtable->keys, key), key, seq_max, record);
+}
+
+void memtable_prefetch(const struct memtable *memtable, const struct varve_slice *keys,
+                       size_t count)
+{
+    _Static_assert(MEMTABLE_PREFETCH_MAX <= ART_PREFETCH_MAX, "handed on as it is");
+    art_prefetch(&memtable->keys, keys, count);
 }
 
 uint64_t memtable_range_seq(const struct memtable *memtable, struct varve_slice key,

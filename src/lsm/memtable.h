@@ -74,6 +74,11 @@ enum memtable_answer {
 enum memtable_answer memtable_get(const struct memtable *memtable, struct varve_slice key,
                                   uint64_t seq_max, struct memtable_record *record);
 
+/* A hint that these keys (at most MEMTABLE_PREFETCH_MAX) will be looked up or written soon. */
+#define MEMTABLE_PREFETCH_MAX 32
+void memtable_prefetch(const struct memtable *memtable, const struct varve_slice *keys,
+                       size_t count);
+
 /* The newest range tombstone with a sequence <= seq_max that covers key; 0: none. Any thread. */
 uint64_t memtable_range_seq(const struct memtable *memtable, struct varve_slice key,
                             uint64_t seq_max);

@@ -62,7 +62,7 @@ static inline uint64_t range_map_seq(const struct range_map *map, struct varve_s
 
 /* What one piece of need bytes may cost in an arena: itself, the tail of the chunk that it did not
  * fit in, which is smaller than it and than a quarter of a chunk, and a new chunk's header. */
-#define ARENA_TAIL_MAX_BYTES ((size_t)256 * 1024)
+#define ARENA_TAIL_MAX_BYTES ((size_t)512 * 1024)
 #define ARENA_HEAD_MAX_BYTES 64
 
 static inline size_t arena_cost_bytes(size_t need)

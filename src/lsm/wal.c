@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 
 #define GROUP_KEEP_BYTES ((size_t)1024 * 1024)
 #define CLOCK_EVERY_MS 1000
@@ -58,24 +59,29 @@ static int wal_rotate(struct wal *wal, uint64_t next_seq, struct varve_err *err)
     struct wal_ready ready;
     int due = wal->log->offset >= wal->file_size || wal->log->prewritten_size == 0;
 
-    if (!due || wal->begin_due || !wal_pool_take(&wal->pool, &ready))
+    if (!due || wal->begin_due || wal_pool_ready_count(&wal->pool) == 0)
         return 0;
+    /* What can fail without the disk comes first: behind a seal, and past a file that is named in the
+     * manifest and stays empty, no log can go on. */
+    if (wal_sync_full_count(&wal->sync) == WAL_UNSYNCED_FILES_MAX)
+        return err_set(err, VARVE_EFULL, "%d full WAL files wait for a sync",
+                       WAL_UNSYNCED_FILES_MAX);
     seal.promised = wal_sync_durable(&wal->sync).place;
     int rc = log_writer_stage_small(wal->log, seal, NULL, 0);
     if (rc != 0)
-        err_set(err, rc, "no memory for a seal");
-    if (rc == 0)
-        rc = log_writer_flush(wal->log, err);
-    struct log_place end = wal_end(wal);
-    if (rc == 0) {
-        rc = wal_sync_rotate(&wal->sync, wal->log, ready.log);
-        if (rc != 0)
-            err_set(err, rc, "%d full WAL files wait for a sync", WAL_UNSYNCED_FILES_MAX);
+        return err_set(err, rc, "no memory for a seal");
+    if (!wal_pool_take(&wal->pool, &ready)) {
+        log_writer_unstage(wal->log);
+        return 0;
     }
-    if (rc != 0) { /* the file stays in the manifest, empty; the next open drops it */
+    rc = log_writer_flush(wal->log, err);
+    struct log_place end = wal_end(wal);
+    if (rc != 0) { /* the log has failed: healing drops the empty file */
         log_writer_close(ready.log);
         return rc;
     }
+    rc = wal_sync_rotate(&wal->sync, wal->log, ready.log);
+    CHECK(rc == 0); /* nobody else adds to its list */
     wal->live_bytes += wal->log->offset;
     wal->files++;
     wal->log = ready.log;
@@ -155,6 +161,8 @@ int wal_group_write(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_
         goto out;
     put_u64(clock, now_ms);
     header.promised = wal_sync_durable(&wal->sync).place;
+    if (MUTANT("promise-written"))
+        header.promised = wal_end(wal);
     rc = wal_reserve_parts(wal, 2 * wal->borrowed.count + 2);
     if (rc == 0)
         rc = wal_stage_due_begin(wal, first_seq);
@@ -229,7 +237,7 @@ int wal_seal(struct wal *wal, uint64_t next_seq, struct varve_err *err)
         return err_set(err, rc, "no memory for a seal");
     }
     rc = wal_flush(wal, err);
-    return rc != 0 ? rc : log_writer_sync(wal->log, err);
+    return rc != 0 || MUTANT("skip-seal-sync") ? rc : log_writer_sync(wal->log, err);
 }
 
 void wal_deinit(struct wal *wal)

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "lsm/names.h"
 
 #define RETRY_US ((uint64_t)1000000)
@@ -115,7 +116,11 @@ int wal_pool_make(struct wal_pool *pool, uint64_t prewrite, struct wal_ready *re
     }
     rc = log_writer_create(pool->env, pool->dir, path, WAL_MAGIC, &pool->id, edit.file_no, prewrite,
                            reuse, &ready->log, err);
+    if (rc == 0 && !MUTANT("skip-new-wal-sync"))
+        rc = log_writer_sync(ready->log, err);
     if (rc != 0) {
+        log_writer_close(ready->log);
+        ready->log = NULL;
         (void)pool->env->ops->remove(pool->env, path, NULL); /* open() removes what is left */
         goto out;
     }

@@ -146,6 +146,8 @@ static void wal_sync_run(struct varve_job *job)
     sync->sync_us_total += took_us;
     if (took_us > sync->sync_us_max)
         sync->sync_us_max = took_us;
+    if (MUTANT("durable-past-target"))
+        task.target = sync->written;
     if (rc == 0) {
         sync_close_taken_locked(sync, &task);
         sync->durable = task.target;

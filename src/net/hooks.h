@@ -44,6 +44,9 @@ struct net_hooks {
     enum net_step (*execute)(void *session, const struct resp_command *command,
                              struct resp_writer *out, struct net_outcome *outcome);
 
+    /* A hint: these commands run next, unless one of them ends the connection. May do nothing. */
+    void (*prefetch)(void *session, const struct resp_command *commands, size_t count);
+
     /* Logs and publishes the turn's writes. 0, or negative: they have no effect (see above), and
      * writes are refused until the next tick() at least. */
     int (*commit)(void *arg);

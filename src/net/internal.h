@@ -20,6 +20,7 @@
 #define NET_LISTENERS_MAX 16
 #define NET_SPARE_BUFS 128                      /* output buffers kept for the next replies, */
 #define NET_SPARE_BUF_BYTES ((size_t)64 * 1024) /* of at most this size each */
+#define NET_AHEAD_MAX 16                        /* commands parsed before the first of them runs */
 #define NET_HELD_KEEP 32                        /* room for held replies kept between turns */
 
 struct held {
@@ -44,6 +45,11 @@ struct conn {
     uint64_t out_base;
     size_t out_sent;
     struct out_write *writing; /* NULL: none */
+
+    struct resp_command ahead[NET_AHEAD_MAX]; /* parsed; those from ahead_at on did not run yet */
+    uint8_t ahead_at;
+    uint8_t ahead_count;
+    uint8_t ahead_status; /* enum resp_status: what came behind them; RESP_COMMAND: not known */
 
     uint64_t turn_no; /* the turn that the next two count for */
     uint32_t turn_commands;

@@ -182,11 +182,47 @@ void conn_bad_status(struct conn *conn, enum resp_status status)
     conn_kill(conn);
 }
 
+/* Parses some commands before the first of them runs, so that the memory that they will touch can be
+ * fetched side by side. Limits that one of them changes hold for what is parsed after it; before a
+ * client has authenticated, when that matters most, nothing is parsed ahead. */
+static void conn_parse_ahead(struct conn *conn)
+{
+    const struct net_hooks *hooks = &conn->loop->hooks;
+    uint8_t max = conn->limits.unauthenticated ? 1 : NET_AHEAD_MAX;
+    enum resp_status status = RESP_COMMAND;
+    uint8_t count = 0;
+
+    while (count < max) {
+        status = resp_reader_next(conn->reader, &conn->ahead[count]);
+        if (status != RESP_COMMAND)
+            break;
+        count++;
+    }
+    conn->ahead_at = 0;
+    conn->ahead_count = count;
+    conn->ahead_status = (uint8_t)status;
+    if (count > 1)
+        hooks->prefetch(conn->session, conn->ahead, count);
+}
+
+/* The next command to run; NULL: there is none, and what follows is dealt with. */
+static const struct resp_command *conn_next(struct conn *conn)
+{
+    if (conn->ahead_at == conn->ahead_count && conn->ahead_status == RESP_COMMAND)
+        conn_parse_ahead(conn);
+    if (conn->ahead_at < conn->ahead_count)
+        return &conn->ahead[conn->ahead_at++];
+    conn->more = 0;
+    if (UNLIKELY(conn->ahead_status != RESP_MORE))
+        conn_bad_status(conn, (enum resp_status)conn->ahead_status);
+    return NULL;
+}
+
 void turn_run_conn(struct conn *conn)
 {
     struct net_loop *loop = conn->loop;
     const struct net_limits *limits = &loop->limits;
-    struct resp_command command;
+    const struct resp_command *command;
 
     turn_touch(conn);
     if (loop->ticked_turn != loop->turn_no)
@@ -202,18 +238,16 @@ void turn_run_conn(struct conn *conn)
         conn->writer.failed = VARVE_ENOMEM;
         return;
     }
+    if (conn->ahead_at == conn->ahead_count)
+        conn->ahead_status = RESP_COMMAND; /* more may have come */
     while (conn->turn_commands < limits->turn_commands && conn->turn_bytes < limits->turn_bytes &&
            !conn_is_clogged(conn)) {
-        enum resp_status status = resp_reader_next(conn->reader, &command);
-        if (status != RESP_COMMAND) {
-            conn->more = 0;
-            if (UNLIKELY(status != RESP_MORE))
-                conn_bad_status(conn, status);
+        command = conn_next(conn);
+        if (command == NULL)
             break;
-        }
         conn->turn_commands++;
-        conn->turn_bytes += command.wire_bytes;
-        conn_execute(conn, &command);
+        conn->turn_bytes += command->wire_bytes;
+        conn_execute(conn, command);
         if (UNLIKELY(!conn_can_run(conn)))
             break;
     }
@@ -255,7 +289,8 @@ static void conn_settle(struct conn *conn, uint64_t durable_seq)
         return;
     if (UNLIKELY(conn->bad_input))
         append_protocol_error(conn);
-    resp_reader_release(conn->reader);
+    if (LIKELY(conn->ahead_at == conn->ahead_count)) /* else their arguments are still needed */
+        resp_reader_release(conn->reader);
     if (UNLIKELY(conn->held_count > 0))
         output_release(conn, durable_seq);
     if (LIKELY(conn->writer.failed == 0))

@@ -4,6 +4,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,8 +42,9 @@ struct server {
     struct processor *processor;
     uv_async_t news; /* of the log's durability, or of a signal */
     int news_open;
-    _Atomic int sync_failed; /* news: a sync failed */
-    _Atomic int leave;       /* news: a signal asks us to leave */
+    _Atomic uint64_t failed_after; /* news: a sync failed, this was durable; UINT64_MAX: none did */
+    uint64_t durable_seq;          /* as last told to the loop */
+    _Atomic int leave;             /* news: a signal asks us to leave */
     uint64_t engine_ticked_us;
     int pidfile_written;
 };
@@ -94,6 +96,13 @@ static enum net_step hook_execute(void *arg, const struct resp_command *command,
     return step == PROCESSOR_COMMIT_NOW ? NET_COMMIT_NOW : NET_DONE;
 }
 
+static void hook_prefetch(void *arg, const struct resp_command *commands, size_t count)
+{
+    struct session *session = arg;
+
+    processor_prefetch(session->processor, session, commands, count);
+}
+
 static int hook_commit(void *arg)
 {
     struct server *server = arg;
@@ -108,11 +117,26 @@ static uint64_t hook_ack_seq(void *arg, uint64_t wait_seq)
     return varve_ack_seq(server->db, wait_seq);
 }
 
+/* Healing makes durable what a failed sync had left in doubt, and clients must be told of the doubt
+ * first: so a failure that the loop has not heard of yet stops the sequence here. */
 static uint64_t hook_durable_seq(void *arg)
 {
     struct server *server = arg;
 
-    return varve_durable_seq(server->db);
+    if (LIKELY(atomic_load(&server->failed_after) == UINT64_MAX))
+        server->durable_seq = varve_durable_seq(server->db);
+    return server->durable_seq;
+}
+
+static void tell_durable(struct server *server)
+{
+    uint64_t failed_after = atomic_exchange(&server->failed_after, UINT64_MAX);
+    uint64_t before = server->durable_seq;
+
+    if (failed_after != UINT64_MAX)
+        net_durable(server->loop, failed_after, 1);
+    else if (hook_durable_seq(server) != before)
+        net_durable(server->loop, server->durable_seq, 0);
 }
 
 static const char *hook_unknown_outcome(void *arg)
@@ -132,6 +156,7 @@ static void hook_tick(void *arg)
     if (now_us - server->engine_ticked_us < ENGINE_TICK_US)
         return;
     server->engine_ticked_us = now_us;
+    tell_durable(server); /* before the tick, which may start to heal */
     varve_tick(server->db);
     processor_get_stats(server->processor, &stats);
     metrics_tick(&server->metrics, clock_mono_us(), stats.commands);
@@ -143,9 +168,10 @@ static void on_durable(void *arg, uint64_t seq, int failed)
 {
     struct server *server = arg;
 
-    (void)seq;
+    uint64_t none = UINT64_MAX;
+
     if (failed)
-        atomic_store(&server->sync_failed, 1);
+        atomic_compare_exchange_strong(&server->failed_after, &none, seq);
     uv_async_send(&server->news);
 }
 
@@ -165,10 +191,8 @@ static void on_news(uv_async_t *news)
         log_line(LOG_NOTICE, "a signal asks us to leave: ending the turn");
         net_loop_stop(server->loop);
     }
-    if (server->db == NULL)
-        return;
-    int failed = atomic_exchange(&server->sync_failed, 0);
-    net_durable(server->loop, varve_durable_seq(server->db), failed);
+    if (server->db != NULL)
+        tell_durable(server);
 }
 
 static void on_engine_line(void *arg, int level, const char *line)
@@ -199,6 +223,44 @@ static void fill_limits(const struct config *config, struct net_limits *limits)
     limits->resp.unauthenticated = has_password;
 }
 
+/* Asks the system for the files that so many clients need; returns how many clients it allows. */
+static uint64_t raise_file_limit(uint64_t maxclients)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)maxclients + OTHER_FDS;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return maxclients;
+    struct rlimit raised = {.rlim_cur = wanted, .rlim_max = limit.rlim_max};
+    if (raised.rlim_max < wanted)
+        raised.rlim_max = wanted;
+    if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+        return maxclients;
+    raised = (struct rlimit){.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) != 0)
+        raised = limit;
+    if (raised.rlim_cur >= wanted)
+        return maxclients;
+    return raised.rlim_cur > OTHER_FDS ? raised.rlim_cur - OTHER_FDS : 0;
+}
+
+/* With fewer files than maxclients needs, there are fewer clients. */
+static int fit_maxclients(struct config *config, struct varve_err *err)
+{
+    uint64_t wanted = (uint64_t)config_int(config, OPT_MAXCLIENTS);
+    uint64_t allowed = raise_file_limit(wanted);
+    char lowered[32];
+
+    if (allowed == wanted)
+        return 0;
+    if (allowed == 0)
+        return err_set(err, VARVE_EINVAL, "the limit of open files leaves none for clients");
+    snprintf(lowered, sizeof(lowered), "%llu", (unsigned long long)allowed);
+    log_line(LOG_WARNING, "maxclients is lowered to %s by the limit of open files (ulimit -n)",
+             lowered);
+    return config_set(config, "maxclients", lowered, err);
+}
+
 static void host_shutdown(void *arg)
 {
     struct server *server = arg;
@@ -212,41 +274,18 @@ static const char *host_config_changed(void *arg, const char *name)
     struct server *server = arg;
     struct net_limits limits;
 
-    (void)name; /* all of them are cheap to apply */
+    if (strcmp(name, "maxclients") == 0) {
+        uint64_t wanted = (uint64_t)config_int(server->config, OPT_MAXCLIENTS);
+        if (raise_file_limit(wanted) < wanted)
+            return "The operating system is not able to handle the specified number of clients";
+    }
+    /* The others are cheap to apply, whichever it was. */
     varve_set_durability(server->db,
                          (enum varve_durability)config_int(server->config, OPT_APPENDFSYNC));
     log_set_level((enum log_level)config_int(server->config, OPT_LOGLEVEL));
     fill_limits(server->config, &limits);
     net_loop_set_limits(server->loop, &limits);
     return NULL;
-}
-
-/* As many files as maxclients needs; if the system does not give them, fewer clients. */
-static int raise_file_limit(struct config *config, struct varve_err *err)
-{
-    struct rlimit limit;
-    rlim_t wanted = (rlim_t)config_int(config, OPT_MAXCLIENTS) + OTHER_FDS;
-    char lowered[32];
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return 0;
-    struct rlimit raised = {.rlim_cur = wanted, .rlim_max = limit.rlim_max};
-    if (raised.rlim_max < wanted)
-        raised.rlim_max = wanted;
-    if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-        return 0;
-    raised = (struct rlimit){.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
-    if (setrlimit(RLIMIT_NOFILE, &raised) != 0)
-        raised = limit;
-    if (raised.rlim_cur >= wanted)
-        return 0;
-    if (raised.rlim_cur <= OTHER_FDS)
-        return err_set(err, VARVE_EINVAL, "the limit of %llu open files leaves none for clients",
-                       (unsigned long long)raised.rlim_cur);
-    snprintf(lowered, sizeof(lowered), "%llu", (unsigned long long)(raised.rlim_cur - OTHER_FDS));
-    log_line(LOG_WARNING, "maxclients is lowered to %s: the limit of open files is %llu", lowered,
-             (unsigned long long)raised.rlim_cur);
-    return config_set(config, "maxclients", lowered, err);
 }
 
 /* ---- start ---- */
@@ -271,6 +310,7 @@ static int start_loop(struct server *server, struct varve_err *err)
         .session_open = hook_session_open,
         .session_close = hook_session_close,
         .execute = hook_execute,
+        .prefetch = hook_prefetch,
         .commit = hook_commit,
         .ack_seq = hook_ack_seq,
         .durable_seq = hook_durable_seq,
@@ -343,7 +383,8 @@ static int write_pidfile(struct server *server, struct varve_err *err)
 static void tell_ready(struct server *server)
 {
     const struct config *config = server->config;
-    char *dir = realpath(config_str(config, OPT_DIR), NULL);
+    char path[PATH_MAX];
+    const char *dir = realpath(config_str(config, OPT_DIR), path);
 
     server->metrics.tcp_port = net_loop_port(server->loop, 0);
     server->metrics.memory_startup_bytes = mem_used_bytes();
@@ -351,7 +392,6 @@ static void tell_ready(struct server *server)
              varve_version(), server->metrics.tcp_port, (int)getpid(),
              dir != NULL ? dir : config_str(config, OPT_DIR), config_str(config, OPT_APPENDFSYNC));
     log_line(LOG_NOTICE, "Ready to accept connections");
-    free(dir);
 }
 
 int server_start(struct config *config, struct server **out, struct varve_err *err)
@@ -363,11 +403,12 @@ int server_start(struct config *config, struct server **out, struct varve_err *e
     if (server == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory");
     server->config = config;
+    atomic_store(&server->failed_after, UINT64_MAX);
     if (metrics_init(&server->metrics) != 0) {
         err_set(err, rc, "the system gives no random numbers");
         goto out;
     }
-    rc = raise_file_limit(config, err);
+    rc = fit_maxclients(config, err);
     if (rc == 0)
         rc = start_loop(server, err);
     if (rc == 0)
@@ -403,8 +444,9 @@ static void settle(struct server *server)
     uint64_t held = net_loop_held_seq(server->loop);
 
     if (held != 0) {
-        int failed = varve_wait_durable(server->db, held, NULL) != 0;
-        net_durable(server->loop, varve_durable_seq(server->db), failed);
+        if (varve_wait_durable(server->db, held, NULL) != 0)
+            net_durable(server->loop, hook_durable_seq(server), 1);
+        tell_durable(server);
     }
     net_loop_settle(server->loop);
 }

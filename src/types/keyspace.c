@@ -317,6 +317,30 @@ int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, u
     return rc;
 }
 
+/* Longer names are left out: a hint is not worth more than a little copying. */
+#define PREFETCH_KEY_MAX_BYTES 64
+
+void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_slice *keys,
+                       size_t count)
+{
+    uint8_t bytes[KEYSPACE_PREFETCH_MAX][SPACE_ID_MAX_BYTES + 1 + PREFETCH_KEY_MAX_BYTES];
+    struct varve_slice engine_keys[KEYSPACE_PREFETCH_MAX];
+    const struct space *space = space_of(keyspace, db);
+    size_t used = 0;
+
+    if (space->id == 0)
+        return;
+    for (size_t i = 0; i < count && used < KEYSPACE_PREFETCH_MAX; i++) {
+        if (keys[i].len == 0 || keys[i].len > PREFETCH_KEY_MAX_BYTES)
+            continue;
+        memcpy(bytes[used], space->prefix.bytes, space->prefix.len);
+        memcpy(bytes[used] + space->prefix.len, keys[i].data, keys[i].len);
+        engine_keys[used] = varve_slice(bytes[used], space->prefix.len + keys[i].len);
+        used++;
+    }
+    varve_prefetch(keyspace->db, engine_keys, used);
+}
+
 int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
                    struct varve_err *err)
 {

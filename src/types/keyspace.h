@@ -69,6 +69,11 @@ void keyspace_release(struct keyspace_value *value); /* of a value that was foun
 int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                     enum keyspace_lookup lookup, uint64_t *seq, struct varve_err *err) MUST_CHECK;
 
+/* A hint that these names are looked up or written soon (varve_prefetch). */
+#define KEYSPACE_PREFETCH_MAX 32
+void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_slice *keys,
+                       size_t count);
+
 /* The names of a database, with those that expired and that nobody looked up since. */
 int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
                    struct varve_err *err) MUST_CHECK;

@@ -322,12 +322,19 @@ static int sync_node(struct sim_env *sim, uint32_t node, enum sim_event_kind kin
     return failed;
 }
 
+static void tell_sync_begins(struct sim_env *sim)
+{
+    if (sim->on_sync != NULL)
+        sim->on_sync(sim->on_sync_arg);
+}
+
 static int sim_sync(struct varve_env *env, struct varve_file *file, struct varve_err *err)
 {
     struct sim_env *sim = sim_of(env);
     int failed;
     int rc = 0;
 
+    tell_sync_begins(sim);
     mutex_lock(&sim->mutex);
     failed = sync_node(sim, file->node, SIM_SYNC);
     if (failed != 0)
@@ -499,6 +506,7 @@ static int sim_sync_dir(struct varve_env *env, const char *path, struct varve_er
     uint32_t dir = SIM_ROOT;
     int failed;
 
+    tell_sync_begins(sim);
     mutex_lock(&sim->mutex);
     failed = dir_find(sim, path, &dir);
     if (failed == 0)
@@ -598,6 +606,12 @@ static void sim_random(struct varve_env *env, void *data, size_t len)
     for (size_t i = 0; i < len; i++)
         ((uint8_t *)data)[i] = (uint8_t)rng_next(&sim->rng);
     mutex_unlock(&sim->mutex);
+}
+
+void sim_on_sync(struct sim_env *sim, void (*fn)(void *arg), void *arg)
+{
+    sim->on_sync = fn;
+    sim->on_sync_arg = arg;
 }
 
 void sim_clock_advance_us(struct sim_env *sim, uint64_t us)

@@ -12,7 +12,8 @@
  *  - create, rename, remove, make_dir persist independently of each other until sync_dir of the
  *    directory; a rename inside one directory is one step, one across directories is two;
  *  - after a failed sync all that it covered stays readable, is in doubt for ever, and is not
- *    settled by a later sync that returns 0. A later write of the same sector is a new chance.
+ *    settled by a later sync that returns 0. A later write of the same sector, or change of the
+ *    same size or name, is a new chance.
  *
  * The clocks move only when told. Names are at most 63 bytes; ".." is refused with EINVAL.
  * Any thread may call any function (one mutex); images are independent of their source.
@@ -142,6 +143,10 @@ struct sim_sync_info {
 uint64_t sim_sync_count(struct sim_env *sim); /* syncs and sync_dirs in the trace */
 /* CHECKs 1 <= nth <= sim_sync_count(). */
 struct sim_sync_info sim_sync_at(struct sim_env *sim, uint64_t nth);
+
+/* fn is called when a sync or sync_dir begins, outside of the mutex: there a test plays on one thread
+ * what other threads may do while a sync runs. It may call anything. NULL: nothing. */
+void sim_on_sync(struct sim_env *sim, void (*fn)(void *arg), void *arg);
 
 /* --- clocks --- */
 

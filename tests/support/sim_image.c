@@ -191,6 +191,23 @@ void crash_state_apply(struct crash_state *state, const struct event *event)
     }
 }
 
+void crash_state_drop_units(struct crash_state *state, const uint8_t *mark)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < state->count; i++) {
+        struct unit *unit = &state->units[i];
+
+        if (mark[unit->node]) {
+            state->units[kept++] = *unit;
+            continue;
+        }
+        state->in_doubt_count -= unit->in_doubt;
+        unit_deinit(unit);
+    }
+    state->count = kept;
+}
+
 /* --- the cursor --- */
 
 void cursor_drop(struct sim_env *sim)

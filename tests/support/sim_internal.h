@@ -80,6 +80,8 @@ void crash_state_deinit(struct crash_state *state);
 void crash_state_clone(struct crash_state *to, const struct crash_state *from);
 /* Moves on by one event. */
 void crash_state_apply(struct crash_state *state, const struct event *event);
+/* Takes out the units of nodes that are not marked. */
+void crash_state_drop_units(struct crash_state *state, const uint8_t *mark);
 
 struct sim_env {
     struct varve_env env; /* first: the engine's pointer is this one */
@@ -97,8 +99,10 @@ struct sim_env {
     size_t event_count;
     size_t event_cap;
     uint64_t sync_count;
-    uint64_t drop_nth;                     /* 0: none */
-    int fail_sync;                         /* errno for the next sync, 0: none */
+    uint64_t drop_nth;          /* 0: none */
+    int fail_sync;              /* errno for the next sync, 0: none */
+    void (*on_sync)(void *arg); /* NULL: none */
+    void *on_sync_arg;
     uint64_t start_mono_us, start_real_ms; /* the clocks at event 0 */
 
     struct crash_state base;   /* at event 0 */

@@ -75,34 +75,45 @@ void trace_clear(struct sim_env *sim)
     sim->event_cap = 0;
 }
 
+/* Marks what a name that is on its way may lead to. */
+static void mark_pending_names(const struct crash_state *state, uint8_t *mark)
+{
+    for (size_t i = 0; i < state->count; i++) {
+        const struct unit *unit = &state->units[i];
+
+        if (unit->kind != UNIT_NAME)
+            continue;
+        mark[unit->node] = 1;
+        for (size_t c = 0; c < unit->step->count; c++)
+            if (unit->step->changes[c].node != SIM_NO_NODE)
+                mark[unit->step->changes[c].node] = 1;
+    }
+}
+
 /* Gives back the files that nothing can lead to any more, now or after a power cut. */
 static void free_dead_nodes(struct sim_env *sim)
 {
     size_t count = sim->live.count;
-    uint8_t *mark = sim_alloc(count);
-    uint8_t *durable = sim_alloc(count);
+    uint8_t *keep = sim_alloc(count);
+    uint8_t *durable = sim_alloc(count); /* apart, because a walk ends at a mark */
 
     CHECK(sim->base.durable.count <= count);
-    sim_tree_reach(&sim->live, mark);
+    sim_tree_reach(&sim->live, keep);
     sim_tree_reach(&sim->base.durable, durable);
-    for (size_t i = 0; i < sim->base.count; i++) {
-        const struct unit *unit = &sim->base.units[i];
-
-        durable[unit->node] = 1;
-        for (size_t c = 0; unit->step != NULL && c < unit->step->count; c++)
-            if (unit->step->changes[c].node != SIM_NO_NODE)
-                durable[unit->step->changes[c].node] = 1;
-    }
+    mark_pending_names(&sim->base, keep);
+    for (uint32_t id = 0; id < count; id++)
+        if (durable[id] || sim->live.nodes[id].open_count > 0 || sim->live.nodes[id].locked)
+            keep[id] = 1;
+    crash_state_drop_units(&sim->base, keep);
     for (uint32_t id = 0; id < count; id++) {
-        if (mark[id] || durable[id] || sim->live.nodes[id].open_count > 0 ||
-            sim->live.nodes[id].locked)
+        if (keep[id])
             continue;
         sim_tree_free_node(&sim->live, id);
         if (id < sim->base.durable.count)
             sim_tree_free_node(&sim->base.durable, id);
     }
     sim_free(durable);
-    sim_free(mark);
+    sim_free(keep);
 }
 
 void sim_trace_forget(struct sim_env *sim)

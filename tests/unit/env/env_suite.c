@@ -162,6 +162,8 @@ static void test_truncate__cuts_and_grows_with_zeros(void **state)
 {
     struct env_fixture *f = *state;
     struct varve_file *file = create_file(f, "a");
+    char data[10];
+    size_t got;
 
     write_text(f, file, 0, "0123456789");
     assert_int_equal(f->env->ops->truncate(f->env, file, 4, &f->err), 0);
@@ -173,6 +175,11 @@ static void test_truncate__cuts_and_grows_with_zeros(void **state)
     assert_reads(f, file, 0, 4, "0123");
     write_text(f, file, 4, "y"); /* where the cut bytes were: they do not come back */
     assert_reads(f, file, 0, 20, "0123yx");
+    assert_int_equal(f->env->ops->truncate(f->env, file, 3, &f->err), 0);
+    assert_int_equal(f->env->ops->truncate(f->env, file, 10, &f->err), 0);
+    assert_int_equal(f->env->ops->read_at(f->env, file, data, sizeof(data), 0, &got, &f->err), 0);
+    assert_int_equal(got, 10);
+    assert_memory_equal(data, "012\0\0\0\0\0\0\0", 10);
     assert_int_equal(f->env->ops->truncate(f->env, file, 100000, &f->err), 0);
     assert_size(f, file, 100000);
     f->env->ops->close(f->env, file);

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/mem.h"
 #include "env_suite.h"
 
 /* While `storm` is set, every other of these calls ends with EINTR, and a transfer moves at most
@@ -290,6 +291,31 @@ static void test_open__out_of_descriptors(void **state)
     assert_null(file);
 }
 
+static void test_open_and_lock__out_of_memory(void **state)
+{
+    struct env_fixture *f = *state;
+    struct varve_file *file = NULL;
+    struct varve_lock *lock = NULL;
+    int failed = 0;
+    int rc = -1;
+
+    for (uint64_t nth = 1; rc != 0; nth++) {
+        mem_fail_nth(nth, 0);
+        rc = f->env->ops->open(f->env, env_suite_path(f, "a"), VARVE_OPEN_WRITE | VARVE_OPEN_CREATE,
+                               &file, &f->err);
+        failed += rc == VARVE_ENOMEM && file == NULL;
+    }
+    assert_int_equal(failed, 2);
+    f->env->ops->close(f->env, file);
+    mem_fail_nth(1, 0);
+    assert_int_equal(f->env->ops->lock(f->env, env_suite_path(f, "LOCK"), &lock, &f->err),
+                     VARVE_ENOMEM);
+    assert_null(lock);
+    mem_fail_nth(0, 0);
+    assert_int_equal(f->env->ops->lock(f->env, env_suite_path(f, "LOCK"), &lock, &f->err), 0);
+    f->env->ops->unlock(f->env, lock);
+}
+
 #define ENV_TEST(fn) cmocka_unit_test_setup(fn, env_suite_setup)
 #define STORM_TEST(fn) cmocka_unit_test_setup_teardown(fn, env_suite_setup, storm_off)
 
@@ -303,6 +329,7 @@ int main(void)
         STORM_TEST(test_transfers__survive_interruptions),
         STORM_TEST(test_sync__interrupted_is_failed),
         ENV_TEST(test_open__out_of_descriptors),
+        ENV_TEST(test_open_and_lock__out_of_memory),
     };
     int failed = env_suite_run("posix", posix_setup, posix_teardown);
 

@@ -126,6 +126,14 @@ static enum net_step execute(void *arg, const struct resp_command *command, stru
     return step;
 }
 
+static void prefetch(void *session, const struct resp_command *commands, size_t count)
+{
+    (void)session;
+    assert_in_range(count, 2, 64);
+    for (size_t i = 0; i < count; i++)
+        assert_in_range(commands[i].argc, 1, INT32_MAX);
+}
+
 static int commit(void *arg)
 {
     struct fake *fake = arg;
@@ -190,6 +198,7 @@ void fake_start(struct fake *fake)
         .session_open = session_open,
         .session_close = session_close,
         .execute = execute,
+        .prefetch = prefetch,
         .commit = commit,
         .ack_seq = ack_seq,
         .durable_seq = durable_seq,

@@ -56,7 +56,10 @@ static int skip_reply(const uint8_t **at, const uint8_t *end)
 
     if (stop == NULL)
         return 0;
-    long long n = strtoll((const char *)first + 1, NULL, 10);
+    char digits[32] = "";
+    size_t len = (size_t)(stop - first) - 1;
+    memcpy(digits, first + 1, len < sizeof(digits) ? len : sizeof(digits) - 1);
+    long long n = strtoll(digits, NULL, 10);
     *at = stop + 2;
     switch (*first) {
     case '+':

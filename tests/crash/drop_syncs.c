@@ -1,0 +1,116 @@
+#include "drop_syncs.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "examine.h"
+#include "plan.h"
+
+#define CLASSES_MAX 96
+#define SEQUENCE_LENGTH 2
+#define PER_RUN_AND_CLASS 2
+
+struct sync_class {
+    char name[128];
+    unsigned tried[3]; /* a mode each */
+    unsigned in_this_run;
+    unsigned dropped;
+    unsigned noticed;
+    unsigned idle; /* covered nothing */
+};
+
+struct dropping {
+    struct examiner *examiner;
+    struct sync_class classes[CLASSES_MAX];
+    size_t class_count;
+    unsigned per_class;
+    struct drop_result result;
+};
+
+static struct sync_class *class_of(struct dropping *dropping, const char *name)
+{
+    for (size_t i = 0; i < dropping->class_count; i++)
+        if (strcmp(dropping->classes[i].name, name) == 0)
+            return &dropping->classes[i];
+    CHECK(dropping->class_count < CLASSES_MAX);
+    struct sync_class *made = &dropping->classes[dropping->class_count++];
+    snprintf(made->name, sizeof(made->name), "%s", name);
+    return made;
+}
+
+static void tell_unnoticed(const struct plan *plan, uint64_t nth, const struct sim_sync_info *info)
+{
+    char sequence[SEQUENCE_TEXT_BYTES];
+
+    sequence_format(plan, sequence, sizeof(sequence));
+    printf("not noticed: %s, %" PRIu64 " events covered at event %" PRIu64
+           "; again: powercut --seed %" PRIu64 " --mode %s --sequence %s --settle --drop-sync "
+           "%" PRIu64 "\n",
+           info->class_name, info->covered, info->event, plan->seed, mode_name(plan->mode),
+           sequence, nth);
+}
+
+static void drop_one(struct dropping *dropping, const struct run *run, uint64_t nth)
+{
+    struct sim_sync_info info = sim_sync_at(run->sim, nth);
+    struct sync_class *class = class_of(dropping, info.class_name);
+
+    if (sim_event_at(run->sim, info.event).kind == SIM_SYNC_FAILED)
+        return;
+    if (info.covered == 0) {
+        dropping->result.idle++;
+        class->idle++;
+        return;
+    }
+    if (class->tried[run->plan.mode] >= dropping->per_class ||
+        class->in_this_run >= PER_RUN_AND_CLASS)
+        return;
+    class->tried[run->plan.mode]++;
+    class->in_this_run++;
+    class->dropped++;
+    dropping->result.dropped++;
+    sim_drop_nth_sync(run->sim, nth);
+    if (examine_run(dropping->examiner, run, info.event, 0) != 0) {
+        class->noticed++;
+        dropping->result.noticed++;
+    } else {
+        tell_unnoticed(&run->plan, nth, &info);
+    }
+    sim_drop_nth_sync(run->sim, 0);
+}
+
+static void drop_in_run(struct dropping *dropping, const struct plan *plan)
+{
+    struct run run;
+
+    run_begin(&run, plan);
+    examiner_new_run(dropping->examiner);
+    for (size_t i = 0; i < dropping->class_count; i++)
+        dropping->classes[i].in_this_run = 0;
+    /* A run that went wrong is the campaign's to tell. */
+    for (uint64_t nth = 1; !run_failed(&run) && nth <= sim_sync_count(run.sim); nth++)
+        drop_one(dropping, &run, nth);
+    run_end(&run);
+}
+
+struct drop_result drop_syncs(uint64_t seed, unsigned per_class)
+{
+    struct dropping dropping = {.examiner = examiner_create(seed, 5), .per_class = per_class};
+    struct plan_list list;
+
+    plan_list_make(&list, seed, SEQUENCE_LENGTH, SEQUENCE_LENGTH, -1);
+    for (size_t i = 0; i < list.count; i++) {
+        list.items[i].settle = 1;
+        drop_in_run(&dropping, &list.items[i]);
+    }
+    printf("%-52s %8s %8s %12s\n", "sync that was taken out", "dropped", "noticed",
+           "cover nothing");
+    for (size_t i = 0; i < dropping.class_count; i++)
+        if (dropping.classes[i].dropped + dropping.classes[i].idle > 0)
+            printf("%-52s %8u %8u %12u\n", dropping.classes[i].name, dropping.classes[i].dropped,
+                   dropping.classes[i].noticed, dropping.classes[i].idle);
+    plan_list_free(&list);
+    examiner_destroy(dropping.examiner);
+    return dropping.result;
+}

@@ -1,0 +1,98 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "client.h"
+
+#define ARGS_MAX 64
+
+static void on_shutdown(void *arg)
+{
+    ((struct server *)arg)->shutdowns++;
+}
+
+int server_setup(void **state)
+{
+    struct server *server = calloc(1, sizeof(*server));
+    struct processor_host host = {.arg = server, .shutdown = on_shutdown};
+    struct varve_err err;
+
+    server->db = fake_db_create();
+    server->config = config_create();
+    assert_non_null(server->config);
+    assert_int_equal(metrics_init(&server->metrics), 0);
+    assert_int_equal(keyspace_open(server->db, &server->keyspace, &err), 0);
+    server->processor = processor_create(server->keyspace, server->config, &server->metrics, &host);
+    assert_non_null(server->processor);
+    server->session = session_create(server->processor, "127.0.0.1:5000", "127.0.0.1:6379", NULL,
+                                     NULL);
+    assert_non_null(server->session);
+    buf_init(&server->out, SIZE_MAX / 2);
+    *state = server;
+    return 0;
+}
+
+int server_teardown(void **state)
+{
+    struct server *server = *state;
+
+    session_destroy(server->session);
+    processor_destroy(server->processor);
+    keyspace_close(server->keyspace);
+    config_destroy(server->config);
+    buf_deinit(&server->out);
+    fake_db_destroy(server->db);
+    free(server);
+    return 0;
+}
+
+void server_set(struct server *server, const char *option, const char *value)
+{
+    struct varve_err err;
+
+    assert_int_equal(config_set(server->config, option, value, &err), 0);
+}
+
+const char *ask_argv(struct server *server, struct session *session, int argc,
+                     const struct varve_slice *argv)
+{
+    struct resp_writer writer = {.out = &server->out, .proto = 2};
+
+    buf_clear(&server->out);
+    while ((server->step = processor_run(server->processor, session, argc, argv, &writer,
+                                         &server->outcome)) == PROCESSOR_COMMIT_FIRST) {
+        assert_int_equal(server->out.len, 0);
+        assert_true(varve_group_open(server->db));
+        server->commit_firsts++;
+        assert_int_equal(varve_group_commit(server->db, NULL), 0);
+    }
+    assert_int_equal(writer.failed, 0);
+    assert_int_equal(buf_append(&server->out, "", 1), 0);
+    return (const char *)server->out.data;
+}
+
+const char *ask_as(struct server *server, struct session *session, const char *line)
+{
+    struct varve_slice argv[ARGS_MAX];
+    int argc = 0;
+
+    for (;;) {
+        size_t len = strcspn(line, " ");
+        assert_true(argc < ARGS_MAX);
+        argv[argc++] = varve_slice(line, len == 2 && memcmp(line, "''", 2) == 0 ? 0 : len);
+        if (line[len] == '\0')
+            break;
+        line += len + 1;
+    }
+    return ask_argv(server, session, argc, argv);
+}
+
+const char *ask(struct server *server, const char *line)
+{
+    return ask_as(server, server->session, line);
+}

@@ -1,0 +1,45 @@
+/* client.h - a processor over the fake engine, and clients that ask it. A reply is compared as the
+ * bytes on the wire. */
+#ifndef UNIT_CMD_CLIENT_H
+#define UNIT_CMD_CLIENT_H
+
+#include "cmd/processor.h"
+#include "cmd/session.h"
+#include "config/config.h"
+#include "fake_db.h"
+#include "metrics/metrics.h"
+#include "types/keyspace.h"
+
+#define CLIENT_NOW_MS UINT64_C(1700000000000)
+
+struct server {
+    struct varve_db *db;
+    struct keyspace *keyspace;
+    struct config *config;
+    struct metrics metrics;
+    struct processor *processor;
+    struct session *session; /* of ask() */
+    struct buf out;
+    struct processor_outcome outcome; /* of the last command */
+    enum processor_step step;
+    int commit_firsts; /* COMMIT_FIRST answers since the start */
+    int shutdowns;
+};
+
+int server_setup(void **state); /* cmocka's: *state is a struct server */
+int server_teardown(void **state);
+
+void server_set(struct server *server, const char *option, const char *value);
+
+/* Runs one command and returns its reply, NUL-terminated, until the next call. COMMIT_FIRST is obeyed;
+ * nothing else commits. */
+const char *ask_argv(struct server *server, struct session *session, int argc,
+                     const struct varve_slice *argv);
+
+/* Words separated by single spaces; '' is the empty word. */
+const char *ask_as(struct server *server, struct session *session, const char *line);
+const char *ask(struct server *server, const char *line);
+
+#define EXPECT(server, line, reply) assert_string_equal(ask(server, line), reply)
+
+#endif

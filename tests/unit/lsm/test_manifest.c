@@ -1,0 +1,409 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "fault_env.h"
+#include "lsm/manifest.h"
+#include "sim_env.h"
+
+#define DIR "/"
+
+struct disk {
+    struct sim_env *sim;
+    struct fault_env *fault;
+    struct varve_env *env;
+    struct dir_id id;
+    struct varve_err err;
+};
+
+static void disk_init(struct disk *disk, struct sim_env *sim)
+{
+    *disk = (struct disk){.sim = sim, .id = {{7, 7, 7}}};
+    disk->fault = fault_env_create(sim_as_env(sim));
+    disk->env = fault_as_env(disk->fault);
+}
+
+static void disk_deinit(struct disk *disk)
+{
+    fault_env_destroy(disk->fault);
+    sim_env_destroy(disk->sim);
+}
+
+/* "next=5 clock=0 1:0 3:99 " */
+static const char *state_text(const struct manifest *manifest)
+{
+    static char text[512];
+    const struct manifest_state *state = manifest_state(manifest);
+    int at = snprintf(text, sizeof(text), "clock=%llu ", (unsigned long long)state->clock_ms);
+
+    for (size_t i = 0; i < state->wal_count; i++)
+        at += snprintf(text + at, sizeof(text) - (size_t)at, "%llu:%llu ",
+                       (unsigned long long)state->wals[i].file_no,
+                       (unsigned long long)state->wals[i].end);
+    return text;
+}
+
+static int apply(struct disk *disk, struct manifest *manifest, enum manifest_change change,
+                 uint64_t file_no, uint64_t end)
+{
+    struct manifest_edit edit = {.change = change, .file_no = file_no, .end = end};
+
+    return manifest_apply(manifest, &edit, 1, &disk->err);
+}
+
+/* What CURRENT names, or NULL and disk->err. */
+static struct manifest *reopen(struct disk *disk)
+{
+    struct manifest *manifest = NULL;
+    struct dir_id id;
+    uint64_t file_no;
+
+    if (current_read(disk->env, DIR, &id, &file_no, &disk->err) != 0)
+        return NULL;
+    int rc = manifest_open(disk->env, DIR, &id, file_no, &manifest, &disk->err);
+    assert_int_equal(rc == 0, manifest != NULL);
+    return manifest;
+}
+
+static struct manifest *make(struct disk *disk)
+{
+    struct manifest *manifest;
+
+    assert_int_equal(manifest_create(disk->env, DIR, &disk->id, 1, &manifest, &disk->err), 0);
+    assert_int_equal(manifest_renew(manifest, NULL, 0, &disk->err), 0);
+    return manifest;
+}
+
+static void test_manifest__edits_come_back(void **state)
+{
+    struct disk disk;
+    struct dir_id id;
+    uint64_t file_no;
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    assert_int_equal(current_read(disk.env, DIR, &id, &file_no, &disk.err), VARVE_ENOENT);
+    struct manifest *manifest = make(&disk);
+    assert_int_equal(manifest_place(manifest).file_no, 1);
+    for (uint64_t i = 0; i < 3; i++) {
+        uint64_t new_no = manifest_new_file_no(manifest);
+        assert_int_equal(new_no, i + 2);
+        struct log_place before = manifest_place(manifest);
+        assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, new_no, 0), 0);
+        assert_true(log_place_before(before, manifest_place(manifest)));
+        assert_int_equal(sim_unit_count(disk.sim, sim_event_count(disk.sim)), 0); /* durable */
+    }
+    assert_int_equal(apply(&disk, manifest, MANIFEST_END_WAL, 2, 777), 0);
+    assert_int_equal(apply(&disk, manifest, MANIFEST_DROP_WAL, 3, 0), 0);
+    manifest_set_clock(manifest, 50);
+    manifest_set_clock(manifest, 40); /* never backwards */
+    assert_int_equal(manifest_apply(manifest, NULL, 0, &disk.err), 0);
+    assert_string_equal(state_text(manifest), "clock=50 2:777 4:0 ");
+    struct log_place place = manifest_place(manifest);
+    manifest_close(manifest);
+    manifest = reopen(&disk);
+    assert_string_equal(state_text(manifest), "clock=50 2:777 4:0 ");
+    assert_int_equal(manifest_read_end(manifest).offset, place.offset);
+    assert_int_equal(manifest_new_file_no(manifest), 5);
+    manifest_reserve_file_no(manifest, 100);
+    manifest_reserve_file_no(manifest, 50);
+    assert_int_equal(manifest_new_file_no(manifest), 100);
+    assert_int_equal(manifest_renew(manifest, NULL, 0, &disk.err), 0);
+    assert_int_equal(manifest_place(manifest).file_no, 101);
+    manifest_close(manifest);
+    manifest = reopen(&disk);
+    assert_string_equal(state_text(manifest), "clock=50 2:777 4:0 ");
+    assert_int_equal(manifest_new_file_no(manifest), 102);
+    manifest_close(manifest);
+    manifest_close(NULL);
+    disk_deinit(&disk);
+}
+
+static void test_manifest__impossible_edits_change_nothing(void **state)
+{
+    struct disk disk;
+    struct manifest_edit both[] = {{.change = MANIFEST_ADD_WAL, .file_no = 9},
+                                   {.change = MANIFEST_DROP_WAL, .file_no = 77}};
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    struct manifest *manifest = make(&disk);
+    assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 5, 0), 0);
+    assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 5, 0), VARVE_EINVAL);
+    assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 0, 0), VARVE_EINVAL);
+    assert_int_equal(apply(&disk, manifest, MANIFEST_END_WAL, 6, 1), VARVE_EINVAL);
+    assert_int_equal(apply(&disk, manifest, MANIFEST_DROP_WAL, 6, 0), VARVE_EINVAL);
+    assert_int_equal(manifest_apply(manifest, both, 2, &disk.err), VARVE_EINVAL);
+    assert_int_equal(manifest_renew(manifest, both, 2, &disk.err), VARVE_EINVAL);
+    assert_string_equal(state_text(manifest), "clock=0 5:0 ");
+    assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 4, 0), 0); /* in order of number */
+    manifest_close(manifest);
+    manifest = reopen(&disk);
+    assert_string_equal(state_text(manifest), "clock=0 4:0 5:0 ");
+    manifest_close(manifest);
+    disk_deinit(&disk);
+}
+
+static void test_manifest__limit_of_live_files(void **state)
+{
+    struct disk disk;
+    struct manifest_edit *edits = mem_alloc_zero(MANIFEST_WALS_MAX * sizeof(*edits));
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    struct manifest *manifest = make(&disk);
+    for (uint64_t i = 0; i < MANIFEST_WALS_MAX - 1; i++) /* the newest first: found at once */
+        edits[i] = (struct manifest_edit){.file_no = 2 * MANIFEST_WALS_MAX - i};
+    assert_int_equal(manifest_apply(manifest, edits, MANIFEST_WALS_MAX - 1, &disk.err), 0);
+    assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 2, 0), 0);
+    assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 3, 0), VARVE_EINVAL);
+    assert_int_equal(manifest_state(manifest)->wal_count, MANIFEST_WALS_MAX);
+    manifest_close(manifest);
+    mem_free(edits);
+    disk_deinit(&disk);
+}
+
+/* ---- damage ---- */
+
+#define STATES 5
+
+/* Makes STATES states one after the other; their texts are what a reader may find. */
+static void make_states(struct disk *disk, char texts[STATES][64], uint64_t *size_bytes)
+{
+    struct manifest *manifest = make(disk);
+
+    snprintf(texts[0], 64, "%s", state_text(manifest));
+    for (int i = 1; i < STATES; i++) {
+        int rc = i == STATES - 1 ? apply(disk, manifest, MANIFEST_END_WAL, 11, 5000)
+                                 : apply(disk, manifest, MANIFEST_ADD_WAL, 10 + (uint64_t)i, 0);
+        assert_int_equal(rc, 0);
+        snprintf(texts[i], 64, "%s", state_text(manifest));
+    }
+    *size_bytes = manifest_place(manifest).offset;
+    manifest_close(manifest);
+}
+
+static int state_index(char texts[STATES][64], const char *text)
+{
+    for (int i = 0; i < STATES; i++)
+        if (strcmp(texts[i], text) == 0)
+            return i;
+    return -1;
+}
+
+static void test_manifest__cut_anywhere(void **state)
+{
+    struct disk disk;
+    struct disk copy;
+    char texts[STATES][64];
+    uint64_t size_bytes;
+    int last = STATES - 1;
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    make_states(&disk, texts, &size_bytes);
+    for (uint64_t len = size_bytes; len-- > 0;) {
+        struct varve_file *file;
+        disk_init(&copy, sim_image(disk.sim, sim_event_count(disk.sim), SIM_KILL, 0));
+        copy.env->ops->open(copy.env, "/MANIFEST-000001", VARVE_OPEN_WRITE, &file, &copy.err);
+        copy.env->ops->truncate(copy.env, file, len, &copy.err);
+        copy.env->ops->close(copy.env, file);
+        struct manifest *manifest = reopen(&copy);
+        if (manifest == NULL) {
+            assert_int_equal(copy.err.code, VARVE_ECORRUPT);
+            assert_non_null(strstr(copy.err.text, "MANIFEST-000001"));
+            last = -1;
+        } else {
+            int index = state_index(texts, state_text(manifest));
+            assert_true(index >= 0 && index <= last); /* older and older, and never back */
+            last = index;
+        }
+        manifest_close(manifest);
+        disk_deinit(&copy);
+    }
+    assert_int_equal(last, -1);
+    disk_deinit(&disk);
+}
+
+/* All but the last edit are vouched for by a later one: damage in them is an error. */
+static void test_manifest__any_flipped_bit(void **state)
+{
+    struct disk disk;
+    struct disk copy;
+    char texts[STATES][64];
+    uint64_t size_bytes;
+    uint64_t before_last = 0;
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    make_states(&disk, texts, &size_bytes);
+    for (uint64_t bit = 0; bit < 8 * size_bytes; bit++) {
+        struct varve_file *file;
+        uint8_t byte;
+        struct varve_slice part = varve_slice(&byte, 1);
+        size_t got;
+        disk_init(&copy, sim_image(disk.sim, sim_event_count(disk.sim), SIM_KILL, 0));
+        copy.env->ops->open(copy.env, "/MANIFEST-000001", VARVE_OPEN_WRITE, &file, &copy.err);
+        copy.env->ops->read_at(copy.env, file, &byte, 1, bit / 8, &got, &copy.err);
+        byte ^= (uint8_t)(1u << bit % 8);
+        copy.env->ops->write_at(copy.env, file, &part, 1, bit / 8, &copy.err);
+        copy.env->ops->close(copy.env, file);
+        struct manifest *manifest = reopen(&copy);
+        if (manifest == NULL) {
+            assert_non_null(strstr(copy.err.text, "MANIFEST-000001"));
+            assert_int_equal(before_last, 0); /* no error behind the first harmless place */
+        } else {
+            assert_int_equal(state_index(texts, state_text(manifest)), STATES - 2);
+            before_last++;
+        }
+        manifest_close(manifest);
+        disk_deinit(&copy);
+    }
+    assert_in_range(before_last, 8 * 40, 8 * 60); /* the last edit, and nothing else */
+    disk_deinit(&disk);
+}
+
+/* ---- failures ---- */
+
+/* Each call fails in an edit and in a renewal: the state is as before, what is on disk is one of the
+ * two, and the next edit goes through. */
+static void sweep_edit(struct disk *disk, struct manifest *manifest, uint64_t nth, int renew,
+                       uint64_t *fired)
+{
+    struct manifest_edit edit = {.change = MANIFEST_ADD_WAL, .file_no = 50};
+    char before[512];
+    char after[520];
+
+    snprintf(before, sizeof(before), "%s", state_text(manifest));
+    snprintf(after, sizeof(after), "%s50:0 ", before);
+    fault_env_plan(disk->fault, (struct fault_plan){
+                                    .nth = nth,
+                                    .os_errno = EIO,
+                                    .effect = (enum fault_effect)(nth % 3),
+                                });
+    int rc = renew ? manifest_renew(manifest, &edit, 1, &disk->err)
+                   : manifest_apply(manifest, &edit, 1, &disk->err);
+    *fired = fault_env_fired(disk->fault);
+    fault_env_heal(disk->fault);
+    assert_string_equal(state_text(manifest), rc == 0 ? after : before);
+    for (int policy = 0; policy < SIM_POLICY_COUNT; policy++) {
+        struct disk image;
+        disk_init(&image,
+                  sim_image(disk->sim, sim_event_count(disk->sim), (enum sim_policy)policy, nth));
+        struct manifest *found = reopen(&image);
+        assert_non_null(found);
+        int is_after = strcmp(state_text(found), after) == 0;
+        assert_true(is_after || (rc != 0 && strcmp(state_text(found), before) == 0));
+        manifest_close(found);
+        disk_deinit(&image);
+    }
+    if (rc != 0)
+        assert_int_equal(manifest_apply(manifest, &edit, 1, &disk->err), 0);
+    assert_string_equal(state_text(manifest), after);
+    struct manifest *found = reopen(disk);
+    assert_string_equal(state_text(found), after);
+    manifest_close(found);
+}
+
+static void test_manifest__each_call_fails(void **state)
+{
+    uint64_t points = 0;
+
+    (void)state;
+    for (int renew = 0; renew <= 1; renew++) {
+        uint64_t fired = 1;
+        for (uint64_t nth = 1; fired > 0; nth++) {
+            struct disk disk;
+            disk_init(&disk, sim_env_create(nth));
+            struct manifest *manifest = make(&disk);
+            assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 7, 0), 0);
+            sweep_edit(&disk, manifest, nth, renew, &fired);
+            points += fired;
+            manifest_close(manifest);
+            disk_deinit(&disk);
+        }
+    }
+    printf("%llu fault points\n", (unsigned long long)points);
+    assert_true(points > 10);
+}
+
+static void test_manifest__no_memory(void **state)
+{
+    struct disk disk;
+    int rc = -1;
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    struct manifest *manifest = make(&disk);
+    for (int renew = 0; renew <= 1; renew++) {
+        rc = -1;
+        for (uint64_t nth = 1; rc != 0; nth++) {
+            struct manifest_edit edit = {.file_no = 10 + (uint64_t)renew};
+            mem_fail_nth(nth, 0);
+            rc = renew ? manifest_renew(manifest, &edit, 1, &disk.err)
+                       : manifest_apply(manifest, &edit, 1, &disk.err);
+            mem_fail_nth(0, 0);
+            assert_true(rc == 0 || rc == VARVE_ENOMEM);
+        }
+    }
+    assert_string_equal(state_text(manifest), "clock=0 10:0 11:0 ");
+    manifest_close(manifest);
+    for (uint64_t nth = 1;; nth++) {
+        mem_fail_nth(nth, 0);
+        manifest = reopen(&disk);
+        mem_fail_nth(0, 0);
+        if (manifest != NULL)
+            break;
+        assert_int_equal(disk.err.code, VARVE_ENOMEM);
+    }
+    assert_string_equal(state_text(manifest), "clock=0 10:0 11:0 ");
+    manifest_close(manifest);
+    disk_deinit(&disk);
+}
+
+/* A long log of edits is written anew as one state. */
+static void test_manifest__is_renewed_when_it_grows(void **state)
+{
+    struct disk disk;
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    struct manifest *manifest = make(&disk);
+    for (uint64_t i = 0; i < 15000; i++) {
+        assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 1000 + i, 0), 0);
+        assert_int_equal(apply(&disk, manifest, MANIFEST_DROP_WAL, 1000 + i, 0), 0);
+        if (i % 1000 == 0)
+            sim_trace_forget(disk.sim);
+        assert_true(manifest_place(manifest).offset < 1100000);
+    }
+    assert_true(manifest_place(manifest).file_no > 1);
+    struct manifest *found = reopen(&disk);
+    assert_string_equal(state_text(found), "clock=0 ");
+    manifest_close(found);
+    manifest_close(manifest);
+    disk_deinit(&disk);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_manifest__edits_come_back),
+        cmocka_unit_test(test_manifest__impossible_edits_change_nothing),
+        cmocka_unit_test(test_manifest__limit_of_live_files),
+        cmocka_unit_test(test_manifest__cut_anywhere),
+        cmocka_unit_test(test_manifest__any_flipped_bit),
+        cmocka_unit_test(test_manifest__each_call_fails),
+        cmocka_unit_test(test_manifest__no_memory),
+        cmocka_unit_test(test_manifest__is_renewed_when_it_grows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
