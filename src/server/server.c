@@ -43,7 +43,8 @@ struct server {
     uv_async_t news; /* of the log's durability, or of a signal */
     int news_open;
     _Atomic uint64_t failed_after; /* news: a sync failed, this was durable; UINT64_MAX: none did */
-    uint64_t durable_seq;          /* as last told to the loop */
+    uint64_t durable_seq;          /* as the loop may know it */
+    uint64_t told_seq;             /* and as it was last told */
     _Atomic int leave;             /* news: a signal asks us to leave */
     uint64_t engine_ticked_us;
     int pidfile_written;
@@ -131,12 +132,13 @@ static uint64_t hook_durable_seq(void *arg)
 static void tell_durable(struct server *server)
 {
     uint64_t failed_after = atomic_exchange(&server->failed_after, UINT64_MAX);
-    uint64_t before = server->durable_seq;
 
-    if (failed_after != UINT64_MAX)
+    if (failed_after != UINT64_MAX) {
         net_durable(server->loop, failed_after, 1);
-    else if (hook_durable_seq(server) != before)
-        net_durable(server->loop, server->durable_seq, 0);
+    } else if (hook_durable_seq(server) != server->told_seq) {
+        server->told_seq = server->durable_seq;
+        net_durable(server->loop, server->told_seq, 0);
+    }
 }
 
 static const char *hook_unknown_outcome(void *arg)
