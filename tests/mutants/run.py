@@ -26,6 +26,7 @@ PLANTED = re.compile(r'MUTANT\("([\w-]+)"\)')
 Campaign = namedtuple("Campaign", "command limit_s")
 CAMPAIGNS = {
     "powercut": Campaign(["tests/crash/powercut", "--campaign", "--stop", "--images", "60000"], 300),
+    "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
@@ -56,7 +57,7 @@ MUTANTS = (
     # Recovery.
     Mutant("skip-wal-crc", "powercut", "the payload's CRC is not checked"),
     Mutant("skip-chunk-crc", "powercut", "the chunk's CRC is not checked"),
-    Mutant("tolerate-rot", "powercut", "rot passes for a torn tail"),
+    Mutant("tolerate-rot", "recovery", "rot passes for a torn tail"),
     Mutant("unvouched-not-copied", "powercut", "what nothing vouches for is not written anew"),
     Mutant("drop-middle-file", "powercut", "a log file without operations leaves a gap"),
     Mutant("refuse-stale-block", "powercut", "an unfinished file with an old block refuses the open"),
