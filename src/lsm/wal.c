@@ -80,9 +80,9 @@ static int wal_rotate(struct wal *wal, uint64_t next_seq, struct varve_err *err)
         log_writer_close(ready.log);
         return rc;
     }
-    rc = wal_sync_rotate(&wal->sync, wal->log, ready.log);
-    CHECK(rc == 0); /* nobody else adds to its list */
-    wal->live_bytes += wal->log->offset;
+    rc = wal_sync_rotate(&wal->sync, wal->log, ready.log); /* a sync may close the old file now */
+    CHECK(rc == 0);                                        /* nobody else adds to its list */
+    wal->live_bytes += end.offset;
     wal->files++;
     wal->log = ready.log;
     wal->begin_due = 1;
