@@ -599,19 +599,20 @@ static int close_manifest(struct varve_db *db, struct varve_err *err)
 
 int varve_close(struct varve_db *db, struct varve_err *err)
 {
-    int rc;
-
     if (db == NULL)
         return 0;
     CHECK(atomic_load(&db->snapshots) == 0);
-    rc = varve_group_commit(db, err);
-    if (rc == 0)
-        rc = db_sync_all(db, err);
-    if (rc == 0)
-        rc = wal_seal(&db->wal, db->applied_seq + 1, err);
+    int rc = varve_group_commit(db, err);
+    /* What was committed before that group is made durable all the same, and no job is left behind. */
+    struct varve_err *later = rc == 0 ? err : NULL;
+    int synced = db_sync_all(db, later);
+    if (synced == 0)
+        synced = wal_seal(&db->wal, db->applied_seq + 1, later);
     db_wait_jobs(db);
+    if (synced == 0)
+        synced = close_manifest(db, later);
     if (rc == 0)
-        rc = close_manifest(db, err);
+        rc = synced;
     if (rc != 0)
         err_wrap(err, rc, "close %s", db->dir);
     db_free(db);
