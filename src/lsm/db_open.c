@@ -461,21 +461,23 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
     return db;
 }
 
-static void wal_start(struct varve_db *db, uint64_t last_seq)
+static void wal_start(struct varve_db *db, const struct recovery *recovery)
 {
     struct wal *wal = &db->wal;
     const struct manifest_state *state = manifest_state(db->manifest);
 
-    atomic_store(&db->visible_seq, last_seq);
+    atomic_store(&db->visible_seq, recovery->last_seq);
     db->now_us = db->env->ops->now_mono_us(db->env);
     wal->last_write_us = db->now_us;
     wal->data_end = wal_end(wal);
-    wal->promised = wal->data_end;
+    if (recovery->unvouched_bytes == 0) /* else an idle second promises what was copied */
+        wal->promised = wal->data_end;
     wal->clock_ms = 0;
     wal->files = state->wal_count;
     for (size_t i = 0; i < state->wal_count; i++)
         wal->live_bytes += state->wals[i].end;
-    wal_sync_reset(&wal->sync, wal->log, (struct wal_mark){.seq = last_seq, .place = wal_end(wal)});
+    wal_sync_reset(&wal->sync, wal->log,
+                   (struct wal_mark){.seq = recovery->last_seq, .place = wal_end(wal)});
 }
 
 static void wal_configure(struct varve_db *db)
@@ -536,7 +538,7 @@ int varve_open(const char *dir, const struct varve_options *given, struct varve_
     rc = recover(db, &recovery, err);
     if (rc != 0)
         goto out;
-    wal_start(db, recovery.last_seq);
+    wal_start(db, &recovery);
     tell_recovery(db, &recovery, db->env->ops->now_mono_us(db->env) - started_us);
 out:
     recovery_deinit(&recovery);

@@ -188,6 +188,7 @@ static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_
         rc = heal_write_all(ready.log, &list, err);
     if (rc == 0 && !MUTANT("skip-heal-sync"))
         rc = log_writer_sync(ready.log, err);
+    manifest_set_clock(db->manifest, varve_now_ms(db)); /* the log's own went with what is fenced off */
     if (rc == 0)
         rc = heal_edit(db, durable.place, ready.log->file_no, err);
 out:
@@ -255,7 +256,7 @@ static void heal_adopt(struct heal *heal)
     wal->log = heal->log;
     wal->begin_due = 0;
     wal->data_end = wal_end(wal);
-    wal->promised = wal->data_end;
+    wal->promised = (struct log_place){0}; /* an idle second promises what was copied */
     wal->files++;
     heal->log = NULL;
     heal->last_error[0] = '\0';
