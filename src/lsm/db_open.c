@@ -180,7 +180,10 @@ static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err 
     }
     log_reader_close(reader);
     mem_free(path);
-    return rc == VARVE_NOT_FOUND ? 0 : rc;
+    if (rc != VARVE_NOT_FOUND)
+        return rc;
+    err_clear(err); /* what it said of the orphan */
+    return 0;
 }
 
 static int manifest_names(const struct varve_db *db, uint64_t file_no)
