@@ -310,7 +310,10 @@ void heal_tick(struct heal *heal, uint64_t now_us)
 {
     switch (heal_state(heal)) {
     case HEAL_RUNNING: break;
-    case HEAL_DONE: heal_adopt(heal); break;
+    case HEAL_DONE:
+        if (!wal_sync_running(&heal->db->wal.sync)) /* somebody may sync the old file once more */
+            heal_adopt(heal);
+        break;
     case HEAL_IDLE:
         if (now_us < heal->retry_us || wal_sync_running(&heal->db->wal.sync))
             break;
