@@ -298,7 +298,7 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
         return rc;
     rc = wal_group_add(&db->wal, batch);
     if (rc != 0)
-        return err_set(err, VARVE_ENOMEM, "no memory for a log record");
+        return err_set(err, rc, "a log record: %s", varve_status_name(rc));
     if (batch->count >= PREFETCH_MIN)
         db_prefetch_batch(db, batch);
     while (rc == 0 && batch_next(batch, &cursor, &chunk))

@@ -377,6 +377,8 @@ int manifest_open(struct varve_env *env, const char *dir, const struct dir_id *i
         goto out;
     manifest->old_file_no = file_no;
     rc = log_reader_open(env, path, MANIFEST_MAGIC, id, file_no, UINT64_MAX, &reader, err);
+    if (rc == VARVE_ENOENT)
+        rc = err_set(err, VARVE_ECORRUPT, "%s is missing, but CURRENT names it", path);
     if (rc != 0)
         goto out;
     rc = manifest_read(manifest, reader, err);
