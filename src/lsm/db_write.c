@@ -180,10 +180,12 @@ int db_apply(struct varve_db *db, uint64_t seq, const struct chunk *chunk, int w
     if (rc != 0)
         return err_set(err, rc, "no memory to apply a record");
     db->applied_seq = seq;
-    if (with_undo)
+    if (with_undo) {
         db->undo.count++;
-    else
+    } else { /* as after a commit; else each range would pass all groups that were ever emptied */
         db->undo.range_count = 0;
+        counts_compact(&db->counts);
+    }
     return 0;
 }
 
