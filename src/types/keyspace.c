@@ -18,6 +18,9 @@
 #define SCRATCH_KEEP_BYTES ((size_t)64 * 1024)
 #define BATCH_KEEP_BYTES ((uint64_t)1024 * 1024)
 #define OP_OVERHEAD_BYTES 32 /* about what an operation takes in the log besides key and value */
+/* What a new or flushed space counts for: each leaves a count group behind until the commit, and each
+ * flush passes them all, so a group must not gather too many. */
+#define MAP_CHANGE_BYTES ((uint64_t)8 * 1024)
 
 struct space {
     uint64_t id;              /* 0: the database has none */
@@ -536,6 +539,8 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
         return 0;
     uint64_t bytes = varve_batch_size(keyspace->batch) +
                      (uint64_t)varve_batch_count(keyspace->batch) * OP_OVERHEAD_BYTES;
+    if (UNLIKELY(keyspace->map_touched))
+        bytes += MAP_CHANGE_BYTES;
     int opened = !varve_group_open(keyspace->db);
     int rc = varve_group_add(keyspace->db, keyspace->batch, &batch_seq, err);
     if (rc == 0) {
