@@ -84,8 +84,8 @@ struct varve_read {
 };
 
 /* 0 and *pin, or VARVE_NOT_FOUND (pin->seq says which record decided it), or an error (a record
- * whose CRC fails is VARVE_ECORRUPT and names the key). read may be NULL. While a failed log heals
- * in VARVE_ALWAYS, the newest state is the last durable one. */
+ * whose CRC fails is VARVE_ECORRUPT and names the key). read may be NULL. While a log whose
+ * sync failed heals in VARVE_ALWAYS, the newest state is the last durable one. */
 int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
               struct varve_pin *pin, struct varve_err *err);
 
