@@ -68,7 +68,7 @@ uint64_t varve_ack_seq(const struct varve_db *db, uint64_t seq);
 /* Blocks until seq is durable, or its sync failed (VARVE_EUNKNOWN). For programs without a loop. */
 int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err);
 
-/* Changes the durability from the next commit on. */
+/* Changes the durability from the next commit on; what is written already is synced. */
 void varve_set_durability(struct varve_db *db, enum varve_durability durability);
 
 /* 0 if writes are taken, else VARVE_EREADONLY and why. */

@@ -406,7 +406,11 @@ int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err)
 
 void varve_set_durability(struct varve_db *db, enum varve_durability durability)
 {
-    atomic_store(&db->durability, (int)durability);
+    int before = atomic_exchange(&db->durability, (int)durability);
+
+    /* Who waits for a sync that the mode before would have started still gets it (or gets healing). */
+    if (before != (int)durability && !atomic_load(&db->failed))
+        wal_sync_start(&db->wal.sync);
 }
 
 static void db_tick_sync(struct varve_db *db)

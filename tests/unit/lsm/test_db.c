@@ -508,6 +508,20 @@ static void test_db__failed_write_hides_nothing_a_failed_sync_does(void **state)
     assert_string_equal(bed_get(bed, "a"), "2");
 }
 
+static void test_db__change_of_durability_leaves_nobody_waiting(void **state)
+{
+    struct bed *bed = *state;
+
+    varve_set_durability(bed->db, VARVE_EVERYSEC);
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    varve_set_durability(bed->db, VARVE_NO);
+    bed_run(bed);
+    assert_int_equal(varve_durable_seq(bed->db), bed->seq);
+    assert_int_equal(bed_put(bed, "a", "2"), 0);
+    varve_set_durability(bed->db, VARVE_NO);
+    assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_SYNC), 0);
+}
+
 static void test_db__full_memtable_takes_deletes_only(void **state)
 {
     struct bed *bed = *state;
@@ -667,6 +681,7 @@ int main(void)
         WITH_BED(test_db__open_group_is_seen_by_its_writer_only),
         WITH_BED(test_db__group_is_undone_when_its_log_write_fails),
         WITH_BED(test_db__failed_write_hides_nothing_a_failed_sync_does),
+        WITH_BED(test_db__change_of_durability_leaves_nobody_waiting),
         WITH_BED(test_db__full_memtable_takes_deletes_only),
         WITH_BED(test_db__memtable_full_at_n),
         WITH_BED(test_db__options_are_checked),
