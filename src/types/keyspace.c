@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "varve/db.h"
 
 #define SCRATCH_KEEP_BYTES ((size_t)64 * 1024)
@@ -506,7 +507,7 @@ static void map_applied(struct keyspace *keyspace, uint64_t seq)
         if (keyspace->map.of_db[db].id != keyspace->map_before.of_db[db].id)
             keyspace->map.of_db[db].map_seq = seq;
     keyspace->map_touched = 0;
-    keyspace->map_unsettled = 1;
+    keyspace->map_unsettled = !MUTANT("map-not-undone");
 }
 
 int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *err)
