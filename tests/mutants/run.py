@@ -34,6 +34,7 @@ CAMPAIGNS = {
     "net-held": Campaign(["tests/unit/net/test_net_held"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
+    "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
@@ -68,7 +69,7 @@ MUTANTS = (
     # Recovery.
     Mutant("skip-wal-crc", "powercut", "the payload's CRC is not checked"),
     Mutant("skip-chunk-crc", "powercut", "the chunk's CRC is not checked"),
-    Mutant("tolerate-rot", "powercut", "rot passes for a torn tail"),
+    Mutant("tolerate-rot", "recovery", "rot passes for a torn tail"),
     Mutant("unvouched-not-copied", "powercut", "what nothing vouches for is not written anew"),
     Mutant("drop-middle-file", "powercut", "a log file without operations leaves a gap"),
     Mutant("refuse-stale-block", "powercut", "an unfinished file with an old block refuses the open"),
