@@ -34,7 +34,7 @@ uint64_t varve_now_ms(struct varve_db *db)
 static uint64_t db_newest_seq(const struct varve_db *db)
 {
     if (UNLIKELY(atomic_load_explicit(&db->wal.sync.failed, memory_order_acquire)) &&
-        atomic_load(&db->durability) == VARVE_ALWAYS)
+        atomic_load(&db->durability) == VARVE_ALWAYS && !MUTANT("show-in-doubt"))
         return atomic_load_explicit(&db->wal.sync.durable_seq, memory_order_acquire);
     return atomic_load_explicit(&db->visible_seq, memory_order_acquire);
 }

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "varve/db.h"
 
 #define SCRATCH_KEEP_BYTES ((size_t)64 * 1024)
@@ -528,7 +529,7 @@ static void map_applied(struct keyspace *keyspace, uint64_t seq)
         return;
     keyspace->map_group = keyspace->map_before;
     keyspace->map_group_seq = seq;
-    keyspace->map_unsettled = 1;
+    keyspace->map_unsettled = !MUTANT("map-not-undone");
 }
 
 int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *err)
