@@ -115,8 +115,8 @@ static const struct model *run_find_state(struct run *run, size_t from, const ch
     return NULL;
 }
 
-/* What is read now must be the newest state; while a failed log heals in VARVE_ALWAYS the last durable
- * one. */
+/* What is read now must be the newest state; while a log whose sync failed heals in VARVE_ALWAYS the
+ * last durable one. */
 static void run_check_reads(struct run *run)
 {
     struct bed *bed = &run->bed;
@@ -126,7 +126,9 @@ static void run_check_reads(struct run *run)
         return;
     run_note_durable(run);
     size_t at = run->count - 1;
-    if (bed->options.durability == VARVE_ALWAYS && varve_writable(bed->db, NULL) != 0)
+    if (varve_writable(bed->db, NULL) == 0)
+        run->syncs_failed = bed->told_failed;
+    if (bed->options.durability == VARVE_ALWAYS && bed->told_failed != run->syncs_failed)
         at = run->promised;
     model_print(&run->history[at].model, want);
     char *dump = bed_dump(bed, NULL);

@@ -57,8 +57,9 @@ struct run {
     int step_no;
 
     struct model_state history[HISTORY_MAX];
-    size_t count;    /* history[count - 1] is the newest */
-    size_t promised; /* index: it and what came before it survive a power cut */
+    size_t count;     /* history[count - 1] is the newest */
+    size_t promised;  /* index: it and what came before it survive a power cut */
+    int syncs_failed; /* bed.told_failed when writes were last taken */
     int has_attempt;
     struct model attempt;
 
