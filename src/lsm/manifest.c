@@ -494,6 +494,8 @@ int manifest_apply(struct manifest *manifest, const struct manifest_edit *edits,
     if (rc != 0) {
         /* Whether that edit is on disk nobody knows: this file is never written again. */
         err_wrap(err, rc, "edit %s", manifest->log->path);
+        if (MUTANT("reuse-failed-manifest"))
+            goto out;
         log_writer_close(manifest->log);
         manifest->log = NULL;
         goto out;
