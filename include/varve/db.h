@@ -37,8 +37,9 @@ int varve_close(struct varve_db *db, struct varve_err *err);
 
 /* Logs and applies a batch as one atomic record, with one write(). *seq (may be NULL) is the
  * sequence number of its last operation. Durable once varve_durable_seq() >= *seq.
- * Errors: VARVE_EFULL (memtable), VARVE_EREADONLY (failed, not healed yet), VARVE_ENOMEM, VARVE_EIO
- * and VARVE_ENOSPC (the log write failed): the batch has then no effect. The batch is kept. */
+ * Errors: VARVE_EFULL (memtable, or too much for one record), VARVE_EREADONLY (failed, not healed
+ * yet), VARVE_ENOMEM, VARVE_EIO and VARVE_ENOSPC (the log write failed): the batch has then no effect.
+ * The batch is kept. */
 int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
                 struct varve_err *err);
 
@@ -48,7 +49,8 @@ int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
 int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
                     struct varve_err *err);
 /* Writes the open group to the log with one write() and publishes it. After an error all of the
- * group is undone and writes are refused until the log healed. An empty group costs nothing. */
+ * group is undone; after one of the disk, writes are refused until the log healed. An empty group costs
+ * nothing. */
 int varve_group_commit(struct varve_db *db, struct varve_err *err);
 /* True if the open group holds something. */
 int varve_group_open(const struct varve_db *db);
@@ -84,8 +86,9 @@ struct varve_read {
 };
 
 /* 0 and *pin, or VARVE_NOT_FOUND (pin->seq says which record decided it), or an error (a record
- * whose CRC fails is VARVE_ECORRUPT and names the key). read may be NULL. While a log whose
- * sync failed heals in VARVE_ALWAYS, the newest state is the last durable one. */
+ * whose CRC fails is VARVE_ECORRUPT and names the key; a value above 64 KiB is checked where it comes
+ * from the disk, not on each read). read may be NULL. While a log whose sync failed heals in
+ * VARVE_ALWAYS, the newest state is the last durable one. */
 int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
               struct varve_pin *pin, struct varve_err *err);
 

@@ -8,6 +8,7 @@
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "lsm/db.h"
 
 #define VALUE_MAX_BYTES 2000
 #define DUMP_TEXT_BYTES 1024
