@@ -83,6 +83,9 @@ static int damage_bytes(uint8_t *bytes, uint64_t len, const char *name, struct r
     if (changed != 0) {
         snprintf(what, what_cap, "byte %" PRIu64 " of %s changed under its CRC", changed, name);
     } else if (kind == 1) {
+        if (rng_below(rng, 2) == 0) /* where a log ends */
+            for (at = len - 1; at > 0 && bytes[at] == 0;)
+                at--;
         uint64_t first = at / SECTOR_BYTES * SECTOR_BYTES;
         uint64_t part = len - first < SECTOR_BYTES ? len - first : SECTOR_BYTES;
         memset(bytes + first, 0, part);

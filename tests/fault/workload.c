@@ -8,6 +8,7 @@
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "lsm/db.h"
 
 #define VALUE_MAX_BYTES 2000
 #define DUMP_TEXT_BYTES 1024
@@ -115,8 +116,8 @@ static const struct model *run_find_state(struct run *run, size_t from, const ch
     return NULL;
 }
 
-/* What is read now must be the newest state; while a failed log heals in VARVE_ALWAYS the last durable
- * one. */
+/* What is read now must be the newest state; in VARVE_ALWAYS, after a failed sync and until the log is
+ * healed, the last durable one. */
 static void run_check_reads(struct run *run)
 {
     struct bed *bed = &run->bed;
@@ -126,7 +127,7 @@ static void run_check_reads(struct run *run)
         return;
     run_note_durable(run);
     size_t at = run->count - 1;
-    if (bed->options.durability == VARVE_ALWAYS && varve_writable(bed->db, NULL) != 0)
+    if (bed->options.durability == VARVE_ALWAYS && atomic_load(&bed->db->wal.sync.failed))
         at = run->promised;
     model_print(&run->history[at].model, want);
     char *dump = bed_dump(bed, NULL);
