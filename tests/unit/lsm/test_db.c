@@ -481,6 +481,40 @@ static void test_db__group_is_undone_when_its_log_write_fails(void **state)
     assert_dump(bed, NULL, "a=1 c=1 ");
 }
 
+/* ---- acknowledgements ---- */
+
+/* What an OK waits for: its sync in always, nothing in no, and in everysec its sync only once the oldest
+ * unsynced byte is near 2 s old. */
+static void test_db__acknowledgement_waits_by_mode(void **state)
+{
+    struct bed *bed = *state;
+
+    bed_put(bed, "a", "1");
+    assert_int_equal(varve_ack_seq(bed->db, bed->seq), 1);
+    varve_set_durability(bed->db, VARVE_NO);
+    bed_put(bed, "a", "2");
+    assert_int_equal(varve_ack_seq(bed->db, bed->seq), 0);
+    varve_set_durability(bed->db, VARVE_EVERYSEC);
+    bed_run(bed);
+    bed_pass_us(bed, 1000000);
+    bed_put(bed, "a", "3");
+    assert_int_equal(varve_ack_seq(bed->db, bed->seq), 0);
+    for (int i = 0; i < 17; i++) { /* the sync starts, and hangs */
+        sim_clock_advance_us(bed->sim, 100000);
+        varve_tick(bed->db);
+        bed_put(bed, "a", "4");
+        assert_int_equal(varve_ack_seq(bed->db, bed->seq), 0);
+    }
+    sim_clock_advance_us(bed->sim, 200000);
+    varve_tick(bed->db);
+    bed_put(bed, "a", "held");
+    assert_int_equal(varve_ack_seq(bed->db, bed->seq), bed->seq);
+    bed_run(bed);
+    bed_pass_us(bed, 100000);
+    bed_put(bed, "a", "5");
+    assert_int_equal(varve_ack_seq(bed->db, bed->seq), 0);
+}
+
 /* ---- limits ---- */
 
 /* What is refused has no effect, the memtable never passes its limit, and deletes still go. */
@@ -680,6 +714,7 @@ int main(void)
         WITH_BED(test_db__empty_bounds),
         WITH_BED(test_db__open_group_is_seen_by_its_writer_only),
         WITH_BED(test_db__group_is_undone_when_its_log_write_fails),
+        WITH_BED(test_db__acknowledgement_waits_by_mode),
         WITH_BED(test_db__failed_write_hides_nothing_a_failed_sync_does),
         WITH_BED(test_db__change_of_durability_leaves_nobody_waiting),
         WITH_BED(test_db__full_memtable_takes_deletes_only),

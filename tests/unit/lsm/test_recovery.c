@@ -649,6 +649,83 @@ static void test_recovery__the_clock_never_runs_backwards(void **state)
     bed_deinit(&bed);
 }
 
+/* ---- what was there before us ---- */
+
+/* Whoever made the directory may have died before it was durable: what is acknowledged in it must not
+ * go with it. */
+static void test_recovery__a_found_directory_is_made_durable(void **state)
+{
+    static struct bed bed;
+    struct varve_env *env;
+
+    (void)state;
+    bed_init(&bed, 13);
+    env = sim_as_env(bed.sim);
+    assert_int_equal(env->ops->make_dir(env, BED_DIR, &bed.err), 0);
+    bed_open_ok(&bed);
+    bed_put(&bed, "a", "acknowledged");
+    bed_run(&bed);
+    assert_int_equal(varve_durable_seq(bed.db), 1);
+    bed_crash(&bed, SIM_ALL_LOST, 0);
+    bed_open_ok(&bed);
+    assert_string_equal(bed_get(&bed, "a"), "acknowledged");
+    bed_deinit(&bed);
+}
+
+/* An unfinished file may show a block of another database: it is no reason to refuse ours, and it may be
+ * what it says, so that it stays. */
+static void test_recovery__an_orphan_of_others_is_left_alone(void **state)
+{
+    static struct bed bed;
+    struct dir_id other = {{0xaa}};
+    uint8_t header[FILE_HEADER_BYTES];
+    char *dump = make_small_db(&bed);
+
+    (void)state;
+    file_header_put(header, WAL_MAGIC, &other, 500);
+    bed_write_file(&bed, "000500.wal", varve_slice(header, sizeof(header)));
+    put_u32(header + 8, 2);
+    put_u32(header + 60, crc32c(0, header, 60));
+    bed_write_file(&bed, "000501.wal", varve_slice(header, sizeof(header)));
+    assert_int_equal(check_open(&bed, "nothing", dump, "orphans of others", 0), 1);
+    assert_true(bed_has_file(&bed, "000500.wal"));
+    assert_true(bed_has_file(&bed, "000501.wal"));
+    mem_free(dump);
+    bed_deinit(&bed);
+}
+
+/* A chunk that was wrong before it got its record's CRCs, as bad memory makes it. */
+static void test_recovery__a_wrong_chunk_crc_is_refused(void **state)
+{
+    static struct bed bed;
+    struct buf file = {.max = 1 << 20};
+    struct dir_id id;
+    uint8_t *record;
+    size_t payload_len;
+
+    (void)state;
+    bed_init(&bed, 14);
+    bed_open_ok(&bed);
+    bed_put(&bed, "a", "value");
+    bed_run(&bed);
+    bed_close_ok(&bed);
+    bed_read_file(&bed, "000002.wal", &file);
+    memcpy(id.bytes, file.data + 16, DIR_ID_BYTES);
+    uint32_t salt = record_salt(&id, 2);
+    record = file.data + FILE_HEADER_BYTES + RECORD_HEADER_BYTES + BEGIN_PAYLOAD_BYTES;
+    payload_len = (size_t)get_u64(record + 8);
+    record[RECORD_HEADER_BYTES + payload_len - 1] ^= 1;
+    put_u32(record + 4, crc32c(salt, record + RECORD_HEADER_BYTES, payload_len));
+    put_u32(record, crc32c(salt, record + 4, RECORD_HEADER_BYTES - 4));
+    bed_write_file(&bed, "000002.wal", buf_slice(&file));
+    assert_int_equal(check_open(&bed, "000002.wal", "", "chunk", 0), 0);
+    assert_int_equal(bed.err.code, VARVE_ECORRUPT);
+    assert_true(err_names(&bed, "chunk CRC"));
+    assert_true(err_names(&bed, "after sequence 0"));
+    buf_deinit(&file);
+    bed_deinit(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -669,6 +746,9 @@ int main(void)
         cmocka_unit_test(test_recovery__the_unvouched_is_made_durable),
         cmocka_unit_test(test_recovery__a_second_crash_changes_nothing),
         cmocka_unit_test(test_recovery__the_clock_never_runs_backwards),
+        cmocka_unit_test(test_recovery__a_found_directory_is_made_durable),
+        cmocka_unit_test(test_recovery__an_orphan_of_others_is_left_alone),
+        cmocka_unit_test(test_recovery__a_wrong_chunk_crc_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

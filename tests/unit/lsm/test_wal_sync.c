@@ -151,6 +151,32 @@ static void test_wal_sync__who_asks_meanwhile_gets_the_next_one(void **state)
     assert_false(wal_sync_running(&bench->sync));
 }
 
+static void write_while_syncing(void *arg)
+{
+    struct bench *bench = arg;
+
+    sim_on_sync(bench->sim, NULL, NULL);
+    write_mark(bench, 12, 2000);
+    wal_sync_start(&bench->sync);
+}
+
+/* A write that comes while the disk works is not what that sync made durable. */
+static void test_wal_sync__a_write_during_the_sync_waits_for_the_next(void **state)
+{
+    struct bench *bench = *state;
+
+    write_mark(bench, 11, 1000);
+    sim_on_sync(bench->sim, write_while_syncing, bench);
+    wal_sync_start(&bench->sync);
+    assert_int_equal(step_run_one(bench->stepper), 1);
+    assert_int_equal(bench->told_seq, 11);
+    assert_int_equal(wal_sync_durable(&bench->sync).seq, 11);
+    assert_int_equal(wal_sync_age_us(&bench->sync, 5000), 3000);
+    assert_true(wal_sync_running(&bench->sync));
+    assert_int_equal(step_run_all(bench->stepper, 10), 1);
+    assert_int_equal(bench->told_seq, 12);
+}
+
 /* Full files are synced before the current one, oldest first, and closed. */
 static void test_wal_sync__full_files_come_first(void **state)
 {
@@ -257,6 +283,7 @@ int main(void)
         WITH_BENCH(test_wal_sync__nothing_to_do_starts_nothing),
         WITH_BENCH(test_wal_sync__one_sync_for_many_writes),
         WITH_BENCH(test_wal_sync__who_asks_meanwhile_gets_the_next_one),
+        WITH_BENCH(test_wal_sync__a_write_during_the_sync_waits_for_the_next),
         WITH_BENCH(test_wal_sync__full_files_come_first),
         WITH_BENCH(test_wal_sync__limit_of_full_files),
         WITH_BENCH(test_wal_sync__failure_is_not_repeated),
