@@ -68,7 +68,7 @@ uint64_t varve_ack_seq(const struct varve_db *db, uint64_t seq);
 /* Blocks until seq is durable, or its sync failed (VARVE_EUNKNOWN). For programs without a loop. */
 int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err);
 
-/* Changes the durability from the next commit on. */
+/* Changes the durability from the next commit on; what is written already is synced. */
 void varve_set_durability(struct varve_db *db, enum varve_durability durability);
 
 /* 0 if writes are taken, else VARVE_EREADONLY and why. */
@@ -84,8 +84,8 @@ struct varve_read {
 };
 
 /* 0 and *pin, or VARVE_NOT_FOUND (pin->seq says which record decided it), or an error (a record
- * whose CRC fails is VARVE_ECORRUPT and names the key). read may be NULL. While a failed log heals
- * in VARVE_ALWAYS, the newest state is the last durable one. */
+ * whose CRC fails is VARVE_ECORRUPT and names the key). read may be NULL. While a log whose
+ * sync failed heals in VARVE_ALWAYS, the newest state is the last durable one. */
 int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
               struct varve_pin *pin, struct varve_err *err);
 

@@ -180,7 +180,10 @@ static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err 
     }
     log_reader_close(reader);
     mem_free(path);
-    return rc == VARVE_NOT_FOUND ? 0 : rc;
+    if (rc != VARVE_NOT_FOUND)
+        return rc;
+    err_clear(err); /* what it said of the orphan */
+    return 0;
 }
 
 static int manifest_names(const struct varve_db *db, uint64_t file_no)
@@ -461,21 +464,23 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
     return db;
 }
 
-static void wal_start(struct varve_db *db, uint64_t last_seq)
+static void wal_start(struct varve_db *db, const struct recovery *recovery)
 {
     struct wal *wal = &db->wal;
     const struct manifest_state *state = manifest_state(db->manifest);
 
-    atomic_store(&db->visible_seq, last_seq);
+    atomic_store(&db->visible_seq, recovery->last_seq);
     db->now_us = db->env->ops->now_mono_us(db->env);
     wal->last_write_us = db->now_us;
     wal->data_end = wal_end(wal);
-    wal->promised = wal->data_end;
+    if (recovery->unvouched_bytes == 0) /* else an idle second promises what was copied */
+        wal->promised = wal->data_end;
     wal->clock_ms = 0;
     wal->files = state->wal_count;
     for (size_t i = 0; i < state->wal_count; i++)
         wal->live_bytes += state->wals[i].end;
-    wal_sync_reset(&wal->sync, wal->log, (struct wal_mark){.seq = last_seq, .place = wal_end(wal)});
+    wal_sync_reset(&wal->sync, wal->log,
+                   (struct wal_mark){.seq = recovery->last_seq, .place = wal_end(wal)});
 }
 
 static void wal_configure(struct varve_db *db)
@@ -536,7 +541,7 @@ int varve_open(const char *dir, const struct varve_options *given, struct varve_
     rc = recover(db, &recovery, err);
     if (rc != 0)
         goto out;
-    wal_start(db, recovery.last_seq);
+    wal_start(db, &recovery);
     tell_recovery(db, &recovery, db->env->ops->now_mono_us(db->env) - started_us);
 out:
     recovery_deinit(&recovery);
@@ -599,19 +604,20 @@ static int close_manifest(struct varve_db *db, struct varve_err *err)
 
 int varve_close(struct varve_db *db, struct varve_err *err)
 {
-    int rc;
-
     if (db == NULL)
         return 0;
     CHECK(atomic_load(&db->snapshots) == 0);
-    rc = varve_group_commit(db, err);
-    if (rc == 0)
-        rc = db_sync_all(db, err);
-    if (rc == 0)
-        rc = wal_seal(&db->wal, db->applied_seq + 1, err);
+    int rc = varve_group_commit(db, err);
+    /* What was committed before that group is made durable all the same, and no job is left behind. */
+    struct varve_err *later = rc == 0 ? err : NULL;
+    int synced = db_sync_all(db, later);
+    if (synced == 0)
+        synced = wal_seal(&db->wal, db->applied_seq + 1, later);
     db_wait_jobs(db);
+    if (synced == 0)
+        synced = close_manifest(db, later);
     if (rc == 0)
-        rc = close_manifest(db, err);
+        rc = synced;
     if (rc != 0)
         err_wrap(err, rc, "close %s", db->dir);
     db_free(db);

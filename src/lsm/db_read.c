@@ -28,12 +28,13 @@ uint64_t varve_now_ms(struct varve_db *db)
     return seen;
 }
 
-/* What is newest: in VARVE_ALWAYS nothing that a failed sync left in doubt is shown (README). */
+/* What is newest: in VARVE_ALWAYS nothing that a failed sync left in doubt is shown (README). A failed
+ * write leaves nothing in doubt: what was written before it may be acknowledged still, and a reader
+ * must not fall behind that. */
 static uint64_t db_newest_seq(const struct varve_db *db)
 {
-    if (UNLIKELY(atomic_load_explicit(&db->wal.sync.failed, memory_order_acquire) ||
-                 atomic_load_explicit(&db->failed, memory_order_relaxed)) &&
-        atomic_load(&db->durability) == VARVE_ALWAYS)
+    if (UNLIKELY(atomic_load_explicit(&db->wal.sync.failed, memory_order_acquire)) &&
+        atomic_load(&db->durability) == VARVE_ALWAYS && !MUTANT("show-in-doubt"))
         return atomic_load_explicit(&db->wal.sync.durable_seq, memory_order_acquire);
     return atomic_load_explicit(&db->visible_seq, memory_order_acquire);
 }

@@ -77,6 +77,7 @@ static int iter_in_bounds(const struct varve_iter *iter, struct varve_slice key)
 static void iter_settle(struct varve_iter *iter, void (*step)(struct memtable_iter *))
 {
     iter->valid = 0;
+    iter->rc = 0;
     for (; memtable_iter_valid(iter->inner); step(iter->inner)) {
         if (!iter_in_bounds(iter, memtable_iter_key(iter->inner)))
             return;

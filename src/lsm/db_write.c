@@ -180,10 +180,12 @@ int db_apply(struct varve_db *db, uint64_t seq, const struct chunk *chunk, int w
     if (rc != 0)
         return err_set(err, rc, "no memory to apply a record");
     db->applied_seq = seq;
-    if (with_undo)
+    if (with_undo) {
         db->undo.count++;
-    else
+    } else { /* as after a commit; else each range would pass all groups that were ever emptied */
         db->undo.range_count = 0;
+        counts_compact(&db->counts);
+    }
     return 0;
 }
 
@@ -298,7 +300,7 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
         return rc;
     rc = wal_group_add(&db->wal, batch);
     if (rc != 0)
-        return err_set(err, VARVE_ENOMEM, "no memory for a log record");
+        return err_set(err, rc, "a log record: %s", varve_status_name(rc));
     if (batch->count >= PREFETCH_MIN)
         db_prefetch_batch(db, batch);
     while (rc == 0 && batch_next(batch, &cursor, &chunk))
@@ -404,7 +406,11 @@ int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err)
 
 void varve_set_durability(struct varve_db *db, enum varve_durability durability)
 {
-    atomic_store(&db->durability, (int)durability);
+    int before = atomic_exchange(&db->durability, (int)durability);
+
+    /* Who waits for a sync that the mode before would have started still gets it (or gets healing). */
+    if (before != (int)durability && !atomic_load(&db->failed))
+        wal_sync_start(&db->wal.sync);
 }
 
 static void db_tick_sync(struct varve_db *db)

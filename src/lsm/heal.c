@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "lsm/db.h"
+#include "lsm/names.h"
 
 #define RETRY_US ((uint64_t)500000)
 #define RECORD_BYTES ((size_t)1024 * 1024)
@@ -32,7 +33,7 @@ struct doubtful_range {
 static int doubtful_add(struct doubtful *list, const struct doubtful_range *range,
                         const struct memtable_record *record)
 {
-    if (record->seq > range->committed)
+    if (record->seq > range->committed && !MUTANT("heal-open-group"))
         return 0;
     if (list->count == list->cap) {
         size_t cap = list->cap == 0 ? 1024 : list->cap * 2;
@@ -138,7 +139,26 @@ static int heal_write_all(struct log_writer *log, const struct doubtful *list,
     return rc;
 }
 
-/* The old file ends where it was durable; files between it and the new one never count. */
+static void heal_remove_file(struct varve_db *db, uint64_t file_no)
+{
+    char *path = name_wal_path(db->dir, file_no);
+
+    if (path != NULL)
+        (void)db->env->ops->remove(db->env, path, NULL); /* else the next open does it */
+    mem_free(path);
+}
+
+/* A new file that did not come about goes, once the manifest has forgotten it: tries may be many. */
+static void heal_abandon(struct varve_db *db, struct log_writer *log)
+{
+    struct manifest_edit drop = {.change = MANIFEST_DROP_WAL, .file_no = log->file_no};
+
+    log_writer_close(log);
+    if (manifest_apply(db->manifest, &drop, 1, NULL) == 0)
+        heal_remove_file(db, drop.file_no);
+}
+
+/* The old file ends where it was durable; files between it and the new one never count, and go. */
 static int heal_edit(struct varve_db *db, struct log_place durable, uint64_t new_file_no,
                      struct varve_err *err)
 {
@@ -159,6 +179,9 @@ static int heal_edit(struct varve_db *db, struct log_place durable, uint64_t new
                                                     .file_no = file_no};
     }
     int rc = manifest_apply(db->manifest, edits, count, err);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        if (edits[i].change == MANIFEST_DROP_WAL)
+            heal_remove_file(db, edits[i].file_no);
     mem_free(edits);
     return rc;
 }
@@ -188,14 +211,16 @@ static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_
         rc = heal_write_all(ready.log, &list, err);
     if (rc == 0 && !MUTANT("skip-heal-sync"))
         rc = log_writer_sync(ready.log, err);
+    manifest_set_clock(db->manifest,
+                       varve_now_ms(db)); /* the log's own went with what is fenced off */
     if (rc == 0)
         rc = heal_edit(db, durable.place, ready.log->file_no, err);
 out:
     mem_free(list.records);
     if (rc == 0)
         *log = ready.log;
-    else /* the manifest goes on naming it: it is dropped when healing succeeds, or at open */
-        log_writer_close(ready.log);
+    else if (ready.log != NULL)
+        heal_abandon(db, ready.log);
     return rc;
 }
 
@@ -255,7 +280,7 @@ static void heal_adopt(struct heal *heal)
     wal->log = heal->log;
     wal->begin_due = 0;
     wal->data_end = wal_end(wal);
-    wal->promised = wal->data_end;
+    wal->promised = (struct log_place){0}; /* an idle second promises what was copied */
     wal->files++;
     heal->log = NULL;
     heal->last_error[0] = '\0';
@@ -285,7 +310,10 @@ void heal_tick(struct heal *heal, uint64_t now_us)
 {
     switch (heal_state(heal)) {
     case HEAL_RUNNING: break;
-    case HEAL_DONE: heal_adopt(heal); break;
+    case HEAL_DONE:
+        if (!wal_sync_running(&heal->db->wal.sync)) /* somebody may sync the old file once more */
+            heal_adopt(heal);
+        break;
     case HEAL_IDLE:
         if (now_us < heal->retry_us || wal_sync_running(&heal->db->wal.sync))
             break;

@@ -377,6 +377,8 @@ int manifest_open(struct varve_env *env, const char *dir, const struct dir_id *i
         goto out;
     manifest->old_file_no = file_no;
     rc = log_reader_open(env, path, MANIFEST_MAGIC, id, file_no, UINT64_MAX, &reader, err);
+    if (rc == VARVE_ENOENT)
+        rc = err_set(err, VARVE_ECORRUPT, "%s is missing, but CURRENT names it", path);
     if (rc != 0)
         goto out;
     rc = manifest_read(manifest, reader, err);
@@ -492,6 +494,8 @@ int manifest_apply(struct manifest *manifest, const struct manifest_edit *edits,
     if (rc != 0) {
         /* Whether that edit is on disk nobody knows: this file is never written again. */
         err_wrap(err, rc, "edit %s", manifest->log->path);
+        if (MUTANT("reuse-failed-manifest"))
+            goto out;
         log_writer_close(manifest->log);
         manifest->log = NULL;
         goto out;

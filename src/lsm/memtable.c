@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "lsm/art.h"
 #include "lsm/chain.h"
 #include "lsm/range_map.h"
@@ -138,6 +139,8 @@ static enum memtable_answer answer_of(const struct memtable *memtable, const str
                                       struct varve_slice key, uint64_t seq_max,
                                       struct memtable_record *record)
 {
+    if (MUTANT("snapshot-sees-new"))
+        seq_max = UINT64_MAX;
     const struct chain *link = leaf == NULL ? NULL : chain_find(leaf_chain(leaf), seq_max);
     uint64_t range_seq = range_map_seq(&memtable->ranges, key, seq_max);
 

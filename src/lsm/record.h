@@ -16,6 +16,7 @@
 #define RECORD_HEADER_BYTES 40
 #define BEGIN_PAYLOAD_BYTES 32
 #define RECORD_PIECE_MAX_BYTES ((uint64_t)4 * 1024 * 1024)
+#define RECORD_PAYLOAD_MAX_BYTES ((size_t)UINT32_MAX) /* of all its pieces */
 
 #define WAL_MAGIC "varveWAL"
 #define MANIFEST_MAGIC "varveMAN"

@@ -297,7 +297,7 @@ int recovery_read(struct recovery *recovery, struct varve_err *err)
     recovery->first_ops = mem_alloc_zero(state->wal_count * sizeof(*recovery->first_ops));
     if (recovery->ends == NULL || recovery->first_ops == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory for recovery");
-    buf_init(&walk.pieces, (size_t)UINT32_MAX);
+    buf_init(&walk.pieces, RECORD_PAYLOAD_MAX_BYTES);
     for (walk.index = 0; rc == 0 && !torn && walk.index < state->wal_count; walk.index++) {
         rc = recovery_read_file(&walk, &torn, err);
         /* What the manifest ends was durable when it was ended. */

@@ -10,7 +10,7 @@
 #include "lsm/wal_pool.h"
 #include "lsm/wal_sync.h"
 
-#define WAL_GROUP_MAX_BYTES ((size_t)4 * 1024 * 1024 * 1024)
+#define WAL_GROUP_MAX_BYTES (RECORD_PAYLOAD_MAX_BYTES - 8) /* and a clock in front */
 
 struct wal {
     struct varve_env *env;
@@ -22,6 +22,7 @@ struct wal {
     /* The open group. */
     struct buf ops;
     struct borrowed_list borrowed;
+    size_t borrowed_bytes;     /* what they come to */
     struct varve_slice *parts; /* scratch for the payload */
     size_t part_cap;
 
@@ -46,10 +47,12 @@ struct wal {
 struct wal_group_mark {
     size_t ops_len;
     size_t borrowed_count;
+    size_t borrowed_bytes;
 };
 
 struct wal_group_mark wal_group_mark(const struct wal *wal);
 void wal_group_cut(struct wal *wal, struct wal_group_mark mark);
+/* 0, or VARVE_ENOMEM, or VARVE_EFULL: the group would be too long for a record. It is then as before. */
 int wal_group_add(struct wal *wal, const struct varve_batch *batch) MUST_CHECK;
 
 /* Writes the open group, operations first_seq .. first_seq + count - 1, as one record, rotating to

@@ -21,6 +21,7 @@ void wal_pool_init(struct wal_pool *pool)
 void wal_pool_deinit(struct wal_pool *pool)
 {
     CHECK(!pool->running);
+    log_writer_close(pool->unnamed);
     for (size_t i = 0; i < pool->ready_count; i++)
         log_writer_close(pool->ready[i].log);
     for (size_t i = 0; i < pool->reusable_count; i++)
@@ -98,42 +99,51 @@ static char *pool_take_reusable(struct wal_pool *pool)
     return path;
 }
 
-/* Everything about the file is durable before the manifest names it, and that is durable before the
- * writer may have it. */
-int wal_pool_make(struct wal_pool *pool, uint64_t prewrite, struct wal_ready *ready,
-                  struct varve_err *err)
+/* Everything about the file is durable before the manifest may name it. */
+static int pool_make_file(struct wal_pool *pool, uint64_t prewrite, struct log_writer **log,
+                          struct varve_err *err)
 {
-    struct manifest_edit edit = {.change = MANIFEST_ADD_WAL,
-                                 .file_no = manifest_new_file_no(pool->manifest)};
+    uint64_t file_no = manifest_new_file_no(pool->manifest);
     char *reuse = prewrite == pool->file_size ? pool_take_reusable(pool) : NULL;
-    char *path = name_wal_path(pool->dir, edit.file_no);
+    char *path = name_wal_path(pool->dir, file_no);
     int rc = VARVE_ENOMEM;
 
-    *ready = (struct wal_ready){0};
+    *log = NULL;
     if (path == NULL) {
         err_set(err, rc, "no memory");
         goto out;
     }
-    rc = log_writer_create(pool->env, pool->dir, path, WAL_MAGIC, &pool->id, edit.file_no, prewrite,
-                           reuse, &ready->log, err);
+    rc = log_writer_create(pool->env, pool->dir, path, WAL_MAGIC, &pool->id, file_no, prewrite,
+                           reuse, log, err);
     if (rc == 0 && !MUTANT("skip-new-wal-sync"))
-        rc = log_writer_sync(ready->log, err);
+        rc = log_writer_sync(*log, err);
     if (rc != 0) {
-        log_writer_close(ready->log);
-        ready->log = NULL;
+        log_writer_close(*log);
+        *log = NULL;
         (void)pool->env->ops->remove(pool->env, path, NULL); /* open() removes what is left */
-        goto out;
-    }
-    rc = manifest_apply(pool->manifest, &edit, 1, err);
-    if (rc == 0) {
-        ready->manifest = manifest_place(pool->manifest);
-    } else { /* the manifest may name it: the file stays */
-        log_writer_close(ready->log);
-        ready->log = NULL;
     }
 out:
     mem_free(reuse);
     mem_free(path);
+    return rc;
+}
+
+/* The edit that names the file is durable before the writer may have it. A file whose edit failed may be
+ * named or not: it stays, and is the next one to be named, so that they don't pile up. */
+int wal_pool_make(struct wal_pool *pool, uint64_t prewrite, struct wal_ready *ready,
+                  struct varve_err *err)
+{
+    struct log_writer *log = pool->unnamed;
+    int rc = log != NULL ? 0 : pool_make_file(pool, prewrite, &log, err);
+
+    *ready = (struct wal_ready){0};
+    if (rc != 0)
+        return rc;
+    struct manifest_edit edit = {.change = MANIFEST_ADD_WAL, .file_no = log->file_no};
+    rc = manifest_apply(pool->manifest, &edit, 1, err);
+    pool->unnamed = rc == 0 ? NULL : log;
+    if (rc == 0)
+        *ready = (struct wal_ready){.log = log, .manifest = manifest_place(pool->manifest)};
     return rc;
 }
 

@@ -21,8 +21,9 @@ struct wal_pool {
     struct varve_job job;
     struct varve_env *env;
     struct varve_executor *executor;
-    struct manifest *manifest; /* used by the job only */
-    const char *dir;           /* borrowed */
+    struct manifest *manifest;  /* used by the job only */
+    struct log_writer *unnamed; /* the job's: a file that is whole, but whose edit failed */
+    const char *dir;            /* borrowed */
     struct dir_id id;
     uint64_t file_size;
     size_t target;

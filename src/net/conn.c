@@ -194,14 +194,17 @@ static void sweep_output(struct conn *conn, uint64_t unsent_bytes)
 static void sweep_conn(struct conn *conn)
 {
     struct net_loop *loop = conn->loop;
-    uint64_t idle_ms = loop->now_ms - conn->active_ms;
-    uint64_t unsent_bytes = output_unsent_bytes(conn);
+    size_t unsent_bytes = output_unsent_bytes(conn);
     uint64_t input_bytes = resp_reader_held_bytes(conn->reader);
 
     if (unsent_bytes > loop->metrics->output_buffer_max_bytes)
         loop->metrics->output_buffer_max_bytes = unsent_bytes;
     if (input_bytes > loop->metrics->input_buffer_max_bytes)
         loop->metrics->input_buffer_max_bytes = input_bytes;
+    if (unsent_bytes < conn->swept_unsent_bytes) /* it takes a long reply bit by bit */
+        conn->active_ms = loop->now_ms;
+    conn->swept_unsent_bytes = unsent_bytes;
+    uint64_t idle_ms = loop->now_ms - conn->active_ms;
     if (loop->limits.timeout_s != 0 && idle_ms > (uint64_t)loop->limits.timeout_s * 1000) {
         log_line(LOG_VERBOSE, "Closing idle client");
         loop->metrics->idle_closes++;

@@ -72,6 +72,7 @@ struct conn {
     size_t mark_len;
     uint32_t mark_held;
 
+    size_t swept_unsent_bytes; /* when the sweep last looked */
     uint64_t active_ms;
     uint64_t born_ms;
     uint64_t soft_since_ms; /* above output_soft_bytes since then; 0: it is not */

@@ -10,7 +10,9 @@ size_t output_unsent_bytes(const struct conn *conn)
 {
     size_t unsent = conn->out.len - conn->out_sent;
 
-    return conn->writing == NULL ? unsent : unsent + conn->writing->unsent_bytes;
+    if (LIKELY(conn->writing == NULL))
+        return unsent;
+    return unsent + uv_stream_get_write_queue_size((const uv_stream_t *)&conn->tcp);
 }
 
 int output_prepare(struct conn *conn)

@@ -7,6 +7,7 @@
  * Input is released only after that, at the end of the turn, so the logged arguments stay. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "net/internal.h"
 
 #define LOGGED_MAX_COUNT (64 * 1024)
@@ -91,7 +92,8 @@ static void turn_redo(struct net_loop *loop)
         struct conn *conn = loop->logged[i].conn;
         if (conn->mark_group != loop->group_no || conn->dead)
             continue;
-        conn->out.len = conn->mark_len;
+        if (!MUTANT("keep-failed-replies"))
+            conn->out.len = conn->mark_len;
         output_cut_held(conn, conn->mark_held);
         conn->writer.failed = 0;
         conn->more |= conn->close_after;
@@ -344,7 +346,8 @@ static void turn_settle(struct net_loop *loop)
     if (list_empty(&loop->turn))
         return;
     if (!list_empty(&loop->held))
-        durable_seq = loop->hooks.durable_seq(loop->hooks.arg);
+        durable_seq = MUTANT("release-held-early") ? UINT64_MAX
+                                                   : loop->hooks.durable_seq(loop->hooks.arg);
     settled.next->prev = &settled;
     settled.prev->next = &settled;
     list_init(&loop->turn);
@@ -360,6 +363,8 @@ void turn_end(struct net_loop *loop)
 {
     if (!loop->stopping)
         turn_run_leftovers(loop);
+    if (MUTANT("reply-before-commit"))
+        turn_settle(loop);
     if (loop->ticked_turn == loop->turn_no)
         turn_commit(loop);
     if (UNLIKELY(loop->durable_news))

@@ -2,19 +2,26 @@
  * that changes the records, and has to follow them when they are undone:
  *  - a batch that is dropped or refused puts back the copy made before its first change;
  *  - a group whose commit fails is undone by the engine without a word to us. So, after a change, the
- *    first call that finds the group closed reads the map anew (map_settle), whatever became of it.
- * Groups change only by keyspace_apply() and the sweep, which both come after such a call. */
+ *    first call that finds the group closed looks whether the change is still applied, and if it is
+ *    not, puts back the copy made before the group's first one (map_settle).
+ * Groups change only by keyspace_apply() and the sweep, which both come after such a call, so no new
+ * sequence number hides an undone one. To read the records anew would not do: while a failed sync
+ * heals, varve_get() shows what was durable before it, and the map has to stay ahead of that. */
 #include "types/keyspace.h"
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "varve/db.h"
 
 #define SCRATCH_KEEP_BYTES ((size_t)64 * 1024)
 #define BATCH_KEEP_BYTES ((uint64_t)1024 * 1024)
 #define OP_OVERHEAD_BYTES 32 /* about what an operation takes in the log besides key and value */
+/* What a new or flushed space counts for: each leaves a count group behind until the commit, and each
+ * flush passes them all, so a group must not gather too many. */
+#define MAP_CHANGE_BYTES ((uint64_t)8 * 1024)
 
 struct space {
     uint64_t id;              /* 0: the database has none */
@@ -35,7 +42,9 @@ struct keyspace {
     struct space_map map;
     struct space_map map_before; /* the batch's first change; if map_touched */
     int map_touched;             /* the batch changed the map */
-    int map_unsettled;           /* the open group did */
+    struct space_map map_group;  /* the group's first change; if map_unsettled */
+    uint64_t map_group_seq;      /* of that change */
+    int map_unsettled;           /* the open group changed the map */
     uint64_t write_seq;          /* of the newest operation applied */
     uint64_t group_bytes;
     struct keyspace_stats stats;
@@ -79,6 +88,15 @@ static int map_load_id(struct varve_db *db, struct varve_slice key, uint64_t *id
     return rc;
 }
 
+static int space_load(struct varve_db *engine, int db, struct space *space, struct varve_err *err)
+{
+    uint8_t key[3];
+    int rc = map_load_id(engine, database_key(key, db), &space->id, &space->map_seq, err);
+
+    key_prefix_set(&space->prefix, space->id, KEY_TAG_NAME);
+    return rc;
+}
+
 static int map_check(const struct space_map *map, struct varve_err *err)
 {
     for (int db = 0; db < KEYSPACE_DATABASES_MAX; db++) {
@@ -100,17 +118,14 @@ static int map_check(const struct space_map *map, struct varve_err *err)
 static int map_load(struct varve_db *db, struct space_map *map, struct varve_err *err)
 {
     struct space_map loaded = {0};
-    uint8_t key[3];
+    uint8_t key[2];
     uint64_t seq;
     int rc = map_load_id(db, next_space_key(key), &loaded.next_id, &seq, err);
 
     if (loaded.next_id == 0)
         loaded.next_id = SPACE_FIRST;
-    for (int i = 0; rc == 0 && i < KEYSPACE_DATABASES_MAX; i++) {
-        struct space *space = &loaded.of_db[i];
-        rc = map_load_id(db, database_key(key, i), &space->id, &space->map_seq, err);
-        key_prefix_set(&space->prefix, space->id, KEY_TAG_NAME);
-    }
+    for (int i = 0; rc == 0 && i < KEYSPACE_DATABASES_MAX; i++)
+        rc = space_load(db, i, &loaded.of_db[i], err);
     if (rc == 0)
         rc = map_check(&loaded, err);
     if (rc == 0)
@@ -118,14 +133,16 @@ static int map_load(struct varve_db *db, struct space_map *map, struct varve_err
     return rc;
 }
 
-static int map_settle(struct keyspace *keyspace, struct varve_err *err)
+static void map_settle(struct keyspace *keyspace)
 {
+    struct varve_stats stats;
+
     if (LIKELY(!keyspace->map_unsettled) || varve_group_open(keyspace->db))
-        return 0;
-    int rc = map_load(keyspace->db, &keyspace->map, err);
-    if (rc == 0)
-        keyspace->map_unsettled = 0;
-    return rc;
+        return;
+    varve_stats(keyspace->db, &stats);
+    if (stats.seq_applied < keyspace->map_group_seq)
+        keyspace->map = keyspace->map_group;
+    keyspace->map_unsettled = 0;
 }
 
 static void map_touch(struct keyspace *keyspace)
@@ -254,11 +271,18 @@ static void sweep_expired(struct keyspace *keyspace, const struct space *space,
 static int lookup_live(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                        struct varve_pin *pin, uint64_t *seq, struct varve_err *err)
 {
-    int rc = map_settle(keyspace, err);
-
-    if (rc != 0)
-        return rc;
     const struct space *space = space_of(keyspace, db);
+    struct space shown;
+    int rc = 0;
+
+    map_settle(keyspace);
+    /* While a failed sync heals, the space too is the one that varve_get() shows. */
+    if (UNLIKELY(varve_writable(keyspace->db, NULL) != 0)) {
+        rc = space_load(keyspace->db, db, &shown, err);
+        if (rc != 0)
+            return rc;
+        space = &shown;
+    }
     saw(seq, space->map_seq);
     if (space->id == 0)
         return VARVE_NOT_FOUND;
@@ -345,11 +369,9 @@ int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t 
                    struct varve_err *err)
 {
     struct varve_stats stats;
-    int rc = map_settle(keyspace, err);
 
     *count = 0;
-    if (rc != 0)
-        return rc;
+    map_settle(keyspace);
     const struct space *space = space_of(keyspace, db);
     saw(seq, space->map_seq);
     if (space->id == 0)
@@ -382,10 +404,7 @@ static int batch_failed(int rc, struct varve_slice key, struct varve_err *err)
 
 static int batch_ready(struct keyspace *keyspace, struct varve_err *err)
 {
-    int rc = map_settle(keyspace, err);
-
-    if (rc != 0)
-        return rc;
+    map_settle(keyspace);
     if (keyspace->batch == NULL)
         keyspace->batch = varve_batch_create();
     return keyspace->batch == NULL ? err_set(err, VARVE_ENOMEM, "out of memory") : 0;
@@ -506,7 +525,11 @@ static void map_applied(struct keyspace *keyspace, uint64_t seq)
         if (keyspace->map.of_db[db].id != keyspace->map_before.of_db[db].id)
             keyspace->map.of_db[db].map_seq = seq;
     keyspace->map_touched = 0;
-    keyspace->map_unsettled = 1;
+    if (keyspace->map_unsettled)
+        return;
+    keyspace->map_group = keyspace->map_before;
+    keyspace->map_group_seq = seq;
+    keyspace->map_unsettled = !MUTANT("map-not-undone");
 }
 
 int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *err)
@@ -517,6 +540,8 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
         return 0;
     uint64_t bytes = varve_batch_size(keyspace->batch) +
                      (uint64_t)varve_batch_count(keyspace->batch) * OP_OVERHEAD_BYTES;
+    if (UNLIKELY(keyspace->map_touched))
+        bytes += MAP_CHANGE_BYTES;
     int opened = !varve_group_open(keyspace->db);
     int rc = varve_group_add(keyspace->db, keyspace->batch, &batch_seq, err);
     if (rc == 0) {

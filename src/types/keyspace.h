@@ -107,7 +107,7 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
 
 /* ---- the engine behind it ---- */
 
-/* 1 if there are writes that are not committed (varve_group_open), and how many bytes of batches
+/* 1 if there are writes that are not committed (varve_group_open), and about how many bytes of batches
  * they are. */
 int keyspace_group_open(const struct keyspace *keyspace);
 uint64_t keyspace_group_bytes(const struct keyspace *keyspace);

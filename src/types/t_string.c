@@ -1,5 +1,6 @@
 #include "types/t_string.h"
 
+#include "base/mutant.h"
 #include "types/integer.h"
 
 #define STRING_HEAD value_head(VALUE_STRING, VALUE_RAW)
@@ -64,7 +65,7 @@ int string_increment(const struct string_at *at, int64_t delta, int64_t *result)
         return rc;
     if (rc == 0) {
         int is_integer = integer_parse(old.payload, &value);
-        expire_ms = old.expire_ms;
+        expire_ms = MUTANT("increment-forgets-expiry") ? 0 : old.expire_ms;
         keyspace_release(&old);
         if (!is_integer)
             return TYPES_NOT_INTEGER;

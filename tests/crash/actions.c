@@ -122,6 +122,10 @@ static void fail_under_open_group(struct run *run)
     int rc = varve_group_add(run->db, run->batches[0], &seq, &err);
     if (rc == 0) {
         meet_failure(run);
+        for (uint64_t i = rng_below(&run->rng, 2) * 8; i > 0; i--) { /* long enough to heal */
+            run_pass(run, 1);
+            run_all_jobs(run);
+        }
         int writable = varve_writable(run->db, NULL) == 0;
         if (writable)
             run_note(run, NOTE_ISSUED, seq);

@@ -373,40 +373,50 @@ static void seen_add(struct examiner *examiner, struct seen seen)
     examiner->seen[examiner->seen_count++] = seen;
 }
 
-/* The image with damage to it: an error, or a state that was there. What a clean close vouched for may
- * not go unnoticed. */
+/* What came out of a damaged image, which without the damage held S_k of `intact`. */
+static int check_damaged(struct examiner *examiner, const struct run *run,
+                         const struct bounds *bounds, struct varve_db *db, uint64_t intact,
+                         const char *what, int in_one_record)
+{
+    char why[RUN_WHY_BYTES - 256];
+    struct varve_stats stats;
+    uint64_t lower = in_one_record ? run_promised_twice(run, intact) : 0;
+
+    varve_stats(db, &stats);
+    uint64_t k = stats.seq_visible;
+    if (bounds->vouched)
+        lower = bounds->upper;
+    if (k < lower || k > bounds->upper || !model_ends_record(bounds->model, k))
+        return REFUTE(examiner, "%s: opens, with k = %" PRIu64 " instead of %" PRIu64, what, k,
+                      intact);
+    if (model_compare(bounds->model, k, db, MODEL_CHECK_COUNTS, why, sizeof(why)) != 0)
+        return REFUTE(examiner, "%s: opens, but is not S_%" PRIu64 ": %s", what, k, why);
+    return 0;
+}
+
+/* The image with damage to it: an error, or a state that was there. What a clean close or two records
+ * vouch for may not go unnoticed. */
 static int examine_rot(struct examiner *examiner, const struct run *run,
-                       const struct bounds *bounds, const struct trial *trial)
+                       const struct bounds *bounds, const struct trial *trial, uint64_t intact)
 {
     struct sim_env *image = sim_image(run->sim, trial->upto, trial->policy, trial->seed);
     char what[128];
-    char why[RUN_WHY_BYTES - 256];
     struct varve_db *db = NULL;
     struct varve_err err = {0};
-    struct varve_stats stats;
     int rc = 0;
 
-    rot_damage(image, trial->rot, what, sizeof(what));
+    int in_one_record = rot_damage(image, trial->rot, what, sizeof(what));
     examiner->chain.trials[0] = *trial;
     examiner->figures.damaged++;
     int opened = run_open_on(image, examiner->stepper, run->plan.mode, NULL, &db, &err);
     if (examiner->script != NULL)
         printf("    damage: %s; open: %s\n", what, opened == 0 ? "succeeds" : err.text);
-    if (opened != 0) {
-        examiner->figures.refused++;
-        if (opened != VARVE_ECORRUPT && opened != VARVE_EFOREIGN && opened != VARVE_EVERSION)
-            rc = REFUTE(examiner, "%s: not said to be damage: %s", what, err.text);
-    } else {
-        varve_stats(db, &stats);
-        uint64_t k = stats.seq_visible;
-        if (k > bounds->upper || (bounds->vouched && k < bounds->upper) ||
-            !model_ends_record(bounds->model, k))
-            rc = REFUTE(examiner, "%s: opens, with k = %" PRIu64 " instead of %" PRIu64, what, k,
-                        bounds->upper);
-        else if (model_compare(bounds->model, k, db, MODEL_CHECK_COUNTS, why, sizeof(why)) != 0)
-            rc = REFUTE(examiner, "%s: opens, but is not S_%" PRIu64 ": %s", what, k, why);
-        (void)varve_close(db, NULL);
-    }
+    if (opened == 0)
+        rc = check_damaged(examiner, run, bounds, db, intact, what, in_one_record);
+    else if (opened != VARVE_ECORRUPT && opened != VARVE_EFOREIGN && opened != VARVE_EVERSION)
+        rc = REFUTE(examiner, "%s: not said to be damage: %s", what, err.text);
+    examiner->figures.refused += opened != 0;
+    (void)varve_close(db, NULL);
     sim_env_destroy(image);
     return rc;
 }
@@ -442,7 +452,7 @@ static int examine_trial(struct examiner *examiner, const struct run *run,
             struct trial damaged = *trial;
             if (damaged.rot == 0)
                 damaged.rot = 1 + rng_below(&examiner->rng, 100000);
-            rc = examine_rot(examiner, run, &bounds, &damaged);
+            rc = examine_rot(examiner, run, &bounds, &damaged, k);
         }
     }
     sim_env_destroy(image);

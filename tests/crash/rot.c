@@ -72,8 +72,8 @@ static uint64_t change_under_crc(uint8_t *bytes, uint64_t len, struct rng *rng)
     return chosen_at + RECORD_HEADER_BYTES + offset;
 }
 
-static void damage_bytes(uint8_t *bytes, uint64_t len, const char *name, struct rng *rng,
-                         char *what, size_t what_cap)
+static int damage_bytes(uint8_t *bytes, uint64_t len, const char *name, struct rng *rng, char *what,
+                        size_t what_cap)
 {
     uint64_t front = len > FRONT_BYTES && rng_below(rng, 4) != 0 ? FRONT_BYTES : len;
     uint64_t at = rng_below(rng, front);
@@ -83,6 +83,9 @@ static void damage_bytes(uint8_t *bytes, uint64_t len, const char *name, struct 
     if (changed != 0) {
         snprintf(what, what_cap, "byte %" PRIu64 " of %s changed under its CRC", changed, name);
     } else if (kind == 1) {
+        if (rng_below(rng, 2) == 0) /* where a log ends */
+            for (at = len - 1; at > 0 && bytes[at] == 0;)
+                at--;
         uint64_t first = at / SECTOR_BYTES * SECTOR_BYTES;
         uint64_t part = len - first < SECTOR_BYTES ? len - first : SECTOR_BYTES;
         memset(bytes + first, 0, part);
@@ -91,9 +94,10 @@ static void damage_bytes(uint8_t *bytes, uint64_t len, const char *name, struct 
         bytes[at] ^= (uint8_t)(1u << rng_below(rng, 8));
         snprintf(what, what_cap, "bit of byte %" PRIu64 " of %s flipped", at, name);
     }
+    return changed != 0 || kind != 1;
 }
 
-void rot_damage(struct sim_env *image, uint64_t seed, char *what, size_t what_cap)
+int rot_damage(struct sim_env *image, uint64_t seed, char *what, size_t what_cap)
 {
     struct varve_env *env = sim_as_env(image);
     struct varve_file *file = NULL;
@@ -102,12 +106,13 @@ void rot_damage(struct sim_env *image, uint64_t seed, char *what, size_t what_ca
     char path[NAME_BYTES + 8];
     uint64_t len = 0;
     size_t got = 0;
+    int in_one = 1;
 
     rng_init(&rng, seed);
     snprintf(what, what_cap, "nothing");
     (void)env->ops->list_dir(env, RUN_DIR, take_name, &names, NULL);
     if (names.count == 0)
-        return;
+        return in_one;
     qsort(names.names, names.count, NAME_BYTES, by_name);
     const char *name = names.names[rng_below(&rng, names.count)];
     snprintf(path, sizeof(path), "%s/%s", RUN_DIR, name);
@@ -117,10 +122,11 @@ void rot_damage(struct sim_env *image, uint64_t seed, char *what, size_t what_ca
         uint8_t *bytes = mem_alloc(len);
         CHECK(bytes != NULL);
         CHECK(env->ops->read_at(env, file, bytes, len, 0, &got, NULL) == 0 && got == len);
-        damage_bytes(bytes, len, name, &rng, what, what_cap);
+        in_one = damage_bytes(bytes, len, name, &rng, what, what_cap);
         struct varve_slice part = varve_slice(bytes, len);
         CHECK(env->ops->write_at(env, file, &part, 1, 0, NULL) == 0);
         mem_free(bytes);
     }
     env->ops->close(env, file);
+    return in_one;
 }

@@ -9,7 +9,7 @@
 
 /* A bit is flipped, a sector is zeroed, or a WAL payload is changed under a CRC that fits it, as if it
  * had been damaged before it was logged: the chunk's own CRC must tell. The same seed, the same
- * damage. `what` says it. */
-void rot_damage(struct sim_env *image, uint64_t seed, char *what, size_t what_cap);
+ * damage. `what` says it. Returns 1 if it is in one record at most, else 0. */
+int rot_damage(struct sim_env *image, uint64_t seed, char *what, size_t what_cap);
 
 #endif

@@ -119,6 +119,28 @@ int run_check_acks(const struct run *run, uint64_t upto, uint64_t k, char *why, 
     return -1;
 }
 
+uint64_t run_promised_twice(const struct run *run, uint64_t k)
+{
+    uint64_t durable = 0;
+    uint64_t last = 0;
+    uint64_t before_last = 0;
+
+    for (unsigned i = 0; i < run->plan.count; i++)
+        if (run->plan.actions[i] == ACT_FAIL_SYNC || run->plan.actions[i] == ACT_REOPEN ||
+            run->plan.actions[i] == ACT_CRASH)
+            return 0;
+    for (size_t i = 0; i < run->note_count; i++) {
+        const struct note *note = &run->notes[i];
+        if (note->kind == NOTE_DURABLE)
+            durable = raised(durable, note->value);
+        if (note->kind != NOTE_ISSUED || note->value > k)
+            continue;
+        before_last = last;
+        last = durable;
+    }
+    return before_last;
+}
+
 void run_poll(struct run *run)
 {
     uint64_t durable;

@@ -97,6 +97,10 @@ struct expect run_expect(const struct run *run, uint64_t upto);
 /* The two seconds of VARVE_EVERYSEC: 0 if losing all behind k is within them, else -1 and why. */
 int run_check_acks(const struct run *run, uint64_t upto, uint64_t k, char *why, size_t why_cap);
 
+/* What is promised durable by at least two of the records that hold S_k: damage to one record must be
+ * seen if it takes more. 0 where records may have been written anew, without their promises. */
+uint64_t run_promised_twice(const struct run *run, uint64_t k);
+
 /* For run.c and actions.c. */
 void run_fail(struct run *run, const char *fmt, ...) PRINTF_LIKE(2, 3);
 int run_failed(const struct run *run);

@@ -22,10 +22,18 @@ ROOT = os.environ.get("VARVE_ROOT") or os.path.dirname(os.path.dirname(os.path.d
 BUILD = os.environ.get("VARVE_BUILD") or os.path.join(ROOT, "build", "mutants")
 PLANTED = re.compile(r'MUTANT\("([\w-]+)"\)')
 
-# command: in BUILD. limit_s: a mutant that hangs its campaign has been seen as well.
+# command: a program of BUILD, or an absolute path. limit_s: a mutant that hangs its campaign has been seen as well.
 Campaign = namedtuple("Campaign", "command limit_s")
 CAMPAIGNS = {
     "powercut": Campaign(["tests/crash/powercut", "--campaign", "--stop", "--images", "60000"], 300),
+    "kill9": Campaign([sys.executable, os.path.join(ROOT, "tests", "crash", "kill9.py"),
+                       "--kills", "6"], 300),
+    "iofail": Campaign(["tests/fault/test_iofail"], 300),
+    "property": Campaign(["tests/property/test_memtable_model"], 120),
+    "net-commit": Campaign(["tests/unit/net/test_net_commit"], 120),
+    "net-held": Campaign(["tests/unit/net/test_net_held"], 120),
+    "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
+    "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
 }
 
@@ -51,6 +59,10 @@ MUTANTS = (
     Mutant("swallow-sync-error", "powercut", "a failed sync counts as one that worked"),
     Mutant("keep-failed-group", "powercut", "a group that was refused stays in memory"),
     Mutant("publish-before-write", "powercut", "a group is visible before it is written"),
+    Mutant("show-in-doubt", "powercut", "in always, what a failed sync left in doubt is shown"),
+    Mutant("ignore-write-error", "iofail", "a failed write counts as one that worked"),
+    Mutant("reuse-failed-manifest", "iofail", "a manifest is written on behind a failed edit"),
+    Mutant("heal-open-group", "powercut", "healing writes a group that is not committed"),
     Mutant("skip-fence", "powercut", "healing does not end the old log file"),
     Mutant("fence-at-written", "powercut", "healing ends the old log file behind what is durable"),
     Mutant("heal-forgets-ranges", "powercut", "healing writes no range tombstones"),
@@ -64,7 +76,15 @@ MUTANTS = (
     Mutant("reuse-file-number", "powercut", "numbers of files that are there are given out again"),
     Mutant("unlink-manifest-early", "powercut", "the old manifest goes before the new one counts"),
     Mutant("forget-clock", "powercut", "the clock runs back over a restart"),
+    # What a client is told.
+    Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
+    Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
+    Mutant("keep-failed-replies", "net-commit", "replies of a failed commit are sent"),
+    Mutant("release-held-early", "net-held", "a reply does not wait for the sync"),
+    Mutant("map-not-undone", "keyspace", "a flush that was refused stays"),
     # What is read.
+    Mutant("snapshot-sees-new", "property", "a reader sees what was written after it began"),
+    Mutant("increment-forgets-expiry", "cmd-string", "INCR makes a key stay for ever"),
     Mutant("ignore-expiry", "powercut", "expired records are shown"),
     Mutant("count-ignores-range", "powercut", "a range delete leaves the counts as they were"),
 )
@@ -89,8 +109,8 @@ def planted():
 
 def first_words(output):
     for line in output.splitlines():
-        if "FAILED" in line or "CHECK" in line or "check failed" in line or line.startswith("died"):
-            return re.sub(r"^FAILED:? *", "", line)[:90]
+        if re.match(r"FAILED|died|CHECK|check|.*WRONG|\[  ERROR", line):
+            return re.sub(r"^(FAILED:?|\[  ERROR   \] ---) *", "", line)[:90]
     return output.strip().splitlines()[-1][:90] if output.strip() else "nothing said"
 
 
@@ -100,6 +120,7 @@ def run(campaign, mutant):
     env.pop("VARVE_MUTANT", None)
     if mutant:
         env["VARVE_MUTANT"] = mutant
+    env.setdefault("VARVED", os.path.join(BUILD, "src", "server", "varved"))
     command = [os.path.join(BUILD, campaign.command[0])] + campaign.command[1:]
     began = time.monotonic()
     try:

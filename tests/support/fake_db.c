@@ -33,6 +33,7 @@ struct varve_db {
     uint64_t seq;
     uint64_t committed;
     uint64_t now_ms;
+    uint64_t show_up_to;
     int fail_commit;
     int refuse;
 };
@@ -146,6 +147,7 @@ struct varve_db *fake_db_create(void)
     struct varve_db *db = calloc(1, sizeof(*db));
 
     db->now_ms = 1700000000000;
+    db->show_up_to = UINT64_MAX;
     return db;
 }
 
@@ -168,6 +170,11 @@ void fake_db_fail_commit(struct varve_db *db)
 void fake_db_refuse(struct varve_db *db, int code)
 {
     db->refuse = code;
+}
+
+void fake_db_show_up_to(struct varve_db *db, uint64_t seq)
+{
+    db->show_up_to = seq;
 }
 
 uint64_t fake_db_version_count(const struct varve_db *db)
@@ -246,7 +253,11 @@ void varve_prefetch(struct varve_db *db, const struct varve_slice *keys, size_t 
 int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
               struct varve_pin *pin, struct varve_err *err)
 {
-    const struct version *v = find(db, key, db->versions.count);
+    size_t shown = db->versions.count;
+
+    while (!varve_group_open(db) && shown > 0 && db->versions.at[shown - 1].seq > db->show_up_to)
+        shown--;
+    const struct version *v = find(db, key, shown);
 
     (void)err;
     *pin = (struct varve_pin){0};

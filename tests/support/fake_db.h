@@ -15,6 +15,8 @@ void fake_db_set_now_ms(struct varve_db *db, uint64_t now_ms);
 void fake_db_fail_commit(struct varve_db *db);
 /* Writes answer this code from now on; 0: they are taken again. */
 void fake_db_refuse(struct varve_db *db, int code);
+/* With no group open, reads see nothing newer than seq, as while a failed sync heals; UINT64_MAX: all. */
+void fake_db_show_up_to(struct varve_db *db, uint64_t seq);
 /* Records put since the start, tombstones included. */
 uint64_t fake_db_version_count(const struct varve_db *db);
 /* Puts a record past all layers, to plant what cannot be written. */

@@ -64,7 +64,8 @@ class Server:
     def __init__(self, folder, *options, program=None, port=None, under=()):
         self.folder = folder  # the log lies here; the data in folder/data unless options say else
         self.port = port or free_port()
-        self.argv = [*under, program or varved_path(), "--port", str(self.port)]
+        self.argv = [*under, program or varved_path(), "--bind", "127.0.0.1",
+                     "--port", str(self.port)]
         if "--dir" not in options:
             data = os.path.join(folder, "data")
             os.makedirs(data, exist_ok=True)

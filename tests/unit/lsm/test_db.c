@@ -484,6 +484,44 @@ static void test_db__group_is_undone_when_its_log_write_fails(void **state)
 /* ---- limits ---- */
 
 /* What is refused has no effect, the memtable never passes its limit, and deletes still go. */
+/* What was written before a write that failed is acknowledged when its sync is through, so no reader may
+ * see the state before it; what a failed sync left in doubt is not shown. */
+static void test_db__failed_write_hides_nothing_a_failed_sync_does(void **state)
+{
+    struct bed *bed = *state;
+    struct fault_plan no_write = {.op = FAULT_WRITE, .nth = 1, .os_errno = ENOSPC};
+    struct fault_plan no_sync = {.op = FAULT_SYNC, .nth = 1, .os_errno = EIO, .mode = FAULT_STICKY};
+
+    bed_put(bed, "a", "1");
+    bed_run(bed);
+    assert_int_equal(bed_put(bed, "a", "2"), 0);
+    fault_env_plan(bed->fault, no_write);
+    assert_int_equal(bed_put(bed, "a", "3"), VARVE_ENOSPC);
+    assert_string_equal(bed_get(bed, "a"), "2");
+    fault_env_plan(bed->fault, no_sync);
+    bed_run(bed);
+    assert_int_equal(bed->told_failed, 1);
+    assert_string_equal(bed_get(bed, "a"), "1");
+    fault_env_heal(bed->fault);
+    bed_pass_us(bed, 1000000);
+    bed_pass_us(bed, 1000000);
+    assert_string_equal(bed_get(bed, "a"), "2");
+}
+
+static void test_db__change_of_durability_leaves_nobody_waiting(void **state)
+{
+    struct bed *bed = *state;
+
+    varve_set_durability(bed->db, VARVE_EVERYSEC);
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    varve_set_durability(bed->db, VARVE_NO);
+    bed_run(bed);
+    assert_int_equal(varve_durable_seq(bed->db), bed->seq);
+    assert_int_equal(bed_put(bed, "a", "2"), 0);
+    varve_set_durability(bed->db, VARVE_NO);
+    assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_SYNC), 0);
+}
+
 static void test_db__full_memtable_takes_deletes_only(void **state)
 {
     struct bed *bed = *state;
@@ -642,6 +680,8 @@ int main(void)
         WITH_BED(test_db__empty_bounds),
         WITH_BED(test_db__open_group_is_seen_by_its_writer_only),
         WITH_BED(test_db__group_is_undone_when_its_log_write_fails),
+        WITH_BED(test_db__failed_write_hides_nothing_a_failed_sync_does),
+        WITH_BED(test_db__change_of_durability_leaves_nobody_waiting),
         WITH_BED(test_db__full_memtable_takes_deletes_only),
         WITH_BED(test_db__memtable_full_at_n),
         WITH_BED(test_db__options_are_checked),

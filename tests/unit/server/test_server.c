@@ -10,13 +10,17 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "config/config.h"
 #include "server/server.h"
+
+#define SYNCED_WRITES 500
 
 struct fixture {
     char root[64];
@@ -141,6 +145,54 @@ static void test_always__held_replies_leave_before_the_end(void **state)
     serve(f, "GET a\r\n", "$2\r\n12\r\n");
 }
 
+struct two_clients {
+    int port;
+    int answered;
+};
+
+/* One writes and waits, the other keeps the turns coming; then SHUTDOWN. */
+static void write_beside_pings(void *arg)
+{
+    struct two_clients *clients = arg;
+    int writer = dial(clients->port);
+    int pinger = dial(clients->port);
+    char reply[16];
+
+    for (int i = 0; i < SYNCED_WRITES; i++) {
+        ssize_t got = -1;
+        time_t give_up = time(NULL) + 10;
+        (void)!send(writer, "SET a 1\r\n", 9, 0);
+        while (got <= 0 && time(NULL) < give_up) {
+            (void)!send(pinger, "PING\r\n", 6, 0);
+            (void)!recv(pinger, reply, 7, MSG_WAITALL);
+            got = recv(writer, reply, sizeof(reply), MSG_DONTWAIT);
+        }
+        if (got <= 0)
+            break;
+        clients->answered++;
+    }
+    (void)!send(pinger, "SHUTDOWN\r\n", 10, 0);
+    (void)!recv(pinger, reply, sizeof(reply), 0);
+    close(writer);
+    close(pinger);
+}
+
+/* A turn of others asks what is durable just before the news of it comes in. */
+static void test_always__is_answered_beside_others(void **state)
+{
+    struct fixture *f = *state;
+    struct thread thread;
+    struct two_clients clients = {.port = f->port};
+
+    set(f, "appendfsync", "always");
+    assert_int_equal(server_start(f->config, &f->server, &f->err), 0);
+    assert_int_equal(thread_start(&thread, "clients", write_beside_pings, &clients), 0);
+    server_run(f->server);
+    assert_int_equal(server_stop(f->server, &f->err), 0);
+    thread_join(&thread);
+    assert_int_equal(clients.answered, SYNCED_WRITES);
+}
+
 static void test_signal__ends_the_turn_and_stops(void **state)
 {
     struct fixture *f = *state;
@@ -213,6 +265,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_writes__are_there_after_a_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_always__held_replies_leave_before_the_end, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_always__is_answered_beside_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_signal__ends_the_turn_and_stops, setup, teardown),
         cmocka_unit_test_setup_teardown(test_port_in_use__leaves_nothing_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_directory__without_a_parent_or_locked_is_refused,

@@ -1,0 +1,240 @@
+/* The engine with threads as a server has them: a writer, a thread a job class, readers. For
+ * ThreadSanitizer and AddressSanitizer; the checks are on what readers may see. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "base/thread.h"
+#include "bed.h"
+
+#define KEYS 50
+#define ROUNDS 1500
+#define READERS 2
+
+/* ---- an executor with threads ---- */
+
+struct lane {
+    struct mutex mutex;
+    struct cond changed;
+    struct varve_job *first;
+    int stopping;
+    struct thread thread;
+};
+
+struct lanes {
+    struct varve_executor api;
+    struct lane lane[VARVE_JOB_CLASS_COUNT];
+};
+
+static void lanes_submit(struct varve_executor *api, enum varve_job_class job_class,
+                         struct varve_job *job)
+{
+    struct lane *lane = &CONTAINER_OF(api, struct lanes, api)->lane[job_class];
+    struct varve_job **end = &lane->first;
+
+    job->next = NULL;
+    mutex_lock(&lane->mutex);
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = job;
+    cond_signal(&lane->changed);
+    mutex_unlock(&lane->mutex);
+}
+
+static void lane_run(void *arg)
+{
+    struct lane *lane = arg;
+
+    mutex_lock(&lane->mutex);
+    for (;;) {
+        struct varve_job *job = lane->first;
+        if (job == NULL && lane->stopping)
+            break;
+        if (job == NULL) {
+            cond_wait(&lane->changed, &lane->mutex);
+            continue;
+        }
+        lane->first = job->next;
+        mutex_unlock(&lane->mutex);
+        job->run(job);
+        mutex_lock(&lane->mutex);
+    }
+    mutex_unlock(&lane->mutex);
+}
+
+static void lanes_start(struct lanes *lanes)
+{
+    *lanes = (struct lanes){.api.submit = lanes_submit};
+    for (int i = 0; i < VARVE_JOB_CLASS_COUNT; i++) {
+        mutex_init(&lanes->lane[i].mutex);
+        cond_init(&lanes->lane[i].changed);
+        assert_int_equal(thread_start(&lanes->lane[i].thread, "lane", lane_run, &lanes->lane[i]),
+                         0);
+    }
+}
+
+static void lanes_stop(struct lanes *lanes)
+{
+    for (int i = 0; i < VARVE_JOB_CLASS_COUNT; i++) {
+        mutex_lock(&lanes->lane[i].mutex);
+        lanes->lane[i].stopping = 1;
+        cond_signal(&lanes->lane[i].changed);
+        mutex_unlock(&lanes->lane[i].mutex);
+        thread_join(&lanes->lane[i].thread);
+        mutex_deinit(&lanes->lane[i].mutex);
+        cond_deinit(&lanes->lane[i].changed);
+    }
+}
+
+/* ---- readers ---- */
+
+struct reader {
+    struct varve_db *db;
+    const _Atomic int *stop;
+    struct thread thread;
+    uint64_t walks;
+};
+
+/* Each round writes all keys with one value, in one batch: a state with two values in it was never. */
+static void read_state(struct reader *reader, const struct varve_read *read)
+{
+    struct varve_iter *iter = varve_iter_create(reader->db, read, NULL, NULL, NULL);
+    uint8_t first[8] = {0};
+    size_t count = 0;
+
+    CHECK(iter != NULL);
+    for (varve_iter_first(iter); varve_iter_valid(iter); varve_iter_next(iter)) {
+        struct varve_slice value = varve_iter_value(iter);
+        CHECK(value.len >= sizeof(first));
+        if (count++ == 0)
+            memcpy(first, value.data, sizeof(first));
+        CHECK(memcmp(first, value.data, sizeof(first)) == 0);
+    }
+    CHECK(varve_iter_status(iter, NULL) == 0);
+    CHECK(count == 0 || count == KEYS);
+    varve_iter_destroy(iter);
+    reader->walks++;
+}
+
+static void reader_run(void *arg)
+{
+    struct reader *reader = arg;
+
+    while (!atomic_load(reader->stop)) {
+        struct varve_snapshot *snapshot = varve_snapshot_acquire(reader->db);
+        CHECK(snapshot != NULL);
+        read_state(reader, NULL);
+        read_state(reader, &(struct varve_read){.snapshot = snapshot});
+        varve_snapshot_release(reader->db, snapshot);
+        (void)varve_durable_seq(reader->db);
+        (void)varve_now_ms(reader->db);
+    }
+}
+
+/* ---- the writer ---- */
+
+static int write_round(struct bed *bed, uint64_t round)
+{
+    struct varve_batch *batch = varve_batch_create();
+    uint8_t value[80] = {0};
+    char name[16];
+
+    assert_non_null(batch);
+    memcpy(value, &round, sizeof(round));
+    struct varve_slice bytes = varve_slice(value, sizeof(value));
+    if (round % 7 == 0)
+        assert_int_equal(
+            varve_batch_delete_range(batch, varve_slice_str("k"), varve_slice_str("l")), 0);
+    for (int i = 0; i < KEYS && round % 21 != 0; i++) {
+        snprintf(name, sizeof(name), "k%02d", i);
+        struct varve_slice key = varve_slice_str(name);
+        assert_int_equal(varve_batch_put(batch, &key, 1, &bytes, 1, 0), 0);
+    }
+    int rc = varve_write(bed->db, batch, &bed->seq, &bed->err);
+    varve_batch_destroy(batch);
+    return rc;
+}
+
+static void pass(struct bed *bed, uint64_t us)
+{
+    sim_clock_advance_us(bed->sim, us);
+    varve_tick(bed->db);
+}
+
+/* Some calls on the log fail: it heals beside the readers. */
+static void write_all(struct bed *bed, struct rng *rng)
+{
+    for (uint64_t round = 1; round <= ROUNDS; round++) {
+        if (rng_next(rng) % 100 == 0)
+            fault_env_plan(bed->fault,
+                           (struct fault_plan){.op = rng_next(rng) % 2 ? FAULT_SYNC : FAULT_WRITE,
+                                               .nth = 1 + rng_next(rng) % 3,
+                                               .os_errno = EIO});
+        int rc = write_round(bed, round);
+        if (rc == 0 && rng_next(rng) % 8 == 0)
+            (void)varve_wait_durable(bed->db, bed->seq, &bed->err);
+        pass(bed, 1000);
+        while (varve_writable(bed->db, NULL) != 0)
+            pass(bed, 10000);
+    }
+}
+
+static void test_db_threads__writer_jobs_and_readers(void **state)
+{
+    static struct bed bed;
+    static struct lanes lanes;
+    struct reader readers[READERS];
+    struct varve_stats stats;
+    _Atomic int stop = 0;
+    struct rng rng;
+
+    (void)state;
+    rng_init(&rng, 5);
+    bed_init(&bed, 5);
+    lanes_start(&lanes);
+    bed.options.executor = &lanes.api;
+    bed.options.wal_pool_size = 4;
+    bed_open_ok(&bed);
+    for (int i = 0; i < READERS; i++) {
+        readers[i] = (struct reader){.db = bed.db, .stop = &stop};
+        assert_int_equal(thread_start(&readers[i].thread, "reader", reader_run, &readers[i]), 0);
+    }
+    write_all(&bed, &rng);
+    atomic_store(&stop, 1);
+    for (int i = 0; i < READERS; i++) {
+        thread_join(&readers[i].thread);
+        assert_true(readers[i].walks > 0);
+    }
+    varve_stats(bed.db, &stats);
+    assert_true(stats.heals > 0);
+    assert_true(stats.wal_files > 5);
+    fault_env_heal(bed.fault);
+    char *before = bed_dump(&bed, NULL);
+    bed_close_ok(&bed);
+    lanes_stop(&lanes);
+    bed.options.executor = step_as_executor(bed.stepper);
+    bed_open_ok(&bed);
+    char *after = bed_dump(&bed, NULL);
+    assert_string_equal(after, before);
+    mem_free(before);
+    mem_free(after);
+    bed_deinit(&bed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_db_threads__writer_jobs_and_readers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,159 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "bed.h"
+#include "lsm/db.h"
+
+static size_t wal_count(struct bed *bed)
+{
+    struct bed_names names;
+    size_t count = 0;
+
+    bed_list(bed, &names);
+    for (size_t i = 0; i < names.count; i++)
+        count += strstr(names.name[i], ".wal") != NULL;
+    return count;
+}
+
+static size_t named_count(struct bed *bed)
+{
+    return manifest_state(bed->db->manifest)->wal_count;
+}
+
+/* An edit fails: the next one makes a new manifest. */
+static void abandon_manifest(struct bed *bed)
+{
+    fault_env_plan(bed->fault, (struct fault_plan){.op = FAULT_SYNC,
+                                                   .nth = 1,
+                                                   .os_errno = EIO,
+                                                   .path_suffix = "MANIFEST-000001"});
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    bed_run(bed);
+    assert_int_equal(fault_env_fired(bed->fault), 1);
+}
+
+/* An outage of a minute, in which each try to heal gets as far as `plan` lets it. The directory must
+ * not grow with the tries. */
+static void outage(struct bed *bed, struct fault_plan plan)
+{
+    assert_int_equal(bed_put(bed, "a", "durable"), 0);
+    bed_run(bed);
+    assert_int_equal(bed_put(bed, "b", "doubtful"), 0);
+    fault_env_plan(bed->fault, (struct fault_plan){.op = FAULT_SYNC, .nth = 1, .os_errno = EIO});
+    assert_int_equal(step_run_class(bed->stepper, VARVE_JOB_SYNC), 1);
+    assert_int_equal(bed->told_failed, 1);
+    for (int i = 0; i < 120; i++) {
+        fault_env_plan(bed->fault, plan);
+        bed_pass_us(bed, 500000);
+        assert_int_equal(varve_writable(bed->db, NULL), VARVE_EREADONLY);
+    }
+    assert_in_range(wal_count(bed), 1, 5);
+    assert_in_range(named_count(bed), 1, 5);
+    fault_env_heal(bed->fault);
+    while (varve_writable(bed->db, NULL) != 0)
+        bed_pass_us(bed, 100000);
+    assert_int_equal(wal_count(bed), named_count(bed));
+    bed_crash(bed, SIM_ALL_LOST, 0);
+    bed_open_ok(bed);
+    assert_string_equal(bed_get(bed, "a"), "durable");
+    assert_string_equal(bed_get(bed, "b"), "doubtful");
+}
+
+/* The new file is made, but what healing writes into it cannot be synced. */
+static void test_leftovers__healing_cannot_sync(void **state)
+{
+    outage(*state, (struct fault_plan){.op = FAULT_SYNC,
+                                       .nth = 2,
+                                       .os_errno = EIO,
+                                       .mode = FAULT_STICKY,
+                                       .path_suffix = ".wal"});
+}
+
+/* The new file is made, and then the disk is full. */
+static void test_leftovers__healing_cannot_write(void **state)
+{
+    outage(*state, (struct fault_plan){.op = FAULT_WRITE,
+                                       .nth = 2,
+                                       .os_errno = ENOSPC,
+                                       .mode = FAULT_STICKY,
+                                       .effect = FAULT_PARTLY_DONE,
+                                       .path_suffix = ".wal"});
+}
+
+/* All is there but the manifest's word. */
+static void test_leftovers__healing_cannot_edit(void **state)
+{
+    abandon_manifest(*state);
+    outage(*state, (struct fault_plan){.op = FAULT_RENAME,
+                                       .nth = 1,
+                                       .os_errno = EIO,
+                                       .mode = FAULT_STICKY,
+                                       .path_suffix = "CURRENT"});
+}
+
+/* What healing left behind goes away, once the manifest is certain. */
+static void test_leftovers__healing_removes_what_it_dropped(void **state)
+{
+    struct bed *bed = *state;
+    static uint8_t value[3000];
+
+    bed_run(bed);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(bed_put_bytes(bed, "a", varve_slice(value, sizeof(value)), 0), 0);
+        (void)step_run_class(bed->stepper, VARVE_JOB_MAINTENANCE);
+    }
+    fault_env_plan(bed->fault, (struct fault_plan){.op = FAULT_SYNC, .nth = 1, .os_errno = EIO});
+    assert_int_equal(step_run_class(bed->stepper, VARVE_JOB_SYNC), 1);
+    assert_int_equal(bed->told_failed, 1);
+    while (varve_writable(bed->db, NULL) != 0)
+        bed_pass_us(bed, 100000);
+    bed_run(bed);
+    assert_int_equal(wal_count(bed), named_count(bed));
+}
+
+/* The manifest can't be written: files that are made ready meanwhile don't pile up. */
+static void test_leftovers__the_pool_while_the_manifest_fails(void **state)
+{
+    struct bed *bed = *state;
+
+    abandon_manifest(bed);
+    /* ... and each new one fails. */
+    fault_env_plan(bed->fault, (struct fault_plan){.op = FAULT_RENAME,
+                                                   .nth = 1,
+                                                   .os_errno = EIO,
+                                                   .mode = FAULT_STICKY,
+                                                   .path_suffix = "CURRENT"});
+    for (int i = 0; i < 300; i++)
+        bed_pass_us(bed, 100000);
+    assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 0);
+    assert_in_range(wal_count(bed), 1, 3);
+    fault_env_heal(bed->fault);
+    for (int i = 0; i < 30; i++)
+        bed_pass_us(bed, 100000);
+    assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 1);
+    bed_close_ok(bed);
+    bed_open_ok(bed);
+    assert_string_equal(bed_get(bed, "a"), "1");
+}
+
+#define WITH_BED(test) cmocka_unit_test_setup_teardown(test, bed_set_up, bed_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_BED(test_leftovers__healing_cannot_sync),
+        WITH_BED(test_leftovers__healing_cannot_write),
+        WITH_BED(test_leftovers__healing_cannot_edit),
+        WITH_BED(test_leftovers__healing_removes_what_it_dropped),
+        WITH_BED(test_leftovers__the_pool_while_the_manifest_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
