@@ -31,8 +31,8 @@ NPM_CLIENTS = (
     ("ioredis-5", "ioredis@5.11.1", "ioredis.js"),
 )
 
-# What must come back: OK, NUMBER, TEXT, LIST (RESP2) or MAP, ERROR (and the connection goes on).
-OK, NUMBER, TEXT, LIST, MAP, ERROR = b"+OK", b":", b"$", b"*", b"%", b"-ERR"
+# What must come back: OK, TEXT, LIST (RESP2) or MAP, ERROR (and the connection goes on).
+OK, TEXT, LIST, MAP, ERROR = b"+OK", b"$", b"*", b"%", b"-ERR"
 VERBATIM = b"="
 GREETINGS = {
     "node-redis 4": (
