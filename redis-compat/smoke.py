@@ -20,7 +20,7 @@ import resp  # noqa: E402
 import server as servers  # noqa: E402
 
 CLIENTS = os.path.join(HERE, "clients")
-NPM_TIMEOUT_S = 60
+NPM_TIMEOUT_S = 40
 CLIENT_TIMEOUT_S = 30
 
 # The npm packages: a name for the folder, the package and its version, the program in clients/.
@@ -118,7 +118,8 @@ def install(folder, name, package):
         json.dump({"name": "smoke", "private": True}, file)
     try:
         done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock",
-                               "--ignore-scripts", "--loglevel=error", "--prefer-offline", package],
+                               "--ignore-scripts", "--loglevel=error", "--prefer-offline",
+                               "--fetch-retries=1", "--fetch-retry-mintimeout=1000", package],
                               cwd=place, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=NPM_TIMEOUT_S)
     except FileNotFoundError:
