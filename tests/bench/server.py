@@ -2,7 +2,7 @@
 """server.py - varved beside redis-server in one run: throughput, and server CPU a command.
 
     tools/build release && tests/bench/server.py [--quick] [--rounds N] [--value BYTES]
-                                                 [--no-always] [--json FILE]
+                                                 [--seconds S] [--no-always] [--json FILE]
 
 Both servers run all the time, pinned to core 0; redis-benchmark runs on core 1 against one of them
 while the other is idle. SET and GET with 50 clients over 1 M random keys at pipelines of 1, 16 and 64;
@@ -51,6 +51,7 @@ class Scale:
                         {1: 200_000, 16: 1_000_000, 64: 2_000_000}
         self.always_commands = 20_000 if quick else 60_000
         self.value_bytes = options.value
+        self.deadline = time.monotonic() + options.seconds
 
 
 def cpu_s(pid):
@@ -127,6 +128,9 @@ def run_rounds(pair, scale, workloads):
     """{(test, pipeline): {name: [measurement, ...]}}"""
     results = {workload[:2]: {name: [] for name, _ in pair} for workload in workloads}
     for number in range(scale.rounds):
+        if number > 0 and time.monotonic() > scale.deadline:
+            print(f"  out of time after {number} rounds", file=sys.stderr)
+            break
         for test, pipeline, count in workloads:
             for name, server in pair[::-1 if number % 2 else 1]:
                 got = measure(server, scale, test, pipeline, count)
@@ -171,12 +175,14 @@ def save(path, results):
             for mode, table in results.items() for (test, pipeline), by_name in table.items()]
     with open(path, "w", encoding="utf-8") as file:
         json.dump(rows, file, indent=1)
+        file.write("\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description="varved beside redis-server")
     parser.add_argument("--quick", action="store_true", help="fewer keys, commands and rounds")
     parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=900.0, help="begin no round after so long")
     parser.add_argument("--value", type=int, default=64, help="bytes of a value")
     parser.add_argument("--no-always", action="store_true", help="everysec only")
     parser.add_argument("--json", help="write every measurement to this file")
@@ -197,7 +203,7 @@ def main():
                                         [("set", 1, scale.always_commands),
                                          ("set", 16, scale.always_commands * 4)])
     print(f"{scale.keys} keys, values of {scale.value_bytes} bytes, {CLIENTS} clients, medians of "
-          f"{scale.rounds} rounds; {platform.machine()}, load {os.getloadavg()[0]:.1f}")
+          f"at most {scale.rounds} rounds; {platform.machine()}, load {os.getloadavg()[0]:.1f}")
     for mode, table in results.items():
         print_table(f"`appendfsync {mode}`", table)
     if options.json:

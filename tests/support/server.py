@@ -21,6 +21,13 @@ EXIT_TIMEOUT_S = 60.0
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
+def leave_on_sigterm(*_):
+    sys.exit(143)
+
+
+signal.signal(signal.SIGTERM, leave_on_sigterm)  # so that servers and directories do not stay
+
+
 class Failed(Exception):
     """The server did what it should not, or a test saw what it should not."""
 
