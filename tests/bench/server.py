@@ -13,7 +13,8 @@ everysec`; a second pair runs SET with `always`.
 CPU is user + system time of the whole server process from before the workload until it is idle again:
 log threads, flushing and compaction are in it. redis-server's rewriting of its log is switched off
 (it would be in Redis's figures only); varved gets room for all versions that the rounds write. The
-keys are loaded before the first round. Closes with a Markdown table; a ratio below 1 in a CPU column and above 1 in a throughput column is varve's favour.
+keys are loaded before the first round. Closes with a Markdown table; a ratio below 1 in a CPU
+column and above 1 in a throughput column is in varve's favour.
 """
 import argparse
 import json
