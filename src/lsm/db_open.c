@@ -411,9 +411,13 @@ static void tell_recovery(struct varve_db *db, const struct recovery *recovery, 
     }
     db_log(db, 5,
            "recovered %" PRIu64 " operations in %" PRIu64 " records up to sequence %" PRIu64
-           " in %" PRIu64 " ms; %" PRIu64 " bytes were vouched for by nothing and are kept",
-           recovery->ops, recovery->records, recovery->last_seq, took_us / 1000,
-           recovery->unvouched_bytes);
+           " in %" PRIu64 " ms",
+           recovery->ops, recovery->records, recovery->last_seq, took_us / 1000);
+    if (recovery->unvouched_bytes > 0)
+        db_log(db, 5,
+               "the last %" PRIu64
+               " bytes of it were not known to be durable: they are written anew",
+               recovery->unvouched_bytes);
     if (recovery->dropped_bytes > 0)
         db_log(db, 4,
                "the log was torn at file %" PRIu64 " offset %" PRIu64 " (%s): %" PRIu64
