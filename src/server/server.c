@@ -393,6 +393,7 @@ static void tell_ready(struct server *server)
     log_line(LOG_WARNING, "varve %s, port %d, pid %d, directory %s, appendfsync %s",
              varve_version(), server->metrics.tcp_port, (int)getpid(),
              dir != NULL ? dir : config_str(config, OPT_DIR), config_str(config, OPT_APPENDFSYNC));
+    signals_serving();
     log_line(LOG_NOTICE, "Ready to accept connections");
 }
 

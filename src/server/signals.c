@@ -9,12 +9,16 @@
 static void (*on_signal)(void *arg);
 static void *on_signal_arg;
 static volatile sig_atomic_t signals_seen;
-static volatile sig_atomic_t detached;
+
+enum { STARTING, SERVING, LEAVING };
+static volatile sig_atomic_t phase;
 
 static void handle(int number)
 {
     (void)number;
-    if (++signals_seen > 1 || detached)
+    if (phase == STARTING) /* recovery may take long, and can be cut off anywhere (I6) */
+        _exit(0);
+    if (++signals_seen > 1 || phase == LEAVING)
         _exit(1);
     on_signal(on_signal_arg);
 }
@@ -24,7 +28,7 @@ void signals_install(void (*wake)(void *arg), void *arg)
     struct sigaction leave = {.sa_handler = handle, .sa_flags = SA_RESTART};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
 
-    detached = 0;
+    phase = STARTING;
     on_signal = wake;
     on_signal_arg = arg;
     sigemptyset(&leave.sa_mask);
@@ -36,7 +40,12 @@ void signals_install(void (*wake)(void *arg), void *arg)
     CHECK(sigaction(SIGHUP, &ignore, NULL) == 0);
 }
 
+void signals_serving(void)
+{
+    phase = SERVING;
+}
+
 void signals_detach(void)
 {
-    detached = 1;
+    phase = LEAVING;
 }

@@ -1,13 +1,16 @@
 /* The program's manners: what it prints, its exit codes, that a refused start changes nothing. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -204,6 +207,31 @@ static void test_foreign_directory__is_refused(void **state)
     unlink(path);
 }
 
+/* Recovery hangs on a CURRENT that is a pipe to which nobody writes. */
+static void test_sigterm_during_recovery__ends_at_once(void **state)
+{
+    const char *const args[] = {"--port", "0", "--dir", "slow", NULL};
+    char path[256];
+    struct run run;
+    int writer = -1;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/slow", root);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof(path), "%s/slow/CURRENT", root);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    start(&run, args);
+    while (writer < 0) { /* possible once it is open for reading */
+        writer = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        assert_true(writer >= 0 || errno == ENXIO);
+        sched_yield();
+    }
+    assert_int_equal(kill(run.pid, SIGTERM), 0);
+    assert_int_equal(finish(&run), 0);
+    assert_null(strstr(run.out, "Ready"));
+    close(writer);
+}
+
 static int remove_all(void **state)
 {
     const char *const argv[] = {"rm", "-r", root, NULL};
@@ -232,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_banner__and_sigterm),
         cmocka_unit_test(test_port_in_use_and_locked_directory__are_refused),
         cmocka_unit_test(test_foreign_directory__is_refused),
+        cmocka_unit_test(test_sigterm_during_recovery__ends_at_once),
     };
     return cmocka_run_group_tests(tests, make_root, remove_all);
 }
