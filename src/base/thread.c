@@ -1,9 +1,7 @@
 #include "base/thread.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "varve/status.h"
@@ -30,12 +28,7 @@ void mutex_unlock(struct mutex *mutex)
 
 void cond_init(struct cond *cond)
 {
-    pthread_condattr_t attr;
-
-    CHECK(pthread_condattr_init(&attr) == 0);
-    CHECK(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
-    CHECK(pthread_cond_init(&cond->handle, &attr) == 0);
-    CHECK(pthread_condattr_destroy(&attr) == 0);
+    CHECK(pthread_cond_init(&cond->handle, NULL) == 0);
 }
 
 void cond_deinit(struct cond *cond)
@@ -46,19 +39,6 @@ void cond_deinit(struct cond *cond)
 void cond_wait(struct cond *cond, struct mutex *mutex)
 {
     CHECK(pthread_cond_wait(&cond->handle, &mutex->handle) == 0);
-}
-
-int cond_wait_us(struct cond *cond, struct mutex *mutex, uint64_t timeout_us)
-{
-    struct timespec until;
-
-    CHECK(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
-    uint64_t ns = (uint64_t)until.tv_nsec + (timeout_us % 1000000) * 1000;
-    until.tv_sec += (time_t)(timeout_us / 1000000 + ns / 1000000000);
-    until.tv_nsec = (long)(ns % 1000000000);
-    int rc = pthread_cond_timedwait(&cond->handle, &mutex->handle, &until);
-    CHECK(rc == 0 || rc == ETIMEDOUT);
-    return rc == 0;
 }
 
 void cond_signal(struct cond *cond)

@@ -3,7 +3,6 @@
 #define BASE_THREAD_H
 
 #include <pthread.h>
-#include <stdint.h>
 
 #include "base/check.h"
 
@@ -12,7 +11,7 @@ struct mutex {
 };
 
 struct cond {
-    pthread_cond_t handle; /* waits on the monotonic clock */
+    pthread_cond_t handle;
 };
 
 struct thread {
@@ -27,8 +26,6 @@ void mutex_unlock(struct mutex *mutex);
 void cond_init(struct cond *cond);
 void cond_deinit(struct cond *cond);
 void cond_wait(struct cond *cond, struct mutex *mutex);
-/* Returns 1 if woken, 0 if timeout_us passed. May wake early without cause. */
-int cond_wait_us(struct cond *cond, struct mutex *mutex, uint64_t timeout_us);
 void cond_signal(struct cond *cond);
 void cond_broadcast(struct cond *cond);
 

@@ -370,8 +370,7 @@ static int recover(struct varve_db *db, struct recovery *recovery, struct varve_
     uint64_t first_seq;
     int rc = recovery_read(recovery, err);
 
-    if (rc ==
-        0) /* now, while nothing was changed: it may find that the promises are not to be kept */
+    if (rc == 0) /* now, while nothing was changed: it may find a promise that is not kept */
         rc = recovery_first_unvouched(recovery, &first_seq, err);
     if (rc != 0)
         return rc;
@@ -522,7 +521,7 @@ int varve_open(const char *dir, const struct varve_options *given, struct varve_
                struct varve_err *err)
 {
     struct varve_options options = *given;
-    struct recovery recovery;
+    struct recovery recovery = {0};
     int rc = options_fill(&options, err);
 
     *out = NULL;
@@ -532,7 +531,6 @@ int varve_open(const char *dir, const struct varve_options *given, struct varve_
     if (db == NULL)
         return err_set(err, VARVE_ENOMEM, "open %s: no memory", dir);
     uint64_t started_us = db->env->ops->now_mono_us(db->env);
-    recovery_init(&recovery, db);
     rc = look_at_current(db, err);
     if (rc == 0)
         rc = dir_lock(db, err);

@@ -211,8 +211,8 @@ static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_
         rc = heal_write_all(ready.log, &list, err);
     if (rc == 0 && !MUTANT("skip-heal-sync"))
         rc = log_writer_sync(ready.log, err);
-    manifest_set_clock(db->manifest,
-                       varve_now_ms(db)); /* the log's own went with what is fenced off */
+    /* The log's own went with what is fenced off. */
+    manifest_set_clock(db->manifest, varve_now_ms(db));
     if (rc == 0)
         rc = heal_edit(db, durable.place, ready.log->file_no, err);
 out:

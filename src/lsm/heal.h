@@ -3,8 +3,8 @@
  * A maintenance job takes a new WAL file, writes into it from the memtable all that was not durable,
  * syncs it, and then ends the old file in the manifest where it was last durable. Only then does the
  * writer go on, in the new file. Nothing is written to the old file again, and nothing of it is
- * deleted before the manifest is certain. The memtable holds all data;
- * what is copied is only what the last good sync did not cover.
+ * deleted before the manifest is certain. The memtable holds all data; what is copied is only what the
+ * last good sync did not cover.
  *
  *   idle --heal_start--> running --job ok----> done --heal_adopt--> idle
  *                                --job fails-> idle, and again after a pause */
