@@ -33,11 +33,21 @@ int varve_open(const char *dir, const struct varve_options *options, struct varv
  * that the last writes may not be durable; the database is closed all the same. */
 int varve_close(struct varve_db *db, struct varve_err *err);
 
+/* ---- threads that read ---- */
+
+/* Readers take no lock: what they look at is freed only when every thread that was inside has left. Each
+ * read call enters and leaves by itself; a thread that does many enters once, and leaves before it waits
+ * for anything: who stays inside keeps the memory and the files of the past from being freed, in the whole
+ * process, and hinders nothing else. Both nest. Any thread. */
+void varve_enter(void);
+void varve_leave(void);
+
 /* ---- writing (the writer thread) ---- */
 
-/* Logs and applies a batch as one atomic record, with one write(). *seq (may be NULL) is the
- * sequence number of its last operation. Durable once varve_durable_seq() >= *seq.
- * Errors: VARVE_EFULL (memtable, or too much for one record), VARVE_EREADONLY (failed, not healed
+/* Logs and applies a batch as one atomic record, with one write(), after the time that
+ * varve_write_delay_us() asks for. *seq (may be NULL) is the sequence number of its last operation.
+ * Durable once varve_durable_seq() >= *seq.
+ * Errors: VARVE_EFULL (all memtables, or too much for one record), VARVE_EREADONLY (failed, not healed
  * yet), VARVE_ENOMEM, VARVE_EIO and VARVE_ENOSPC (the log write failed): the batch has then no effect.
  * The batch is kept. */
 int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
@@ -52,6 +62,27 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
  * group is undone; after one of the disk, writes are refused until the log healed. An empty group costs
  * nothing. */
 int varve_group_commit(struct varve_db *db, struct varve_err *err);
+/* What a write waits for, and why. */
+enum varve_stall_cause {
+    VARVE_STALL_NONE,
+    VARVE_STALL_MEMTABLES, /* the flusher is behind: memtables wait for it */
+    VARVE_STALL_LEVEL0,    /* compaction is behind: too many runs in level 0 */
+    VARVE_STALL_SPACE,     /* compaction is behind: too many bytes above the last level */
+    VARVE_STALL_SEGMENTS,  /* compaction is behind: segments_max is near */
+    VARVE_STALL_CAUSE_COUNT
+};
+const char *varve_stall_name(enum varve_stall_cause cause); /* "memtables"; static storage */
+
+/* How long the next write should be held back, in microseconds, so that flushes and compactions keep up:
+ * 0 most of the time. varve_group_add() does not wait: callers with a loop hold their writers back.
+ * *cause may be NULL. Writer thread. */
+uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause *cause);
+
+/* Starts a flush of what is in memory, and waits until it is in segments. The group must not be open. */
+int varve_flush(struct varve_db *db, struct varve_err *err);
+/* Flushes, and merges everything down into the last level; waits for it. Writer thread. */
+int varve_compact(struct varve_db *db, struct varve_err *err);
+
 /* True if the open group holds something. */
 int varve_group_open(const struct varve_db *db);
 
@@ -83,6 +114,8 @@ struct varve_read {
     uint64_t now_ms;                       /* what expired by then is absent; 0: varve_now_ms() */
     int uncommitted; /* writer thread only, without a snapshot: the open group is seen too */
     int dead;        /* 1: a record that expired is returned all the same (sweepers, DUMP) */
+    int no_wait;     /* 1: VARVE_WOULD_BLOCK instead of waiting for the disk */
+    int no_fill;     /* 1: what is read from the disk does not enter the block cache */
 };
 
 /* 0 and *pin, or VARVE_NOT_FOUND (pin->seq says which record decided it), or an error (a record
@@ -92,16 +125,38 @@ struct varve_read {
 int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
               struct varve_pin *pin, struct varve_err *err);
 
+/* After VARVE_WOULD_BLOCK: brings what a read of the key needs into memory, as a READ job, and holds it
+ * there until the release, so that the same read then succeeds. One request at a time a struct; the caller
+ * owns it and keeps it in place until done() was called, on the job's thread, exactly once. key is
+ * copied. Returns 0, or VARVE_ENOMEM: nothing was started. */
+struct varve_fetch {
+    void (*done)(struct varve_fetch *fetch); /* set by the caller; typically wakes a loop */
+    int rc;                                  /* of the read: an error is told by the read again */
+    uint64_t count;                          /* of varve_fetch_count() */
+    void *request;                           /* the engine's */
+};
+int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
+                      struct varve_fetch *fetch);
+/* After done(). Any thread. Takes one that was never started, too (zeroed). */
+void varve_fetch_release(struct varve_fetch *fetch);
+
 /* A hint that these keys will be read or written soon, by any of the calls: what of them is in memory is
  * brought near the processor, their cache misses side by side. Never waits. Worth it from about four
  * keys on; beyond VARVE_PREFETCH_MAX they are left out. */
 #define VARVE_PREFETCH_MAX 32
 void varve_prefetch(struct varve_db *db, const struct varve_slice *keys, size_t count);
 
-/* The live keys of a count group: those that have a value, what expired but was not deleted
- * included, the open group included. Exact. Writer thread. */
+/* The live keys of a count group: those that have a value, what expired but was neither deleted nor
+ * dropped by a compaction included, the open group included. Exact. Blocks if keys were written without
+ * being read since the last call: whether they were there before is then looked up. Writer thread. */
 int varve_count(struct varve_db *db, struct varve_slice group, uint64_t *count,
                 struct varve_err *err);
+
+/* The same without blocking: VARVE_WOULD_BLOCK, and *count is then an upper bound. */
+int varve_count_now(struct varve_db *db, struct varve_slice group, uint64_t *count,
+                    struct varve_err *err);
+/* The exact count at a moment between this call and done(), in fetch->count; as varve_fetch_start(). */
+int varve_fetch_count(struct varve_db *db, struct varve_slice group, struct varve_fetch *fetch);
 
 /* Milliseconds since the epoch, which never run backwards, over a restart neither. Any thread. */
 uint64_t varve_now_ms(struct varve_db *db);

@@ -45,10 +45,17 @@ struct varve_env_ops {
     /* Reads up to len bytes at offset; *got is less than len only at the end of the file. */
     int (*read_at)(struct varve_env *env, struct varve_file *file, void *data, size_t len,
                    uint64_t offset, size_t *got, struct varve_err *err);
+    /* The same of what is in the system's memory: VARVE_WOULD_BLOCK if any of it is not (or the system
+     * cannot tell), and then *got is 0. */
+    int (*read_at_nowait)(struct varve_env *env, struct varve_file *file, void *data, size_t len,
+                          uint64_t offset, size_t *got, struct varve_err *err);
     /* Writes all parts, one after the other, from offset on. After an error any part of it may
      * have been written. */
     int (*write_at)(struct varve_env *env, struct varve_file *file, const struct varve_slice *parts,
                     size_t count, uint64_t offset, struct varve_err *err);
+    /* A hint: this range is complete, its way to the disk may begin. Promises nothing, does not fail. */
+    void (*write_behind)(struct varve_env *env, struct varve_file *file, uint64_t offset,
+                         uint64_t len);
     /* Makes the file's data and size durable (fdatasync). */
     int (*sync)(struct varve_env *env, struct varve_file *file, struct varve_err *err);
     int (*size)(struct varve_env *env, struct varve_file *file, uint64_t *size_bytes,
@@ -64,6 +71,9 @@ struct varve_env_ops {
     int (*remove)(struct varve_env *env, const char *path, struct varve_err *err);
     int (*sync_dir)(struct varve_env *env, const char *path, struct varve_err *err);
 
+    /* Bytes that the file system of path has left for us. */
+    int (*free_space)(struct varve_env *env, const char *path, uint64_t *bytes,
+                      struct varve_err *err);
     /* Takes an exclusive lock that dies with the process; creates the file if need be. Returns
      * VARVE_ELOCKED if somebody has it. unlock takes NULL. */
     int (*lock)(struct varve_env *env, const char *path, struct varve_lock **lock,

@@ -1,5 +1,6 @@
 /* iter.h - ordered walks over one consistent state, forward and backward.
- * One owner, one thread. What key() and value() return lives until the next move. An iterator that
+ * One owner, one thread. What key() and value() return lives until the next move. It holds the memtables
+ * and segments of its state, and needs no varve_enter(). An iterator that
  * is not valid is at its end, or failed: ask varve_iter_status(). */
 #ifndef VARVE_ITER_H
 #define VARVE_ITER_H

@@ -10,6 +10,21 @@ enum varve_health {
     VARVE_HEALING = 2, /* a healing job runs */
 };
 
+#define VARVE_LEVELS_MAX 8
+#define VARVE_STALL_CAUSES 8 /* at least VARVE_STALL_CAUSE_COUNT */
+
+struct varve_level_stats {
+    uint64_t runs; /* level 0: any number; below: at most one */
+    uint64_t segments;
+    uint64_t bytes;         /* of the files */
+    uint64_t reads;         /* lookups that reached a segment of it, past the filter */
+    uint64_t filter_no;     /* lookups that a filter sent away */
+    uint64_t filter_true;   /* lookups that a filter let through, and the key was there */
+    uint64_t filter_false;  /* the key was not there */
+    uint64_t read_bytes;    /* by compactions into this level */
+    uint64_t written_bytes; /* by flushes and compactions into this level */
+};
+
 struct varve_stats {
     enum varve_health health;
     uint64_t seq_applied; /* the newest operation in memory, the open group's included */
@@ -31,6 +46,34 @@ struct varve_stats {
     uint64_t wal_failures;    /* failed log writes and syncs */
     uint64_t heals;
     uint64_t snapshots;
+    uint64_t memtables;           /* the active one and those that wait for a flush */
+    uint64_t memtables_bytes;     /* of all of them */
+    struct varve_level_stats levels[VARVE_LEVELS_MAX];
+    uint64_t segment_bytes;       /* of live segments */
+    uint64_t dead_bytes;          /* about how many of those are overwritten, deleted or expired */
+    uint64_t pinned_bytes;        /* indexes, filters, range tombstones in memory */
+    uint64_t range_tombstones;    /* in segments */
+    uint64_t flushes;
+    uint64_t flush_bytes;
+    uint64_t compactions;         /* that wrote something */
+    uint64_t compaction_read_bytes;
+    uint64_t compaction_written_bytes;
+    uint64_t moves;               /* of segments to another level, without I/O */
+    uint64_t drops;               /* of segments that were wholly dead */
+    uint64_t compactions_running;
+    uint64_t flushes_waiting;
+    uint64_t background_failures; /* flushes and compactions that failed; each is tried again */
+    uint64_t user_bytes;          /* of keys and values that were written; the divisor of write
+                                   * amplification */
+    uint64_t cache_limit_bytes;
+    uint64_t cache_used_bytes;
+    uint64_t cache_hits;
+    uint64_t cache_misses;
+    uint64_t stall_count[VARVE_STALL_CAUSES]; /* by enum varve_stall_cause */
+    uint64_t stall_us[VARVE_STALL_CAUSES];    /* asked for */
+    uint64_t stall_us_max;                    /* the longest single delay */
+    uint64_t disk_free_bytes;     /* 0: not known */
+    uint64_t reserve_bytes;       /* that are kept now */
     uint64_t recovered_records;
     uint64_t recovered_ops;
     uint64_t recovered_dropped_bytes;   /* of a torn tail */

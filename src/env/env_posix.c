@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -105,6 +106,32 @@ static int posix_read_at(struct varve_env *env, struct varve_file *file, void *d
     }
     *got = done;
     return 0;
+}
+
+static int posix_read_at_nowait(struct varve_env *env, struct varve_file *file, void *data,
+                                size_t len, uint64_t offset, size_t *got, struct varve_err *err)
+{
+    struct iovec iov = {.iov_base = data, .iov_len = len};
+    ssize_t n;
+
+    (void)env;
+    (void)err;
+    *got = 0;
+    do
+        n = preadv2(file->fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
+    while (n < 0 && errno == EINTR);
+    /* An error, too, is told by the read that may wait. */
+    if (n < 0 || (size_t)n < len)
+        return VARVE_WOULD_BLOCK;
+    *got = (size_t)n;
+    return 0;
+}
+
+static void posix_write_behind(struct varve_env *env, struct varve_file *file, uint64_t offset,
+                               uint64_t len)
+{
+    (void)env;
+    (void)sync_file_range(file->fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
 }
 
 /* Where a gathered write has got to. */
@@ -337,10 +364,26 @@ static void posix_random(struct varve_env *env, void *data, size_t len)
     }
 }
 
+static int posix_free_space(struct varve_env *env, const char *path, uint64_t *bytes,
+                            struct varve_err *err)
+{
+    struct statvfs stat;
+
+    (void)env;
+    *bytes = 0;
+    if (statvfs(path, &stat) != 0)
+        return err_set_errno(err, errno, "free space of %s", path);
+    *bytes = (uint64_t)stat.f_bavail * stat.f_frsize;
+    return 0;
+}
+
 static const struct varve_env_ops posix_ops = {
     .open = posix_open,
     .close = posix_close,
     .read_at = posix_read_at,
+    .read_at_nowait = posix_read_at_nowait,
+    .write_behind = posix_write_behind,
+    .free_space = posix_free_space,
     .write_at = posix_write_at,
     .sync = posix_sync,
     .size = posix_size,

@@ -4,7 +4,7 @@
 #define LSM_BATCH_H
 
 #include "base/buf.h"
-#include "lsm/chunk.h"
+#include "segment/chunk.h"
 #include "varve/batch.h"
 
 /* A run of bytes that belongs at offset `at` of a buffer, but lies elsewhere. */

@@ -74,8 +74,8 @@ uint64_t db_read_seq(const struct varve_db *db, const struct varve_read *read);
 /* The time at which a read decides what is expired. */
 uint64_t db_read_now(struct varve_db *db, const struct varve_read *read);
 /* A value's CRC, as far as reads check it. 0 or VARVE_ECORRUPT. */
-int db_record_check(const struct memtable_record *record, struct varve_err *err) MUST_CHECK;
-int db_record_expired(const struct memtable_record *record, uint64_t now_ms);
+int db_record_check(const struct entry *record, struct varve_err *err) MUST_CHECK;
+int db_record_expired(const struct entry *record, uint64_t now_ms);
 
 /* Refuses writes from now on, because of `err`, until the log healed. Writer thread. */
 void db_fail(struct varve_db *db, const struct varve_err *err);

@@ -17,7 +17,7 @@
 #include "lsm/names.h"
 #include "lsm/recovery.h"
 
-#define MEMTABLE_SIZE_DEFAULT ((uint64_t)2 * 1024 * 1024 * 1024)
+#define MEMTABLE_SIZE_DEFAULT ((uint64_t)64 * 1024 * 1024)
 #define MEMTABLE_SIZE_MIN ((uint64_t)64 * 1024)
 #define WAL_SIZE_DEFAULT ((uint64_t)64 * 1024 * 1024)
 #define WAL_SIZE_MIN ((uint64_t)4 * 1024)

@@ -62,7 +62,7 @@ static int record_damaged(struct varve_slice key, uint64_t seq, struct varve_err
                    (unsigned long long)seq, hex, shown < key.len ? "..." : "");
 }
 
-int db_record_check(const struct memtable_record *record, struct varve_err *err)
+int db_record_check(const struct entry *record, struct varve_err *err)
 {
     if (record->chunk.value.len > CRC_ON_READ_MAX_BYTES ||
         chunk_crc(&record->chunk) == record->chunk.crc)
@@ -70,7 +70,7 @@ int db_record_check(const struct memtable_record *record, struct varve_err *err)
     return record_damaged(record->chunk.key, record->seq, err);
 }
 
-int db_record_expired(const struct memtable_record *record, uint64_t now_ms)
+int db_record_expired(const struct entry *record, uint64_t now_ms)
 {
     return record->chunk.expire_ms != 0 && record->chunk.expire_ms <= now_ms &&
            !MUTANT("ignore-expiry");
@@ -86,7 +86,7 @@ uint64_t db_read_now(struct varve_db *db, const struct varve_read *read)
 int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
               struct varve_pin *pin, struct varve_err *err)
 {
-    struct memtable_record record;
+    struct entry record;
 
     *pin = (struct varve_pin){0};
     enum memtable_answer answer = memtable_get(db->memtable, key, db_read_seq(db, read), &record);

@@ -16,7 +16,7 @@ struct varve_iter {
     int valid;
     int rc;
     struct varve_err err;
-    struct memtable_record record;
+    struct entry record;
 };
 
 static int bound_copy(struct varve_slice *to, const struct varve_slice *from)

@@ -44,7 +44,7 @@ static int group_ends_before(struct varve_slice name, struct varve_slice end)
 static int64_t count_range(struct varve_db *db, struct varve_slice name, const struct chunk *range,
                            int *rc)
 {
-    struct memtable_record record;
+    struct entry record;
     struct memtable_iter *iter = memtable_iter_create(db->memtable);
     int64_t live = 0;
 

@@ -18,7 +18,7 @@
 /* ---- what was not durable ---- */
 
 struct doubtful {
-    struct memtable_record *records;
+    struct entry *records;
     size_t count;
     size_t cap;
 };
@@ -31,13 +31,13 @@ struct doubtful_range {
 };
 
 static int doubtful_add(struct doubtful *list, const struct doubtful_range *range,
-                        const struct memtable_record *record)
+                        const struct entry *record)
 {
     if (record->seq > range->committed && !MUTANT("heal-open-group"))
         return 0;
     if (list->count == list->cap) {
         size_t cap = list->cap == 0 ? 1024 : list->cap * 2;
-        struct memtable_record *grown = mem_realloc(list->records, cap * sizeof(*grown));
+        struct entry *grown = mem_realloc(list->records, cap * sizeof(*grown));
         if (grown == NULL)
             return VARVE_ENOMEM;
         list->records = grown;
@@ -49,8 +49,8 @@ static int doubtful_add(struct doubtful *list, const struct doubtful_range *rang
 
 static int by_seq(const void *a, const void *b)
 {
-    uint64_t left = ((const struct memtable_record *)a)->seq;
-    uint64_t right = ((const struct memtable_record *)b)->seq;
+    uint64_t left = ((const struct entry *)a)->seq;
+    uint64_t right = ((const struct entry *)b)->seq;
 
     return (left > right) - (left < right);
 }
@@ -59,7 +59,7 @@ static int by_seq(const void *a, const void *b)
 static int doubtful_collect(struct memtable *memtable, const struct doubtful_range *wanted,
                             struct doubtful *list)
 {
-    struct memtable_record record;
+    struct entry record;
     const struct memtable_version *version;
     const struct memtable_range *range = NULL;
     struct memtable_iter *iter = memtable_iter_create(memtable);
@@ -91,7 +91,7 @@ static int doubtful_collect(struct memtable *memtable, const struct doubtful_ran
 /* ---- the new file ---- */
 
 /* Records [from, to) as one log record, staged and written. */
-static int heal_write_record(struct log_writer *log, const struct memtable_record *records,
+static int heal_write_record(struct log_writer *log, const struct entry *records,
                              uint32_t count, struct buf *payload, struct varve_err *err)
 {
     uint8_t head[CHUNK_HEAD_MAX_BYTES];

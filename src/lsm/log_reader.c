@@ -88,7 +88,7 @@ int log_reader_open(struct varve_env *env, const char *path, const char magic[8]
     reader->env = env;
     reader->limit = limit;
     reader->file_no = file_no;
-    reader->salt = record_salt(id, file_no);
+    reader->salt = file_salt(id, file_no);
     reader->offset = FILE_HEADER_BYTES;
     reader->why = "not read yet";
     reader->path = mem_strdup(path);

@@ -71,7 +71,7 @@ int log_writer_create(struct varve_env *env, const char *dir, const char *path, 
         return err_set(err, VARVE_ENOMEM, "create %s: no memory", path);
     writer->env = env;
     writer->file_no = file_no;
-    writer->salt = record_salt(id, file_no);
+    writer->salt = file_salt(id, file_no);
     writer->offset = FILE_HEADER_BYTES;
     writer->prewritten_size = prewrite > FILE_HEADER_BYTES ? prewrite : 0;
     buf_init(&writer->heads, HEADS_MAX_BYTES);

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "lsm/record.h"
+#include "lsm/version.h"
 #include "varve/env.h"
 
 struct manifest; /* opaque */
@@ -20,7 +21,17 @@ struct manifest_wal {
     uint64_t end; /* where it ends for good; 0: wherever its valid records end */
 };
 
+/* A live segment. */
+struct manifest_segment {
+    uint64_t file_no;
+    uint32_t level;
+    uint64_t run_no;
+    uint64_t size_bytes;
+};
+
 #define MANIFEST_WALS_MAX 32768
+#define MANIFEST_SEGMENTS_MAX 32768
+#define MANIFEST_GROUPS_MAX 65536
 
 struct manifest_state {
     uint64_t next_file_no;
@@ -28,14 +39,35 @@ struct manifest_state {
     struct manifest_wal *wals; /* ascending by number; owned by the manifest */
     size_t wal_count;
     size_t wal_cap;
+    struct manifest_segment *segments; /* ascending by number; owned by the manifest */
+    size_t segment_count;
+    size_t segment_cap;
+    struct version_group *groups; /* ascending by name; owned by the manifest */
+    size_t group_count;
+    size_t group_cap;
+    uint64_t flushed_seq;
 };
 
-enum manifest_change { MANIFEST_ADD_WAL, MANIFEST_END_WAL, MANIFEST_DROP_WAL };
+enum manifest_change {
+    MANIFEST_ADD_WAL,
+    MANIFEST_END_WAL,
+    MANIFEST_DROP_WAL,
+    MANIFEST_ADD_SEGMENT,
+    MANIFEST_DROP_SEGMENT,
+    MANIFEST_FLUSHED,
+    MANIFEST_GROUP,
+};
 
 struct manifest_edit {
     enum manifest_change change;
     uint64_t file_no;
-    uint64_t end; /* of MANIFEST_END_WAL */
+    uint64_t end;                    /* of MANIFEST_END_WAL */
+    uint32_t level;                  /* of MANIFEST_ADD_SEGMENT, as the next two */
+    uint64_t run_no;
+    uint64_t size_bytes;
+    uint64_t flushed_seq;            /* of MANIFEST_FLUSHED */
+    const struct version_group *group; /* of MANIFEST_GROUP; borrowed. live 0 and ignore_seq
+                                        * UINT64_MAX: forget it */
 };
 
 /* What CURRENT says. VARVE_ENOENT: there is none. VARVE_EFOREIGN: not ours; VARVE_EVERSION. */

@@ -121,7 +121,7 @@ static void version_fill(struct memtable_version *version, const struct chain *o
         memcpy(version->value, chunk->value.data, value_len);
 }
 
-static void record_fill(struct memtable_record *record, const struct art_leaf *leaf,
+static void record_fill(struct entry *record, const struct art_leaf *leaf,
                         const struct memtable_version *version)
 {
     record->seq = version->chain.seq;
@@ -137,7 +137,7 @@ static void record_fill(struct memtable_record *record, const struct art_leaf *l
 /* What a key's versions and the range tombstones over it come to. leaf may be NULL. */
 static enum memtable_answer answer_of(const struct memtable *memtable, const struct art_leaf *leaf,
                                       struct varve_slice key, uint64_t seq_max,
-                                      struct memtable_record *record)
+                                      struct entry *record)
 {
     if (MUTANT("snapshot-sees-new"))
         seq_max = UINT64_MAX;
@@ -148,7 +148,7 @@ static enum memtable_answer answer_of(const struct memtable *memtable, const str
         record_fill(record, leaf, version_of(link));
         return record->chunk.kind == CHUNK_PUT ? MEMTABLE_VALUE : MEMTABLE_DELETED;
     }
-    *record = (struct memtable_record){.seq = range_seq};
+    *record = (struct entry){.seq = range_seq};
     if (range_seq == 0)
         return MEMTABLE_NONE;
     record->chunk.kind = CHUNK_RANGE_DELETE;
@@ -319,7 +319,7 @@ uint64_t memtable_entry_count(const struct memtable *memtable)
 }
 
 enum memtable_answer memtable_get(const struct memtable *memtable, struct varve_slice key,
-                                  uint64_t seq_max, struct memtable_record *record)
+                                  uint64_t seq_max, struct entry *record)
 {
     return answer_of(memtable, art_find(&memtable->keys, key), key, seq_max, record);
 }
@@ -428,7 +428,7 @@ struct varve_slice memtable_iter_key(const struct memtable_iter *iter)
 }
 
 enum memtable_answer memtable_iter_get(const struct memtable_iter *iter, uint64_t seq_max,
-                                       struct memtable_record *record)
+                                       struct entry *record)
 {
     CHECK(iter->at.leaf != NULL);
     return answer_of(iter->memtable, iter->at.leaf, art_leaf_key(iter->at.leaf), seq_max, record);
@@ -436,12 +436,12 @@ enum memtable_answer memtable_iter_get(const struct memtable_iter *iter, uint64_
 
 const struct memtable_version *memtable_iter_version(const struct memtable_iter *iter,
                                                      const struct memtable_version *newer,
-                                                     struct memtable_record *record)
+                                                     struct entry *record)
 {
     CHECK(iter->at.leaf != NULL);
     const struct chain *link = newer == NULL ? leaf_chain(iter->at.leaf) : newer->chain.older;
     if (link == NULL) {
-        *record = (struct memtable_record){0};
+        *record = (struct entry){0};
         return NULL;
     }
     record_fill(record, iter->at.leaf, version_of(link));
@@ -450,12 +450,12 @@ const struct memtable_version *memtable_iter_version(const struct memtable_iter 
 
 const struct memtable_range *memtable_next_range(const struct memtable *memtable,
                                                  const struct memtable_range *newer,
-                                                 struct memtable_record *record)
+                                                 struct entry *record)
 {
     const struct memtable_range *range = newer == NULL ? range_map_newest(&memtable->ranges)
                                                        : newer->older;
 
-    *record = (struct memtable_record){0};
+    *record = (struct entry){0};
     if (range == NULL)
         return NULL;
     record->seq = range->seq;

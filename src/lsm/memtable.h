@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/check.h"
-#include "lsm/chunk.h"
+#include "segment/chunk.h"
 #include "varve/slice.h"
 
 struct memtable;         /* opaque */
@@ -58,12 +58,6 @@ size_t memtable_used_bytes(const struct memtable *memtable);
 /* Keys that have a version, tombstones included. Any thread. */
 uint64_t memtable_entry_count(const struct memtable *memtable);
 
-/* A record as it is read. The slices live as long as the memtable. */
-struct memtable_record {
-    uint64_t seq;
-    struct chunk chunk;
-};
-
 enum memtable_answer {
     MEMTABLE_NONE,    /* nothing known at that sequence: ask the older layers */
     MEMTABLE_VALUE,   /* record is a CHUNK_PUT */
@@ -72,7 +66,7 @@ enum memtable_answer {
 
 /* The newest word on key among the records with a sequence <= seq_max. Any thread. */
 enum memtable_answer memtable_get(const struct memtable *memtable, struct varve_slice key,
-                                  uint64_t seq_max, struct memtable_record *record);
+                                  uint64_t seq_max, struct entry *record);
 
 /* A hint that these keys (at most MEMTABLE_PREFETCH_MAX) will be looked up or written soon. */
 #define MEMTABLE_PREFETCH_MAX 32
@@ -102,18 +96,18 @@ struct varve_slice memtable_iter_key(const struct memtable_iter *iter);
 
 /* As memtable_get, for the key that the iterator stands on. */
 enum memtable_answer memtable_iter_get(const struct memtable_iter *iter, uint64_t seq_max,
-                                       struct memtable_record *record);
+                                       struct entry *record);
 
 /* Every version of the key that the iterator stands on, newest first: start with NULL, and pass the
  * returned version to get the one before it; NULL at the end. Point records only. */
 const struct memtable_version *memtable_iter_version(const struct memtable_iter *iter,
                                                      const struct memtable_version *newer,
-                                                     struct memtable_record *record);
+                                                     struct entry *record);
 
 /* Every range tombstone, newest first, in the same manner. */
 struct memtable_range; /* opaque */
 const struct memtable_range *memtable_next_range(const struct memtable *memtable,
                                                  const struct memtable_range *newer,
-                                                 struct memtable_record *record);
+                                                 struct entry *record);
 
 #endif

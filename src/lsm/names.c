@@ -8,6 +8,7 @@
 
 #define MANIFEST_PREFIX "MANIFEST-"
 #define WAL_SUFFIX ".wal"
+#define SEGMENT_SUFFIX ".seg"
 
 char *name_path(const char *dir, const char *name)
 {
@@ -24,6 +25,14 @@ char *name_wal_path(const char *dir, uint64_t file_no)
     char name[NAME_MAX_BYTES];
 
     snprintf(name, sizeof(name), "%06" PRIu64 WAL_SUFFIX, file_no);
+    return name_path(dir, name);
+}
+
+char *name_segment_path(const char *dir, uint64_t file_no)
+{
+    char name[NAME_MAX_BYTES];
+
+    snprintf(name, sizeof(name), "%06" PRIu64 SEGMENT_SUFFIX, file_no);
     return name_path(dir, name);
 }
 
@@ -59,13 +68,17 @@ static enum name_kind parse(const char *name, uint64_t *file_no)
         return NAME_CURRENT;
     if (strcmp(name, "CURRENT.tmp") == 0)
         return NAME_CURRENT_TMP;
+    if (strcmp(name, "RESERVE") == 0)
+        return NAME_RESERVE;
     if (strncmp(name, MANIFEST_PREFIX, strlen(MANIFEST_PREFIX)) == 0) {
         const char *digits = name + strlen(MANIFEST_PREFIX);
         size_t len = parse_number(digits, file_no);
         return len > 0 && digits[len] == '\0' ? NAME_MANIFEST : NAME_OTHER;
     }
     size_t len = parse_number(name, file_no);
-    return len > 0 && strcmp(name + len, WAL_SUFFIX) == 0 ? NAME_WAL : NAME_OTHER;
+    if (len > 0 && strcmp(name + len, WAL_SUFFIX) == 0)
+        return NAME_WAL;
+    return len > 0 && strcmp(name + len, SEGMENT_SUFFIX) == 0 ? NAME_SEGMENT : NAME_OTHER;
 }
 
 /* The number of a name that is not ours must not move the counter of all files. */

@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 
 #include "lsm/art.h"
-#include "lsm/chunk.h"
+#include "segment/chunk.h"
 
 /* One tombstone as it was added. Lives as long as the arena. */
 struct memtable_range {

@@ -7,12 +7,10 @@
 #include <stdint.h>
 
 #include "base/check.h"
+#include "env/file_header.h"
 #include "varve/slice.h"
 #include "varve/status.h"
 
-#define FORMAT_VERSION 1u
-#define DIR_ID_BYTES 16
-#define FILE_HEADER_BYTES 64
 #define RECORD_HEADER_BYTES 40
 #define BEGIN_PAYLOAD_BYTES 32
 #define RECORD_PIECE_MAX_BYTES ((uint64_t)4 * 1024 * 1024)
@@ -56,23 +54,11 @@ struct record_header {
     struct log_place promised; /* all zero: nothing */
 };
 
-struct dir_id {
-    uint8_t bytes[DIR_ID_BYTES];
-};
-
-uint32_t record_salt(const struct dir_id *id, uint64_t file_no);
-
 /* The promise is left out where it can't be told (more than 65,535 file numbers back). */
 void record_header_put(uint8_t at[RECORD_HEADER_BYTES], uint32_t salt, uint64_t file_no,
                        const struct record_header *header);
 /* 0, or VARVE_ECORRUPT: no valid record header begins here. */
 int record_header_get(const uint8_t at[RECORD_HEADER_BYTES], uint32_t salt, uint64_t file_no,
                       struct record_header *header) MUST_CHECK;
-
-void file_header_put(uint8_t at[FILE_HEADER_BYTES], const char magic[8], const struct dir_id *id,
-                     uint64_t file_no);
-/* 0, or VARVE_EFOREIGN (magic, id), VARVE_EVERSION, VARVE_ECORRUPT (CRC, number). */
-int file_header_check(const uint8_t at[FILE_HEADER_BYTES], const char magic[8],
-                      const struct dir_id *id, uint64_t file_no, struct varve_err *err) MUST_CHECK;
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef LSM_RECOVERY_H
 #define LSM_RECOVERY_H
 
-#include "lsm/chunk.h"
+#include "segment/chunk.h"
 #include "lsm/log_writer.h"
 #include "lsm/manifest.h"
 #include "lsm/record.h"

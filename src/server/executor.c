@@ -61,7 +61,8 @@ static void lane_run(void *arg)
 
 int executor_start(struct executor **out, struct varve_err *err)
 {
-    static const char *const names[] = {"varve-sync", "varve-maint"};
+    static const char *const names[] = {"varve-sync",   "varve-maint", "varve-flush",
+                                        "varve-compact", "varve-read",  "varve-reclaim"};
     _Static_assert(COUNT_OF(names) == VARVE_JOB_CLASS_COUNT, "a name a class");
     struct executor *executor = mem_alloc_zero(sizeof(*executor));
     int rc = 0;

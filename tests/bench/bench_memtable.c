@@ -90,7 +90,7 @@ static double bench_insert(const struct bench *bench, struct memtable *memtable)
 
 static double bench_hit(const struct bench *bench, const struct memtable *memtable)
 {
-    struct memtable_record record;
+    struct entry record;
     uint64_t from = now_ns();
 
     for (size_t i = 0; i < bench->count; i++)
@@ -101,7 +101,7 @@ static double bench_hit(const struct bench *bench, const struct memtable *memtab
 /* Keys that differ from one that is there in the last byte. */
 static double bench_miss(const struct bench *bench, const struct memtable *memtable)
 {
-    struct memtable_record record;
+    struct entry record;
     uint8_t key[KEY_BYTES];
     uint64_t from = now_ns();
 
@@ -117,7 +117,7 @@ static double bench_miss(const struct bench *bench, const struct memtable *memta
 static double bench_walk(const struct bench *bench, struct memtable *memtable)
 {
     struct memtable_iter *iter = memtable_iter_create(memtable);
-    struct memtable_record record;
+    struct entry record;
     size_t seen = 0;
 
     CHECK(iter != NULL);

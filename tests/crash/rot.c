@@ -51,7 +51,7 @@ static uint64_t change_under_crc(uint8_t *bytes, uint64_t len, struct rng *rng)
         return 0;
     memcpy(id.bytes, bytes + 16, DIR_ID_BYTES);
     uint64_t file_no = get_u64(bytes + 32);
-    uint32_t salt = record_salt(&id, file_no);
+    uint32_t salt = file_salt(&id, file_no);
     for (uint64_t seen = 0; at + RECORD_HEADER_BYTES <= len &&
                             record_header_get(bytes + at, salt, file_no, &header) == 0 &&
                             header.payload_len <= len - at - RECORD_HEADER_BYTES;

@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/mem.h"
-#include "lsm/chunk.h"
+#include "segment/chunk.h"
 #include "lsm/manifest.h"
 #include "lsm/record.h"
 #include "lsm/wal.h"
@@ -83,7 +83,7 @@ void log_disk_repair(uint8_t *data, size_t len, const char magic[8], uint64_t fi
                      unsigned repairs)
 {
     struct dir_id id = disk_id();
-    uint32_t salt = record_salt(&id, file_no);
+    uint32_t salt = file_salt(&id, file_no);
     size_t at = FILE_HEADER_BYTES;
 
     if (len >= FILE_HEADER_BYTES && (repairs & LOG_DISK_REPAIR_FILE))

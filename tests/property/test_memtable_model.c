@@ -128,7 +128,7 @@ static void undo_some(struct model *m)
 }
 
 static void check_record(struct model *m, uint32_t key, const struct op *op,
-                         enum memtable_answer answer, const struct memtable_record *record)
+                         enum memtable_answer answer, const struct entry *record)
 {
     uint64_t seq = op == NULL ? 0 : (uint64_t)(op - m->ops) + 1;
 
@@ -155,7 +155,7 @@ static uint64_t some_seq(struct model *m)
 
 static void check_gets(struct model *m)
 {
-    struct memtable_record record;
+    struct entry record;
     uint64_t seq = some_seq(m);
 
     for (uint32_t key = 0; key < m->key_count; key++) {
@@ -167,7 +167,7 @@ static void check_gets(struct model *m)
 static void check_versions(struct model *m, const struct memtable_iter *iter, uint32_t key)
 {
     const struct memtable_version *version = NULL;
-    struct memtable_record record;
+    struct entry record;
 
     for (uint32_t i = m->count; i-- > 0;) {
         const struct op *op = &m->ops[i];
@@ -191,7 +191,7 @@ static uint32_t model_near(const struct model *m, uint32_t key, int up)
 
 static void check_stand(struct model *m, const struct memtable_iter *iter, uint32_t key)
 {
-    struct memtable_record record;
+    struct entry record;
 
     CHECK(memtable_iter_status(iter) == 0);
     CHECK(memtable_iter_valid(iter) == (key < m->key_count));
@@ -247,7 +247,7 @@ static void check_ends(struct model *m, struct memtable_iter *iter)
 static void check_whole(struct model *m)
 {
     const struct memtable_range *range = NULL;
-    struct memtable_record record;
+    struct entry record;
     uint64_t entries = 0;
 
     for (uint32_t key = 0; key < m->key_count; key++)

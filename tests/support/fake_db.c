@@ -268,15 +268,15 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
         return VARVE_NOT_FOUND;
     /* A copy of its own, so that the sanitizer sees a pin that is used too long or is forgotten. */
     struct varve_slice value = varve_slice(v->value, v->value_len);
-    pin->owner = copy_parts(&value, 1, &pin->value.len);
-    pin->value.data = pin->owner;
+    pin->owner[0] = copy_parts(&value, 1, &pin->value.len);
+    pin->value.data = pin->owner[0];
     pin->expire_ms = v->expire_ms;
     return 0;
 }
 
 void varve_pin_release(struct varve_pin *pin)
 {
-    free(pin->owner);
+    free(pin->owner[0]);
     *pin = (struct varve_pin){0};
 }
 

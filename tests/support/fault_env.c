@@ -141,6 +141,31 @@ static int fault_read_at(struct varve_env *env, struct varve_file *file, void *d
                          (unsigned long long)offset);
 }
 
+/* Not a fault point: an error there is told by the read that follows. */
+static int fault_read_at_nowait(struct varve_env *env, struct varve_file *file, void *data,
+                                size_t len, uint64_t offset, size_t *got, struct varve_err *err)
+{
+    struct fault_env *fault = fault_of(env);
+
+    return fault->base->ops->read_at_nowait(fault->base, file->base, data, len, offset, got, err);
+}
+
+static void fault_write_behind(struct varve_env *env, struct varve_file *file, uint64_t offset,
+                               uint64_t len)
+{
+    struct fault_env *fault = fault_of(env);
+
+    fault->base->ops->write_behind(fault->base, file->base, offset, len);
+}
+
+static int fault_free_space(struct varve_env *env, const char *path, uint64_t *bytes,
+                            struct varve_err *err)
+{
+    struct fault_env *fault = fault_of(env);
+
+    return fault->base->ops->free_space(fault->base, path, bytes, err);
+}
+
 /* Writes the first half of the bytes of parts, rounded down, so that a single byte is none. */
 static int write_half(struct fault_env *fault, struct varve_file *file,
                       const struct varve_slice *parts, size_t count, uint64_t offset,
@@ -354,6 +379,9 @@ static const struct varve_env_ops fault_ops = {
     .open = fault_open,
     .close = fault_close,
     .read_at = fault_read_at,
+    .read_at_nowait = fault_read_at_nowait,
+    .write_behind = fault_write_behind,
+    .free_space = fault_free_space,
     .write_at = fault_write_at,
     .sync = fault_sync,
     .size = fault_size,

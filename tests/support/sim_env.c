@@ -181,6 +181,40 @@ static int sim_read_at(struct varve_env *env, struct varve_file *file, void *dat
     return 0;
 }
 
+/* What is in memory and what is not does not matter to the model: half of the places are. */
+static int sim_read_at_nowait(struct varve_env *env, struct varve_file *file, void *data,
+                              size_t len, uint64_t offset, size_t *got, struct varve_err *err)
+{
+    *got = 0;
+    if ((offset / 4096) % 2 == 1)
+        return VARVE_WOULD_BLOCK;
+    int rc = sim_read_at(env, file, data, len, offset, got, err);
+    if (rc != 0 || *got == len)
+        return rc;
+    *got = 0;
+    return VARVE_WOULD_BLOCK;
+}
+
+/* It promises nothing, so the model has nothing of it. */
+static void sim_write_behind(struct varve_env *env, struct varve_file *file, uint64_t offset,
+                             uint64_t len)
+{
+    (void)env;
+    (void)file;
+    (void)offset;
+    (void)len;
+}
+
+static int sim_free_space(struct varve_env *env, const char *path, uint64_t *bytes,
+                          struct varve_err *err)
+{
+    (void)env;
+    (void)path;
+    (void)err;
+    *bytes = (uint64_t)1 << 40;
+    return 0;
+}
+
 /* Sectors [first, end) of the live content become part of the event, as they are now. */
 static void event_take_sectors(struct event *event, const struct sim_content *content,
                                uint64_t first, uint64_t end)
@@ -635,6 +669,9 @@ static const struct varve_env_ops sim_ops = {
     .open = sim_open,
     .close = sim_close,
     .read_at = sim_read_at,
+    .read_at_nowait = sim_read_at_nowait,
+    .write_behind = sim_write_behind,
+    .free_space = sim_free_space,
     .write_at = sim_write_at,
     .sync = sim_sync,
     .size = sim_size,

@@ -8,7 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "lsm/chunk.h"
+#include "segment/chunk.h"
 #include "varve/batch.h"
 
 #define ENCODED_MAX_BYTES 256

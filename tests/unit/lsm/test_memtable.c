@@ -54,7 +54,7 @@ static enum memtable_prior add(struct memtable *memtable, uint64_t seq, struct c
 static const char *get(const struct memtable *memtable, const char *key, uint64_t seq_max)
 {
     static char text[64];
-    struct memtable_record record;
+    struct entry record;
     enum memtable_answer answer = memtable_get(memtable, varve_slice_str(key), seq_max, &record);
 
     if (answer == MEMTABLE_NONE) {
@@ -76,7 +76,7 @@ static const char *get(const struct memtable *memtable, const char *key, uint64_
 static void test_memtable__record_comes_back_whole(void **state)
 {
     struct memtable *memtable = *state;
-    struct memtable_record record;
+    struct entry record;
     struct chunk chunk = put_of("k", "value");
 
     chunk.expire_ms = 1234567890123;
@@ -171,7 +171,7 @@ static void test_memtable__ranges_overlap_and_nest(void **state)
 static void test_memtable__ranges_are_listed_newest_first(void **state)
 {
     struct memtable *memtable = *state;
-    struct memtable_record record;
+    struct entry record;
     struct chunk chunk = range_of("a", "m");
 
     assert_null(memtable_next_range(memtable, NULL, &record));
@@ -230,7 +230,7 @@ static void test_memtable__undo_restores_each_step(void **state)
 static void test_memtable__iterator_lists_versions_newest_first(void **state)
 {
     struct memtable *memtable = *state;
-    struct memtable_record record;
+    struct entry record;
 
     for (uint64_t seq = 1; seq <= 20; seq++)
         add(memtable, seq, seq % 5 == 0 ? delete_of("k") : put_of("k", "v"));
@@ -375,7 +375,7 @@ static void test_memtable__failed_add_changes_nothing(void **state)
     rng_init(&rng, 3);
     for (uint64_t seq = 1; seq <= 30000; seq++) {
         struct chunk chunk = random_chunk(&rng, bytes, CAP);
-        struct memtable_record then, now;
+        struct entry then, now;
         struct memtable_undo undo;
         enum memtable_prior prior;
         enum memtable_answer answer = memtable_get(memtable, chunk.key, UINT64_MAX, &then);
@@ -404,7 +404,7 @@ static void test_memtable__failed_range_covers_nothing(void **state)
 {
     enum { BOUNDARIES = 2500 };
     struct memtable *memtable = *state;
-    struct memtable_record record;
+    struct entry record;
     struct memtable_undo undo;
     enum memtable_prior prior;
     char begin[16], end[16];

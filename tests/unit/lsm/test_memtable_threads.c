@@ -107,7 +107,7 @@ static uint64_t expected_seq(uint32_t key, uint32_t newest, uint64_t upto)
 }
 
 static void check_answer(uint32_t key, uint32_t newest, uint64_t upto, enum memtable_answer answer,
-                         const struct memtable_record *record)
+                         const struct entry *record)
 {
     uint64_t seq = expected_seq(key, newest, upto);
 
@@ -171,7 +171,7 @@ static void newest_of(uint64_t upto, uint32_t *newest)
 
 static void check_gets(struct rng *rng, const uint32_t *newest, uint64_t upto)
 {
-    struct memtable_record record;
+    struct entry record;
 
     for (int i = 0; i < 300; i++) {
         uint32_t key = (uint32_t)rng_below(rng, KEYS);
@@ -184,7 +184,7 @@ static void check_gets(struct rng *rng, const uint32_t *newest, uint64_t upto)
 /* Every key published before the walk is met, in order; others may be. */
 static void check_walk(struct memtable_iter *iter, const uint32_t *newest, uint64_t upto, int up)
 {
-    struct memtable_record record;
+    struct entry record;
     uint32_t key = up ? 0 : KEYS - 1;
 
     if (up)

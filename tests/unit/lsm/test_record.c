@@ -9,7 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
-#include "lsm/chunk.h"
+#include "segment/chunk.h"
 #include "lsm/record.h"
 
 /* The example of FORMAT.md, section 7. */
@@ -40,7 +40,7 @@ static void test_record__example_of_the_format_page(void **state)
         .kind = CHUNK_PUT, .key = varve_slice_str("k"), .value = varve_slice_str("v")};
     uint8_t bytes[sizeof(example)];
     uint8_t head[CHUNK_HEAD_MAX_BYTES];
-    uint32_t salt = record_salt(&id, 2);
+    uint32_t salt = file_salt(&id, 2);
     size_t at = FILE_HEADER_BYTES + RECORD_HEADER_BYTES;
 
     (void)state;
@@ -90,7 +90,7 @@ static void test_record__the_format_page_has_these_bytes(void **state)
 static void test_record_header__comes_back_whole(void **state)
 {
     struct dir_id id = example_id();
-    uint32_t salt = record_salt(&id, 70000);
+    uint32_t salt = file_salt(&id, 70000);
     uint8_t bytes[RECORD_HEADER_BYTES];
 
     (void)state;
@@ -123,7 +123,7 @@ static void test_record_header__comes_back_whole(void **state)
 static void test_record_header__any_flipped_bit_is_seen(void **state)
 {
     struct dir_id id = example_id();
-    uint32_t salt = record_salt(&id, 2);
+    uint32_t salt = file_salt(&id, 2);
     struct record_header header;
     uint8_t bytes[RECORD_HEADER_BYTES];
 
@@ -145,11 +145,11 @@ static void test_record_header__of_another_file_is_none(void **state)
 
     (void)state;
     assert_int_equal(
-        record_header_get(example + FILE_HEADER_BYTES, record_salt(&id, 3), 3, &header),
+        record_header_get(example + FILE_HEADER_BYTES, file_salt(&id, 3), 3, &header),
         VARVE_ECORRUPT);
     id.bytes[15] ^= 1;
     assert_int_equal(
-        record_header_get(example + FILE_HEADER_BYTES, record_salt(&id, 2), 2, &header),
+        record_header_get(example + FILE_HEADER_BYTES, file_salt(&id, 2), 2, &header),
         VARVE_ECORRUPT);
 }
 
@@ -162,7 +162,7 @@ static void test_record_header__zeros_are_none(void **state)
 
     (void)state;
     for (uint64_t file_no = 0; file_no < 10000; file_no++)
-        assert_int_equal(record_header_get(zeros, record_salt(&id, file_no), file_no, &header),
+        assert_int_equal(record_header_get(zeros, file_salt(&id, file_no), file_no, &header),
                          VARVE_ECORRUPT);
     assert_int_equal(record_header_get(zeros, 0, 0, &header), VARVE_ECORRUPT);
 }
@@ -171,7 +171,7 @@ static void test_record_header__zeros_are_none(void **state)
 static void test_record_header__impossible_fields_are_refused(void **state)
 {
     struct dir_id id = example_id();
-    uint32_t salt = record_salt(&id, 5);
+    uint32_t salt = file_salt(&id, 5);
     uint8_t bytes[RECORD_HEADER_BYTES];
     struct record_header back;
     struct record_header header = {.type = RECORD_OPS, .payload_len = RECORD_PIECE_MAX_BYTES + 1};
@@ -200,7 +200,7 @@ static void test_record_header__impossible_fields_are_refused(void **state)
 static void test_record_header__promise_too_far_back_is_left_out(void **state)
 {
     struct dir_id id = example_id();
-    uint32_t salt = record_salt(&id, 100000);
+    uint32_t salt = file_salt(&id, 100000);
     uint8_t bytes[RECORD_HEADER_BYTES];
     struct record_header back;
 

@@ -711,7 +711,7 @@ static void test_recovery__a_wrong_chunk_crc_is_refused(void **state)
     bed_close_ok(&bed);
     bed_read_file(&bed, "000002.wal", &file);
     memcpy(id.bytes, file.data + 16, DIR_ID_BYTES);
-    uint32_t salt = record_salt(&id, 2);
+    uint32_t salt = file_salt(&id, 2);
     record = file.data + FILE_HEADER_BYTES + RECORD_HEADER_BYTES + BEGIN_PAYLOAD_BYTES;
     payload_len = (size_t)get_u64(record + 8);
     record[RECORD_HEADER_BYTES + payload_len - 1] ^= 1;

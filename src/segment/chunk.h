@@ -1,7 +1,7 @@
 /* chunk.h - one record: what was done to one key. Its CRC is made once, when the command arrives,
  * and is checked where the record is read: in the WAL, the memtable, a segment (FORMAT.md, 2). */
-#ifndef LSM_CHUNK_H
-#define LSM_CHUNK_H
+#ifndef SEGMENT_CHUNK_H
+#define SEGMENT_CHUNK_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +22,22 @@ struct chunk {
     struct varve_slice key;
     struct varve_slice value;
 };
+
+/* A chunk with its place in the order of all writes: what readers and merges pass around. Where the
+ * slices lie is said by whoever hands it out: a memtable's arena, a block. */
+struct segment;
+
+struct entry {
+    uint64_t seq;
+    struct chunk chunk; /* value.data NULL with a length: the value lies in a value block */
+    int prior_unknown;  /* 1: whether its key was live just before it is not counted yet (counts.h) */
+    const struct segment *value_segment; /* of a value in a block of its own: borrowed */
+    uint64_t value_offset;               /* where that block begins */
+};
+
+/* The order of entries: by key; of one key the newest first. */
+int entry_compare(struct varve_slice key_a, uint64_t seq_a, struct varve_slice key_b,
+                  uint64_t seq_b);
 
 /* The CRC over kind, expiry and key length: key and value bytes are then chained to it. */
 uint32_t chunk_crc_begin(enum chunk_kind kind, uint64_t expire_ms, uint64_t key_len);

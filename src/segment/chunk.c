@@ -1,4 +1,4 @@
-#include "lsm/chunk.h"
+#include "segment/chunk.h"
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -89,4 +89,11 @@ size_t chunk_get_head(const uint8_t *at, const uint8_t *end, struct chunk *chunk
     if (key == NULL || (has_expiry && chunk->expire_ms == 0))
         return 0;
     return (size_t)(key - at) + chunk->key.len;
+}
+
+int entry_compare(struct varve_slice key_a, uint64_t seq_a, struct varve_slice key_b, uint64_t seq_b)
+{
+    int order = varve_slice_compare(key_a, key_b);
+
+    return order != 0 ? order : (seq_a < seq_b) - (seq_a > seq_b);
 }

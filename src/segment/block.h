@@ -1,0 +1,103 @@
+/* block.h - data and range tombstone blocks: built for the disk with shared key prefixes, searched in
+ * memory in a flat form. FORMAT.md, section 1.
+ *
+ * Once read, a block is decoded in one pass into an array of offsets, one byte of hash a key, and entries
+ * whose keys are whole; so a lookup compares one byte an entry it passes, and no key but the right one
+ * (performance.md technique 5), and a scan steps without decoding. */
+#ifndef SEGMENT_BLOCK_H
+#define SEGMENT_BLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "segment/bloom.h"
+#include "segment/cache.h"
+#include "segment/chunk.h"
+#include "varve/status.h"
+
+#define BLOCK_TRAILER_BYTES 8
+#define BLOCK_COMPRESSED_MAX_BYTES ((size_t)1024 * 1024) /* uncompressed size of a compressed one */
+#define BLOCK_LARGE_VALUE_BYTES ((size_t)16 * 1024)      /* such a value has a block of its own */
+
+enum block_kind {
+    BLOCK_DATA = 1,
+    BLOCK_VALUE = 2,
+    BLOCK_RANGES = 3,
+    BLOCK_FILTER = 4,
+    BLOCK_INDEX = 5,
+    BLOCK_PROPERTIES = 6,
+};
+
+/* ---- building ---- */
+
+struct block_builder {
+    struct buf entries; /* without the head: the base sequence is known at the end */
+    struct buf last_key;
+    uint64_t seq_min;
+    uint32_t count;
+    size_t raw_bytes; /* of the entries, as they will be */
+    struct buf items; /* scratch of the implementation */
+};
+
+void block_builder_init(struct block_builder *builder);
+void block_builder_deinit(struct block_builder *builder);
+/* entry comes after all before it (of a ranges block: in its order). A value of
+ * BLOCK_LARGE_VALUE_BYTES or more is not copied: it lies at value_offset (not 0). 0 or VARVE_ENOMEM. */
+int block_builder_add(struct block_builder *builder, const struct entry *entry,
+                      uint64_t value_offset) MUST_CHECK;
+/* The uncompressed payload. Lives until the next call. Empties the builder. */
+int block_builder_finish(struct block_builder *builder, struct varve_slice *payload) MUST_CHECK;
+
+/* Compresses if `compress` and worth it; *out lives in scratch or is payload. Returns the compression
+ * byte of the trailer. Without memory it stays as it is. */
+uint8_t block_compress(struct varve_slice payload, int compress, struct buf *scratch,
+                       struct varve_slice *out);
+/* The trailer of a payload at `offset`. */
+void block_trailer_put(uint8_t at[BLOCK_TRAILER_BYTES], uint32_t salt, uint64_t offset,
+                       enum block_kind kind, uint8_t compression, struct varve_slice payload);
+/* For a payload that is not in one piece: the CRC so far is continued with each piece. */
+uint32_t block_crc_begin(uint32_t salt, uint64_t offset);
+void block_trailer_put_crc(uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payload_crc,
+                           enum block_kind kind, uint8_t compression);
+
+/* ---- reading ---- */
+
+/* Checks the trailer behind payload[0..len) and undoes the compression. *out lives in payload or in
+ * scratch. VARVE_ECORRUPT says what is wrong (not where: the caller knows), VARVE_ENOMEM. */
+int block_open(uint8_t *bytes, size_t payload_len, uint32_t salt, uint64_t offset,
+               enum block_kind kind, struct buf *scratch, struct varve_slice *out,
+               struct varve_err *err) MUST_CHECK;
+int block_trailer_check_crc(const uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payload_crc,
+                            enum block_kind kind, struct varve_err *err) MUST_CHECK;
+
+/* A block in its flat form; immutable. One piece of memory, of cached.charge_bytes. */
+struct block {
+    struct cached cached; /* first */
+    uint32_t count;
+    const uint32_t *offsets; /* of entries, from `entries` on */
+    const uint8_t *hashes;   /* block_hash_byte() each; not of a ranges block */
+    const uint8_t *entries;
+};
+
+static inline uint8_t block_hash_byte(struct bloom_hash hash)
+{
+    return (uint8_t)(hash.half[0] & 0xff);
+}
+
+/* Decodes a payload. Everything is checked: lengths, order of the keys, kinds, that nothing is left over;
+ * chunk CRCs are too with check_chunks, for values of up to 64 KiB they are checked on each read instead.
+ * value_limit: offsets of value blocks are below it. */
+int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t value_limit,
+                 struct block **block, struct varve_err *err) MUST_CHECK;
+
+/* Entry i; its slices lie in the block. value_segment is left NULL: the segment fills it. */
+void block_entry(const struct block *block, uint32_t i, struct entry *entry);
+/* The newest entry of key with a sequence <= seq_max; -1: none. */
+int64_t block_find(const struct block *block, struct varve_slice key, struct bloom_hash hash,
+                   uint64_t seq_max);
+/* The first entry whose key is >= key (> key with `behind`); count if there is none. */
+uint32_t block_seek(const struct block *block, struct varve_slice key, int behind);
+struct varve_slice block_key(const struct block *block, uint32_t i);
+
+#endif

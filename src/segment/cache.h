@@ -1,0 +1,82 @@
+/* cache.h - blocks in memory, by (cache id of their segment, offset): sharded, bounded, scan-resistant.
+ *
+ * A hit takes no lock and writes nothing shared but a small per-block counter, and that only while it is
+ * low: readers walk hash chains inside rcu (base/rcu.h). Replacement is S3-FIFO (Yang et al., "FIFO
+ * queues are all you need for cache eviction", SOSP 2023): a small queue for newcomers, a main queue for
+ * what was hit there, and ghosts (hashes only) of what left the small queue; so a scan passes through
+ * the small queue and leaves the rest alone. Inserting takes the shard's mutex, never across I/O.
+ *
+ * The limit is hard: what is in the tables, what is evicted and waits for its grace period or for a
+ * holder of a reference, and what was reserved (pinned indexes and filters), together never pass it. */
+#ifndef SEGMENT_CACHE_H
+#define SEGMENT_CACHE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/rcu.h"
+
+struct cache; /* opaque */
+
+/* The first member of what is cached. charge_bytes is its whole memory. */
+struct cached {
+    struct rcu_retired retired;
+    struct cached *_Atomic next_in_chain;
+    struct cached *next_in_queue;
+    struct cache *cache; /* set by cache_insert; NULL: it is not counted */
+    uint64_t owner;      /* cache_new_owner() of its segment */
+    uint64_t offset;
+    size_t charge_bytes;
+    void (*destroy)(struct cached *cached); /* frees it: no reference, no reader */
+    _Atomic uint32_t refs; /* starts at 1: the maker's */
+    _Atomic uint8_t hits;
+    uint8_t state; /* the cache's */
+};
+
+struct cache_stats {
+    uint64_t limit_bytes;
+    uint64_t used_bytes;     /* of blocks, those on their way out included */
+    uint64_t reserved_bytes; /* cache_reserve() */
+    uint64_t entries;
+    uint64_t hits;
+    uint64_t misses;
+    uint64_t inserts;
+    uint64_t evictions;
+    uint64_t refused; /* inserts for which there was no room */
+};
+
+struct cache *cache_create(uint64_t limit_bytes); /* NULL: no memory */
+/* Nothing may be held from outside. Takes NULL. */
+void cache_destroy(struct cache *cache);
+void cache_get_stats(struct cache *cache, struct cache_stats *stats); /* any thread */
+
+/* A number that no other segment of this cache has. Any thread. */
+uint64_t cache_new_owner(struct cache *cache);
+
+/* Inside rcu. What it returns lives until the caller leaves, or as long as it holds a reference. NULL: it
+ * is not there. */
+struct cached *cache_find(struct cache *cache, uint64_t owner, uint64_t offset);
+
+/* Puts it in; the cache takes a reference of its own. If another thread was faster, or there is no room,
+ * it is not put in and the caller goes on with its own. Any thread. Returns 1 if it was put in. */
+int cache_insert(struct cache *cache, struct cached *cached);
+
+/* Forgets all of a segment that goes away. Any thread. */
+void cache_drop_owner(struct cache *cache, uint64_t owner);
+
+/* Memory that others pin and that counts against the limit; blocks make room. Never fails: what is pinned
+ * is there. Any thread. */
+void cache_reserve(struct cache *cache, uint64_t bytes);
+void cache_unreserve(struct cache *cache, uint64_t bytes);
+
+/* Inside rcu, or with a reference: one more. */
+static inline void cached_ref(struct cached *cached)
+{
+    atomic_fetch_add_explicit(&cached->refs, 1, memory_order_relaxed);
+}
+/* The last one frees it. Takes NULL. Any thread. */
+void cached_unref(struct cached *cached);
+
+#endif

@@ -1,0 +1,38 @@
+/* iter.h - the one walk over entries: a memtable, a segment, a run and a merge all have it, so that a
+ * scan and a compaction are the same loop. Order: by key, of one key the newest first; prev() walks the
+ * same order backwards. One owner, one thread. */
+#ifndef SEGMENT_ITER_H
+#define SEGMENT_ITER_H
+
+#include "base/check.h"
+#include "segment/chunk.h"
+#include "varve/status.h"
+
+struct iter;
+
+struct iter_ops {
+    void (*first)(struct iter *iter);
+    void (*last)(struct iter *iter);
+    void (*seek)(struct iter *iter, struct varve_slice key);      /* first entry with key >= key */
+    void (*seek_prev)(struct iter *iter, struct varve_slice key); /* last entry with key <= key */
+    void (*next)(struct iter *iter);                              /* of a valid one */
+    void (*prev)(struct iter *iter);
+    void (*destroy)(struct iter *iter);
+};
+
+/* The first member of each implementation. Not valid: at an end, or rc says why. */
+struct iter {
+    const struct iter_ops *ops;
+    int valid;
+    int rc;             /* 0 or negative; VARVE_WOULD_BLOCK */
+    struct entry entry; /* of a valid one; the key, and a value in place, live until the next move */
+    struct varve_err err;
+};
+
+static inline void iter_destroy(struct iter *iter)
+{
+    if (iter != NULL)
+        iter->ops->destroy(iter);
+}
+
+#endif

@@ -1,0 +1,15 @@
+/* merge_iter.h - several iterators as one, in the order of entries. A loser tree (Knuth, TAOCP 3, 5.4.1)
+ * of the sources' keys with their first 8 bytes as a number; "the same source is smallest again" is
+ * the fast path. Two sources never have the same key and sequence. */
+#ifndef SEGMENT_MERGE_ITER_H
+#define SEGMENT_MERGE_ITER_H
+
+#include <stddef.h>
+
+#include "segment/iter.h"
+
+/* Takes the sources over (destroys them with itself, on failure too). NULL: no memory. An error of a
+ * source is the merge's. */
+struct iter *merge_iter_create(struct iter **sources, size_t count);
+
+#endif

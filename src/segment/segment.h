@@ -1,0 +1,107 @@
+/* segment.h - an open segment: its index, filter, range tombstones and properties lie in memory as long as
+ * it is open, and count against the cache's limit. Reading: any thread, no lock. Bytes: FORMAT.md.
+ *
+ * References are counted; who holds a version of the database holds its segments. The last one closes the
+ * file, and removes it if segment_mark_dead() was called: on whatever thread that is, so the engine sees
+ * to it that it is not one that must not wait. */
+#ifndef SEGMENT_SEGMENT_H
+#define SEGMENT_SEGMENT_H
+
+#include <stdint.h>
+
+#include "base/check.h"
+#include "env/file_header.h"
+#include "segment/bloom.h"
+#include "segment/cache.h"
+#include "segment/chunk.h"
+#include "segment/iter.h"
+#include "segment/properties.h"
+#include "varve/env.h"
+
+#define SEGMENT_MAGIC "varveSEG"
+#define SEGMENT_FOOTER_MAGIC "varveEND"
+#define SEGMENT_FOOTER_BYTES 64
+
+struct segment; /* opaque */
+
+/* Opens path, checks header, footer, properties, index, filter and range tombstones; with one reference.
+ * cache may be NULL. Errors name path and offset. Blocks. */
+int segment_open(struct varve_env *env, const char *path, const struct dir_id *id, uint64_t file_no,
+                 struct cache *cache, struct segment **segment, struct varve_err *err) MUST_CHECK;
+struct segment *segment_ref(struct segment *segment); /* any thread */
+void segment_unref(struct segment *segment);          /* any thread; takes NULL */
+/* The file goes with the last reference. Any thread. */
+void segment_mark_dead(struct segment *segment);
+
+uint64_t segment_file_no(const struct segment *segment);
+uint64_t segment_size_bytes(const struct segment *segment);
+uint64_t segment_pinned_bytes(const struct segment *segment); /* of memory */
+const struct properties *segment_properties(const struct segment *segment);
+
+/* Its range tombstones, in the order of the block. The slices live as long as the segment. */
+size_t segment_range_count(const struct segment *segment);
+void segment_range(const struct segment *segment, size_t i, struct entry *entry);
+
+/* How to read. */
+enum segment_wait {
+    SEGMENT_WAIT,    /* the caller may wait for the disk */
+    SEGMENT_NO_WAIT, /* memory only: the cache, then the page cache (read_at_nowait) */
+};
+
+struct segment_read {
+    enum segment_wait wait;
+    int no_fill; /* 1: what is read does not enter the cache (compactions, long scans) */
+};
+
+/* What a found entry lies in: a block of the cache (borrowed inside rcu unless kept), or memory of its
+ * own. Zeroed: nothing. */
+struct segment_hold {
+    struct cached *cached; /* the block, or a value read by itself */
+    int counted;           /* it holds a reference; else it lives until the thread leaves rcu */
+};
+void segment_hold_keep(struct segment_hold *hold); /* makes it counted */
+void segment_hold_release(struct segment_hold *hold);
+
+/* 0: what the filter says, it is not there. */
+int segment_may_hold(const struct segment *segment, struct bloom_hash hash);
+
+/* The newest entry of key with a sequence <= seq_max (puts and deletes; range tombstones are the
+ * caller's). Does not ask the filter: segment_may_hold() is the caller's too, and if it said "may" and
+ * the answer is VARVE_NOT_FOUND that is a false positive. Inside rcu. 0, VARVE_NOT_FOUND,
+ * VARVE_WOULD_BLOCK, or an error that names file and offset. The chunk CRC of a value up to 64 KiB is
+ * checked here, that of a longer one on its way from the disk. */
+int segment_get(struct segment *segment, struct varve_slice key, struct bloom_hash hash,
+                uint64_t seq_max, const struct segment_read *read, struct entry *entry,
+                struct segment_hold *hold, struct varve_err *err) MUST_CHECK;
+
+/* Brings near the processor what a lookup of the key touches first. */
+void segment_prefetch(const struct segment *segment, struct bloom_hash hash);
+
+/* The value of an entry, wherever it lies: in place, or read from its value block. *hold is needed only
+ * for the latter. */
+int entry_value(const struct entry *entry, const struct segment_read *read,
+                struct varve_slice *value, struct segment_hold *hold,
+                struct varve_err *err) MUST_CHECK;
+/* Reads a piece of a value in a value block, for copying: `len` bytes from `at` of it on. No CRC is
+ * checked: the copier checks the chunk's over the whole. */
+int segment_read_value(const struct segment *segment, uint64_t value_offset, uint64_t at, void *to,
+                       size_t len, struct varve_err *err) MUST_CHECK;
+
+/* Walks all entries but the range tombstones. Takes a reference; holds the block that it stands on. Does
+ * not need the caller to stay inside rcu. readahead_bytes: how much is read at a time where blocks come
+ * one after the other (0: a block). NULL: no memory. */
+struct iter *segment_iter_create(struct segment *segment, const struct segment_read *read,
+                                 size_t readahead_bytes);
+/* Walks a run: segments in the order of their keys, opened one after the other. Takes references. */
+struct iter *run_iter_create(struct segment *const *segments, size_t count,
+                             const struct segment_read *read, size_t readahead_bytes);
+
+/* Reads every byte and checks it all: CRCs, order, that every key is in the filter and found by the index,
+ * that the properties are true. For a new segment before it is named, and for `verify`. */
+int segment_verify(struct segment *segment, struct varve_err *err) MUST_CHECK;
+
+/* Lookups that a filter sent away, let through rightly and wrongly are the engine's to count; these are
+ * this segment's reads of blocks from the disk. Any thread. */
+uint64_t segment_block_reads(const struct segment *segment);
+
+#endif
