@@ -5,8 +5,6 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 
-#define COMPACT_MIN 1024
-
 /* Names are made by the program that embeds us, not by its clients: a CRC is hash enough. */
 static size_t counts_slot(const struct counts *counts, struct varve_slice name)
 {
@@ -25,38 +23,21 @@ void counts_deinit(struct counts *counts)
     *counts = (struct counts){0};
 }
 
-static int counts_rebuild(struct counts *counts, int keep_empty)
+static int counts_grow(struct counts *counts)
 {
-    struct counts next = {0};
-    size_t kept = 0;
+    struct counts next = {.cap = counts->cap == 0 ? 16 : 2 * counts->cap, .used = counts->used};
 
-    for (size_t i = 0; i < counts->cap; i++)
-        kept += counts->slots[i].name_len != 0 && (keep_empty || counts->slots[i].live != 0);
-    next.cap = 16;
-    while (next.cap < 4 * (kept + 1))
-        next.cap *= 2;
     next.slots = mem_alloc_zero(next.cap * sizeof(*next.slots));
     if (next.slots == NULL)
         return -1;
     for (size_t i = 0; i < counts->cap; i++) {
         const struct count_group *group = &counts->slots[i];
-        if (group->name_len == 0 || (!keep_empty && group->live == 0))
-            continue;
-        next.slots[counts_slot(&next, varve_slice(group->name, group->name_len))] = *group;
-        next.used++;
+        if (group->name_len != 0)
+            next.slots[counts_slot(&next, varve_slice(group->name, group->name_len))] = *group;
     }
     mem_free(counts->slots);
-    next.compact_at = counts->compact_at;
     *counts = next;
     return 0;
-}
-
-void counts_compact(struct counts *counts)
-{
-    if (counts->used < COMPACT_MIN || counts->used < counts->compact_at)
-        return;
-    if (counts_rebuild(counts, 0) == 0)
-        counts->compact_at = 2 * counts->used;
 }
 
 struct count_group *counts_at(struct counts *counts, struct varve_slice name)
@@ -67,7 +48,7 @@ struct count_group *counts_at(struct counts *counts, struct varve_slice name)
         if (found->name_len != 0)
             return found;
     }
-    if (2 * (counts->used + 1) > counts->cap && counts_rebuild(counts, 1) != 0)
+    if (2 * (counts->used + 1) > counts->cap && counts_grow(counts) != 0)
         return NULL;
     struct count_group *made = &counts->slots[counts_slot(counts, name)];
     memcpy(made->name, name.data, name.len);
@@ -76,10 +57,10 @@ struct count_group *counts_at(struct counts *counts, struct varve_slice name)
     return made;
 }
 
-int64_t counts_get(const struct counts *counts, struct varve_slice name)
+const struct count_group *counts_find(const struct counts *counts, struct varve_slice name)
 {
     if (counts->cap == 0)
-        return 0;
+        return NULL;
     const struct count_group *group = &counts->slots[counts_slot(counts, name)];
-    return group->name_len == 0 ? 0 : group->live;
+    return group->name_len == 0 ? NULL : group;
 }
