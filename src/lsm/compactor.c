@@ -356,6 +356,7 @@ void compactor_compact_all(struct compactor *compactor, uint64_t seq)
     compactor->compact_all_seq = seq;
     compactor->compact_all_failed = 0;
     compactor->retry_us = 0;
+    compactor->again = compactor->running; /* a plan that does not know of it must not end it */
     mutex_unlock(&compactor->mutex);
     compactor_poke(compactor);
 }

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "lsm/compactor.h"
+#include "lsm/count_keys.h"
 #include "lsm/counts.h"
 #include "lsm/flusher.h"
 #include "lsm/heal.h"
@@ -68,6 +69,7 @@ struct varve_db {
     int reclaim_running;
 
     struct pacer pacer;
+    struct count_memory count_memory;
     _Atomic uint64_t wal_dropped_files; /* of those that wal counts as live */
     _Atomic uint64_t wal_dropped_bytes;
     _Atomic uint64_t fetches; /* that are not released */

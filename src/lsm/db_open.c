@@ -525,6 +525,7 @@ static void db_free(struct varve_db *db)
     (void)rcu_reclaim();
     snapshots_deinit(&db->snapshots);
     pacer_deinit(&db->pacer);
+    count_memory_deinit(&db->count_memory);
     mutex_deinit(&db->reclaim_mutex);
     cond_deinit(&db->reclaim_changed);
     while (rcu_pending()) /* what the views held */
@@ -559,6 +560,7 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
     mutex_init(&db->reclaim_mutex);
     cond_init(&db->reclaim_changed);
     db->reclaim_job.run = db_reclaim_run;
+    count_memory_init(&db->count_memory);
     pacer_init(&db->pacer, options->rate_limit_bytes);
     db->view.on_retired = db_reclaim;
     db->view.arg = db;

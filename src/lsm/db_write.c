@@ -274,6 +274,7 @@ int db_swap_memtable(struct varve_db *db)
     int rc = view_swap_memtable(&db->view, fresh);
     if (rc != 0)
         return rc;
+    memtable_notes(fresh)->id = notes->id + 1;
     db->memtable = fresh;
     db->swapped_us = db->now_us;
     if (db->wal.log != NULL)

@@ -453,6 +453,16 @@ int memtable_iter_point(const struct memtable_iter *iter, uint64_t seq_max, stru
     return 1;
 }
 
+void memtable_iter_oldest(const struct memtable_iter *iter, struct entry *entry)
+{
+    CHECK(iter->at.leaf != NULL);
+    const struct chain *link = leaf_chain(iter->at.leaf);
+
+    while (link->older != NULL)
+        link = chain_jump(link)->to;
+    record_fill(entry, iter->at.leaf, version_of(link));
+}
+
 const struct memtable_version *memtable_iter_version(const struct memtable_iter *iter,
                                                      const struct memtable_version *newer,
                                                      struct entry *record)
@@ -486,6 +496,11 @@ const struct memtable_range *memtable_next_range(const struct memtable *memtable
         .value = art_leaf_key(range->end),
     };
     return range;
+}
+
+int memtable_is_empty(const struct memtable *memtable)
+{
+    return memtable_entry_count(memtable) == 0 && range_map_newest(&memtable->ranges) == NULL;
 }
 
 size_t memtable_range_count(const struct memtable *memtable)

@@ -27,6 +27,7 @@ void memtable_unref(struct memtable *memtable);           /* any thread; takes N
  * immutable. */
 struct memtable_notes {
     struct counts counts;
+    uint64_t id;          /* no other memtable of the database has it */
     uint64_t last_seq;    /* of its newest record */
     uint64_t wal_file_no; /* once it is flushed, WAL files below hold nothing that is needed */
 };
@@ -111,6 +112,9 @@ enum memtable_answer memtable_iter_get(const struct memtable_iter *iter, uint64_
 /* The newest point record, put or delete, with a sequence <= seq_max; 0: there is none. */
 int memtable_iter_point(const struct memtable_iter *iter, uint64_t seq_max, struct entry *entry);
 
+/* Its oldest put or delete. */
+void memtable_iter_oldest(const struct memtable_iter *iter, struct entry *entry);
+
 /* Every version of the key that the iterator stands on, newest first: start with NULL, and pass the
  * returned version to get the one before it; NULL at the end. Point records only. */
 const struct memtable_version *memtable_iter_version(const struct memtable_iter *iter,
@@ -123,6 +127,8 @@ const struct memtable_range *memtable_next_range(const struct memtable *memtable
                                                  const struct memtable_range *newer,
                                                  struct entry *record);
 
+/* Nothing was added and not taken back, neither a record nor a range tombstone. Writer thread. */
+int memtable_is_empty(const struct memtable *memtable);
 size_t memtable_range_count(const struct memtable *memtable); /* any thread */
 
 /* Its puts and deletes as a walk over entries: of each key the newest with a sequence <= seq_max; or, with
