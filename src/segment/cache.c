@@ -109,7 +109,8 @@ struct cache *cache_create(uint64_t limit_bytes)
         return NULL;
     cache->limit_bytes = limit_bytes;
     uint32_t shard_count = shard_count_for(limit_bytes);
-    uint64_t per_shard = power_of_two_from(limit_bytes / shard_count / BLOCK_BYTES + GHOST_WAYS);
+    uint64_t blocks = limit_bytes / shard_count / BLOCK_BYTES;
+    uint64_t per_shard = power_of_two_from(blocks > GHOST_WAYS ? blocks : GHOST_WAYS);
     cache->bucket_mask = per_shard * shard_count - 1;
     cache->ghost_mask = (cache->bucket_mask + 1) / GHOST_WAYS - 1;
     if (cache->bucket_mask < SIZE_MAX / LINE_BYTES) {

@@ -9,7 +9,7 @@
  * The limit is hard: what is in the tables, what is evicted and waits for its grace period or for a
  * holder of a reference, and what was reserved (pinned indexes and filters), together never pass it by
  * an insert. cache_reserve() alone can, as it is never refused, until what it evicted is freed. The
- * tables themselves (about 0.3 % of the limit) come on top. Whoever uses a cache calls rcu_reclaim() while
+ * tables themselves (at most 0.6 % of the limit) come on top. Whoever uses a cache calls rcu_reclaim() while
  * rcu_pending(), or inserts are refused soon: the cache never does. */
 #ifndef SEGMENT_CACHE_H
 #define SEGMENT_CACHE_H
