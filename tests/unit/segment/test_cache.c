@@ -354,11 +354,13 @@ static void test_cache__what_is_held_stays(void **state)
     }
     for (uint64_t i = 0; i < 4 * BLOCKS; i++)
         read_through(f, scanner, i);
-    assert_int_equal(stats_of(f).refused, 0);
+    uint64_t left = 0;
     for (uint64_t i = 0; i < BLOCKS / 4; i++) {
-        assert_int_equal(look(f, f->owner, i), 1);
+        left += (uint64_t)look(f, f->owner, i);
         cached_unref(held[i]);
     }
+    assert_int_equal(left, BLOCKS / 4);
+    assert_true(stats_of(f).refused < 10); /* an insert passes over so many of them and no more */
 }
 
 /* What comes back soon after it left the small queue is not put at the mercy of a scan again. */
