@@ -37,7 +37,6 @@ CAMPAIGNS = {
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
     "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
-    "cache-threads": Campaign(["tests/unit/segment/test_cache_threads"], 120),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
 }
 
@@ -96,7 +95,7 @@ MUTANTS = (
     # What lies in memory.
     Mutant("skip-grace-period", "rcu", "what readers may look at is freed"),
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
-    Mutant("cache-skips-limbo", "cache-threads", "an evicted block is freed at once"),
+    Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
 )
 

@@ -69,7 +69,7 @@ static void run_reader(void *arg)
         int owned;
         rcu_enter();
         struct cached *cached = find_or_bring(&rng, &owned);
-        for (int yields = i % 64 == 0 ? 50 : 0; yields > 0; yields--)
+        for (int yields = i % 16 == 0 ? 8 : 0; yields > 0; yields--)
             sched_yield();
         item_check(cached, cached->owner, cached->offset);
         if (!owned && i % 5 == 0) {
