@@ -86,8 +86,8 @@ static struct segment *make_segment(struct disk *disk, const struct item *items,
         add_item(disk, writer, &items[i]);
     assert_int_equal(segment_writer_finish(writer, &disk->err), 0);
     segment_writer_destroy(writer);
-    assert_int_equal(
-        segment_open(disk->env, path, &disk->id, file_no, NULL, &segment, &disk->err), 0);
+    assert_int_equal(segment_open(disk->env, path, &disk->id, file_no, NULL, &segment, &disk->err),
+                     0);
     return segment;
 }
 
@@ -195,7 +195,8 @@ static void test_version__a_move_drops_and_adds(void **state)
 
     (void)state;
     disk_init(&disk);
-    struct version *version = add(&disk, version_create(), make_letters(&disk, 'a', 'c', 1), 0, 4, 0);
+    struct version *version = add(&disk, version_create(), make_letters(&disk, 'a', 'c', 1), 0, 4,
+                                  0);
     uint64_t file_no = 1;
     struct version_add added = {.segment = version->runs[0].segments[0], .level = 2};
     struct version_change move = {
@@ -222,11 +223,16 @@ static void test_version__what_cannot_be_is_refused(void **state)
         uint64_t run_no;
         int want;
     } rows[] = {
-        {'f', 'g', 1, 0, VARVE_ECORRUPT}, {'a', 'd', 1, 0, VARVE_ECORRUPT},
-        {'e', 'e', 1, 0, VARVE_ECORRUPT}, {'a', 'z', 1, 0, VARVE_ECORRUPT},
-        {'d', 'f', 1, 0, VARVE_ECORRUPT}, {'a', 'b', LEVELS_MAX, 0, VARVE_ECORRUPT},
-        {'a', 'b', 1, 3, VARVE_ECORRUPT}, {'g', 'l', 1, 0, 0},
-        {'a', 'c', 1, 0, 0},              {'d', 'f', 0, 3, 0},
+        {'f', 'g', 1, 0, VARVE_ECORRUPT},
+        {'a', 'd', 1, 0, VARVE_ECORRUPT},
+        {'e', 'e', 1, 0, VARVE_ECORRUPT},
+        {'a', 'z', 1, 0, VARVE_ECORRUPT},
+        {'d', 'f', 1, 0, VARVE_ECORRUPT},
+        {'a', 'b', LEVELS_MAX, 0, VARVE_ECORRUPT},
+        {'a', 'b', 1, 3, VARVE_ECORRUPT},
+        {'g', 'l', 1, 0, 0},
+        {'a', 'c', 1, 0, 0},
+        {'d', 'f', 0, 3, 0},
     };
     struct disk disk;
 
@@ -431,7 +437,8 @@ static struct version_group group_of(const char *name, int64_t live, uint64_t ig
 static void test_version__groups(void **state)
 {
     struct disk disk;
-    struct version_group first[] = {group_of("m", 3, 0), group_of("b", -2, 5), group_of("zz", 0, 0)};
+    struct version_group first[] = {group_of("m", 3, 0), group_of("b", -2, 5),
+                                    group_of("zz", 0, 0)};
     struct version_group second[] = {group_of("b", 0, UINT64_MAX), group_of("q", 1, 1),
                                      group_of("m", 8, 9),          group_of("m", 9, 9),
                                      group_of("a", 0, UINT64_MAX), group_of("0", 4, 0)};
@@ -650,8 +657,7 @@ static void test_version__random_against_a_model(void **state)
             sim_trace_forget(model.disk.sim);
         for (int i = 0; i < 60; i++, gets++) {
             struct varve_slice key = key_at((size_t)rng_below(&model.rng, KEYS));
-            uint64_t seq_max =
-                i % 2 == 0 ? UINT64_MAX : rng_below(&model.rng, model.seq + 1);
+            uint64_t seq_max = i % 2 == 0 ? UINT64_MAX : rng_below(&model.rng, model.seq + 1);
             uint64_t seq_min = i % 5 == 0 ? rng_below(&model.rng, model.seq + 1) : 0;
             check_get(&model, key, seq_min, seq_max);
             check_may_hold(&model, key);
