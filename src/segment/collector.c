@@ -23,7 +23,8 @@ static void steps_remove_cheapest(struct collector *collector)
     double best_cost = 0;
 
     for (uint32_t i = 0; i + 1 < collector->step_count; i++) {
-        double cost = (double)steps[i].bytes * (double)(steps[i + 1].expire_ms - steps[i].expire_ms);
+        double cost = (double)steps[i].bytes *
+                      (double)(steps[i + 1].expire_ms - steps[i].expire_ms);
         if (i == 0 || cost < best_cost) {
             best = i;
             best_cost = cost;

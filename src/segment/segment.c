@@ -186,8 +186,8 @@ static int value_get(const struct entry *entry, const struct segment_read *read,
     return 0;
 }
 
-int entry_value(const struct entry *entry, const struct segment_read *read,
-                struct varve_slice *out, struct segment_hold *hold, struct varve_err *err)
+int entry_value(const struct entry *entry, const struct segment_read *read, struct varve_slice *out,
+                struct segment_hold *hold, struct varve_err *err)
 {
     const struct segment *segment = entry->value_segment;
     size_t len = entry->chunk.value.len;

@@ -38,8 +38,8 @@ int segment_decode(const struct segment *segment, uint32_t i, uint8_t *bytes, st
 
     *block = NULL;
     buf_init(&scratch, SCRATCH_MAX_BYTES);
-    rc = block_open(bytes, segment->index.lens[i], segment->salt,
-                    offset, BLOCK_DATA, &scratch, &payload, err);
+    rc = block_open(bytes, segment->index.lens[i], segment->salt, offset, BLOCK_DATA, &scratch,
+                    &payload, err);
     if (rc == 0)
         rc = block_decode(payload, BLOCK_DATA, offset, block, err);
     buf_deinit(&scratch);

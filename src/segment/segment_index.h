@@ -37,10 +37,11 @@ int index_builder_finish(struct index_builder *builder, struct varve_slice *payl
 struct segment_index {
     uint32_t count;
     size_t memory_bytes;
-    uint64_t *prefixes; /* the first 8 bytes of each separator as a number; owns the memory of all */
-    uint64_t *offsets;  /* of the blocks in the file */
-    uint32_t *lens;     /* of their payloads */
-    uint32_t *key_at;   /* count + 1: where in keys each separator begins */
+    uint64_t
+        *prefixes;     /* the first 8 bytes of each separator as a number; owns the memory of all */
+    uint64_t *offsets; /* of the blocks in the file */
+    uint32_t *lens;    /* of their payloads */
+    uint32_t *key_at;  /* count + 1: where in keys each separator begins */
     uint8_t *keys;
 };
 

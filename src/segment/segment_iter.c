@@ -74,10 +74,10 @@ static int window_plan(struct segment_iter *walk, uint32_t i, int backward)
         walk->window_cap = 0;
         walk->window = mem_alloc(len);
         if (walk->window == NULL)
-            return segment_fail(walk->segment, index->offsets[i],
-                                err_set(&walk->iter.err, VARVE_ENOMEM,
-                                        "no memory to read %zu bytes", len),
-                                &walk->iter.err);
+            return segment_fail(
+                walk->segment, index->offsets[i],
+                err_set(&walk->iter.err, VARVE_ENOMEM, "no memory to read %zu bytes", len),
+                &walk->iter.err);
         walk->window_cap = len;
     }
     walk->window_first = first;

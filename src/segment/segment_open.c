@@ -95,8 +95,8 @@ static int load_block(const struct segment *segment, const struct segment_place 
                             place->offset, err);
     if (rc != 0)
         return rc;
-    rc = block_open(loaded->bytes, place->len, segment->salt, place->offset, kind,
-                    &loaded->scratch, &loaded->payload, err);
+    rc = block_open(loaded->bytes, place->len, segment->salt, place->offset, kind, &loaded->scratch,
+                    &loaded->payload, err);
     return rc == 0 ? 0 : segment_fail(segment, place->offset, rc, err);
 }
 
@@ -119,8 +119,8 @@ static int layout_check(struct segment *segment, uint64_t end, struct varve_err 
     int has_ranges = properties->range_block.offset != 0;
 
     if (!place_take(&properties->index, &end) ||
-        (has_filter && (!place_take(&properties->filter, &end) ||
-                        properties->filter.len > FILTER_MAX_BYTES)) ||
+        (has_filter &&
+         (!place_take(&properties->filter, &end) || properties->filter.len > FILTER_MAX_BYTES)) ||
         (has_ranges && !place_take(&properties->range_block, &end)) ||
         has_ranges != (properties->ranges > 0))
         return err_set(err, VARVE_ECORRUPT, "the properties name wrong places");

@@ -71,7 +71,8 @@ static int writer_flush(struct segment_writer *writer, struct varve_err *err)
         return 0;
     if (options->pace != NULL)
         options->pace(options->pace_arg, part.len);
-    int rc = options->env->ops->write_at(options->env, writer->file, &part, 1, writer->written, err);
+    int rc = options->env->ops->write_at(options->env, writer->file, &part, 1, writer->written,
+                                         err);
     if (rc != 0)
         return writer_fail(writer, rc, err);
     options->env->ops->write_behind(options->env, writer->file, writer->written, part.len);
