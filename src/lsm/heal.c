@@ -91,8 +91,8 @@ static int doubtful_collect(struct memtable *memtable, const struct doubtful_ran
 /* ---- the new file ---- */
 
 /* Records [from, to) as one log record, staged and written. */
-static int heal_write_record(struct log_writer *log, const struct entry *records,
-                             uint32_t count, struct buf *payload, struct varve_err *err)
+static int heal_write_record(struct log_writer *log, const struct entry *records, uint32_t count,
+                             struct buf *payload, struct varve_err *err)
 {
     uint8_t head[CHUNK_HEAD_MAX_BYTES];
     struct record_header header = {
@@ -173,7 +173,8 @@ static int heal_edit(struct varve_db *db, struct log_place durable, uint64_t new
     for (size_t i = 0; i < state->wal_count; i++) {
         uint64_t file_no = state->wals[i].file_no;
         if (file_no == durable.file_no && !MUTANT("skip-fence"))
-            edits[count++] = (struct manifest_edit){MANIFEST_END_WAL, file_no, durable.offset};
+            edits[count++] = (struct manifest_edit){
+                .change = MANIFEST_END_WAL, .file_no = file_no, .end = durable.offset};
         else if (file_no > durable.file_no && file_no < new_file_no)
             edits[count++] = (struct manifest_edit){.change = MANIFEST_DROP_WAL,
                                                     .file_no = file_no};
