@@ -30,6 +30,7 @@ CAMPAIGNS = {
                        "--kills", "6"], 300),
     "iofail": Campaign(["tests/fault/test_iofail"], 300),
     "property": Campaign(["tests/property/test_memtable_model"], 120),
+    "rewrite": Campaign(["tests/property/test_rewrite_model"], 120),
     "net-commit": Campaign(["tests/unit/net/test_net_commit"], 120),
     "net-held": Campaign(["tests/unit/net/test_net_held"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
@@ -97,6 +98,11 @@ MUTANTS = (
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
+    # What a compaction keeps.
+    Mutant("rewrite-drops-tombstone", "rewrite", "a tombstone goes though something lies below it"),
+    Mutant("rewrite-ignores-snapshot", "rewrite", "a version that a snapshot needs goes"),
+    Mutant("expired-leaves-nothing", "rewrite", "an expired put goes without a tombstone"),
+    Mutant("count-pair-ignored", "rewrite", "a merge takes what was live before for absent"),
 )
 
 Outcome = namedtuple("Outcome", "failed how took_s")
