@@ -147,38 +147,44 @@ static int full_enough(const struct picker_work *work, double value)
     return !work->tuning->level0_merges || value >= 2 * mean;
 }
 
-/* Looks at every place that is too deep. */
-static int best_deep(struct picker_work *work, struct picker_seed *down, double *down_density,
-                     struct picker_seed *inside, double *inside_cost)
+/* What can be done at one place of that depth or more: the ways to the base level, and inside. */
+struct deep {
+    uint32_t depth;
+    struct picker_seed down;
+    struct picker_seed inside;
+    double down_density;
+    double inside_cost;
+    int has_down;
+    int has_inside;
+};
+
+static void best_deep(struct picker_work *work, struct deep *deep)
 {
     const struct picker_view *view = work->view;
     struct stack stack;
-    int found = 0;
 
     for (size_t r = 0; r < view->run_count && view->runs[r].level == 0; r++)
         for (size_t i = 0; i < view->runs[r].count; i++) {
             struct picker_seed seed = {.output_level = work->base_level};
             stack_fill(view, view->runs[r].segments[i].lower, &stack);
-            if (stack.count <= work->tuning->depth_max)
+            if (stack.count < deep->depth)
                 continue;
             seed.run = stack.runs[stack.count - 1];
             seed.at = stack.at[stack.count - 1];
-            if (picker_set_close(work, &seed) && density(&work->set) > *down_density) {
-                *down = seed;
-                *down_density = density(&work->set);
-                found |= 1;
+            if (picker_set_close(work, &seed) && density(&work->set) > deep->down_density) {
+                deep->down = seed;
+                deep->down_density = density(&work->set);
+                deep->has_down = 1;
             }
-            if (work->tuning->level0_merges && best_inside(work, &stack, inside, inside_cost))
-                found |= 2;
+            if (work->tuning->level0_merges &&
+                best_inside(work, &stack, &deep->inside, &deep->inside_cost))
+                deep->has_inside = 1;
         }
-    return found;
 }
 
 int picker_choose_deep(struct picker_work *work, struct pick *pick)
 {
-    struct picker_seed down, inside;
-    double down_density = 0, inside_cost = 0;
-    int found;
+    struct deep deep = {.depth = work->debt.level0_depth};
 
     if (work->tuning->level0_whole) {
         if (!close_whole(work))
@@ -186,17 +192,21 @@ int picker_choose_deep(struct picker_work *work, struct pick *pick)
         picker_set_pick(work, PICK_FOR_LEVEL0, work->base_level, pick);
         return 1;
     }
-    found = best_deep(work, &down, &down_density, &inside, &inside_cost);
-    if ((found & 1) && (!(found & 2) || full_enough(work, down_density))) {
-        CHECK(picker_set_close(work, &down));
+    best_deep(work, &deep); /* the deepest places; if something there is busy, any */
+    if (!deep.has_down && !deep.has_inside) {
+        deep.depth = work->tuning->depth_max + 1;
+        best_deep(work, &deep);
+    }
+    if (deep.has_down && (!deep.has_inside || full_enough(work, deep.down_density))) {
+        CHECK(picker_set_close(work, &deep.down));
         picker_set_pick(work, PICK_FOR_LEVEL0, work->base_level, pick);
         return 1;
     }
-    if (!(found & 2))
+    if (!deep.has_inside)
         return 0;
-    CHECK(picker_set_close_level0(work, &inside));
+    CHECK(picker_set_close_level0(work, &deep.inside));
     picker_set_pick(work, PICK_FOR_LEVEL0, 0, pick);
     pick->kind = PICK_MERGE;
-    pick->output_run_no = work->view->runs[inside.run].no;
+    pick->output_run_no = work->view->runs[deep.inside.run].no;
     return 1;
 }
