@@ -18,11 +18,13 @@ struct picker_segment {
     uint64_t bytes;
     struct varve_slice lower;
     struct varve_slice upper; /* exclusive; len 0: no bound */
+    uint64_t seq_min;
     uint64_t seq_max;
-    uint64_t entries;
+    uint64_t entries;       /* puts, tombstones and range tombstones */
     uint64_t deletes;       /* tombstones, range tombstones among them */
     uint64_t ranges;
-    uint64_t expired_bytes; /* by now, for readers of now and of every snapshot */
+    uint64_t expired_bytes; /* at least so many, by now, for readers of now and of every snapshot; 0
+                             * once a merge dropped what had expired */
     int all_dead;           /* a set of tombstones for every reader: properties_all_dead() */
     uint64_t cover_seq;     /* range tombstones up to this sequence cover all of it, it is older than
                              * them and no snapshot lies between; 0: no */
@@ -63,6 +65,8 @@ enum pick_reason {
     PICK_FOR_ALL,      /* varve_compact() */
 };
 
+/* What may lie above the last level, in parts of it. */
+#define PICKER_UPPER_PERCENT 17
 #define PICK_INPUTS_MAX 4096
 
 struct pick {
