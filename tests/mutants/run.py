@@ -35,6 +35,9 @@ CAMPAIGNS = {
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
+    "merge": Campaign(["tests/unit/segment/test_merge_iter"], 120),
+    "segment": Campaign(["tests/unit/segment/test_segment"], 120),
+    "segment-rot": Campaign(["tests/unit/segment/test_segment_rot"], 120),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
@@ -86,6 +89,11 @@ MUTANTS = (
     Mutant("snapshot-sees-new", "property", "a reader sees what was written after it began"),
     Mutant("increment-forgets-expiry", "cmd-string", "INCR makes a key stay for ever"),
     Mutant("ignore-expiry", "powercut", "expired records are shown"),
+    Mutant("merge-trusts-rival", "merge", "the source that won last is taken to win again"),
+    Mutant("separator-too-short", "segment", "some separators are not above the keys before them"),
+    Mutant("ties-ignored", "segment", "where separators are cut, only one block is looked at"),
+    Mutant("copy-unchecked", "segment", "a record is copied whose CRC does not match"),
+    Mutant("verify-skips-values", "segment-rot", "value blocks are read, but not checked"),
     Mutant("count-ignores-range", "powercut", "a range delete leaves the counts as they were"),
 )
 
