@@ -38,6 +38,10 @@ CAMPAIGNS = {
     "merge": Campaign(["tests/unit/segment/test_merge_iter"], 120),
     "segment": Campaign(["tests/unit/segment/test_segment"], 120),
     "segment-rot": Campaign(["tests/unit/segment/test_segment_rot"], 120),
+    "block": Campaign(["tests/unit/segment/test_block"], 120),
+    "block-refused": Campaign(["tests/unit/segment/test_block_refused"], 120),
+    "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
+    "properties": Campaign(["tests/unit/segment/test_properties"], 120),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
@@ -79,6 +83,11 @@ MUTANTS = (
     Mutant("reuse-file-number", "powercut", "numbers of files that are there are given out again"),
     Mutant("unlink-manifest-early", "powercut", "the old manifest goes before the new one counts"),
     Mutant("forget-clock", "powercut", "the clock runs back over a restart"),
+    # Segments.
+    Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
+    Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),
+    Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
+    Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
     # What a client is told.
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
