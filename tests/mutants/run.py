@@ -39,10 +39,16 @@ CAMPAIGNS = {
     "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
+    "merge": Campaign(["tests/unit/segment/test_merge_iter"], 120),
+    "segment": Campaign(["tests/unit/segment/test_segment"], 120),
+    "segment-rot": Campaign(["tests/unit/segment/test_segment_rot"], 120),
     "block": Campaign(["tests/unit/segment/test_block"], 120),
     "block-refused": Campaign(["tests/unit/segment/test_block_refused"], 120),
     "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
+    "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
+    "cache": Campaign(["tests/unit/segment/test_cache"], 120),
+    "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
@@ -102,6 +108,12 @@ MUTANTS = (
     Mutant("count-ignores-range", "powercut", "a range delete leaves the counts as they were"),
     Mutant("range-cover-first-stretch", "range-set", "what covers the first keys is taken for all"),
     Mutant("range-touches-end", "range-set", "a range that begins at the end touches"),
+    # Segments.
+    Mutant("merge-trusts-rival", "merge", "the source that won last is taken to win again"),
+    Mutant("separator-too-short", "segment", "some separators are not above the keys before them"),
+    Mutant("ties-ignored", "segment", "where separators are cut, only one block is looked at"),
+    Mutant("copy-unchecked", "segment", "a record is copied whose CRC does not match"),
+    Mutant("verify-skips-values", "segment-rot", "value blocks are read, but not checked"),
     # What lies in memory.
     Mutant("skip-grace-period", "rcu", "what readers may look at is freed"),
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),

@@ -104,7 +104,7 @@ static void check_walks(struct iter *iter, const struct model *model,
     for (iter->ops->last(iter); iter->valid; iter->ops->prev(iter))
         check_at(iter, model, --at, read);
     assert_int_equal(at, 0);
-    for (int jump = 0; jump < 200; jump++) {
+    for (int jump = 0; jump < 60; jump++) {
         struct varve_slice key = model->items[rng_below(rng, model->count)].entry.chunk.key;
         key.len -= rng_below(rng, 3) == 0 ? rng_below(rng, key.len + 1) : 0;
         if (rng_below(rng, 2) == 0) {
