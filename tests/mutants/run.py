@@ -35,6 +35,9 @@ CAMPAIGNS = {
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
+    "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
+    "cache": Campaign(["tests/unit/segment/test_cache"], 120),
+    "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
@@ -87,6 +90,13 @@ MUTANTS = (
     Mutant("increment-forgets-expiry", "cmd-string", "INCR makes a key stay for ever"),
     Mutant("ignore-expiry", "powercut", "expired records are shown"),
     Mutant("count-ignores-range", "powercut", "a range delete leaves the counts as they were"),
+    Mutant("range-cover-first-stretch", "range-set", "what covers the first keys is taken for all"),
+    Mutant("range-touches-end", "range-set", "a range that begins at the end touches"),
+    # What lies in memory.
+    Mutant("skip-grace-period", "rcu", "what readers may look at is freed"),
+    Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
+    Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
+    Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
 )
 
 Outcome = namedtuple("Outcome", "failed how took_s")
