@@ -538,6 +538,8 @@ static void db_free(struct varve_db *db)
     mem_free(db);
 }
 
+static void db_reclaim_run(struct varve_job *job);
+
 static struct varve_db *db_create(const char *dir, const struct varve_options *options)
 {
     struct varve_db *db = mem_alloc_zero(sizeof(*db));

@@ -55,7 +55,8 @@ static void steps_add(struct collector *collector, uint64_t expire_ms, uint64_t 
 }
 
 /* Groups are beginnings of keys, and none begins another; so each one's keys come together. */
-static void collector_count_group(struct collector *collector, const struct entry *entry)
+static void collector_count_group(struct collector *collector, const struct entry *entry,
+                                  int same_key)
 {
     struct properties *properties = &collector->properties;
     size_t len = collector->group == NULL
@@ -78,6 +79,9 @@ static void collector_count_group(struct collector *collector, const struct entr
     }
     group->entries++;
     group->unknown += entry->prior_unknown != 0;
+    /* A put counts 1; if the next newer version knows of it, that one took it off. */
+    group->live += entry->chunk.kind == CHUNK_PUT && !(same_key && collector->newer_knows);
+    collector->newer_knows = !entry->prior_unknown;
 }
 
 static void collector_count(struct collector *collector, const struct entry *entry)
@@ -101,7 +105,7 @@ static void collector_lower(struct collector *collector, struct varve_slice key)
         collector->properties.lower = lower;
 }
 
-void collector_add(struct collector *collector, const struct entry *entry)
+void collector_add(struct collector *collector, const struct entry *entry, int same_key)
 {
     struct properties *properties = &collector->properties;
 
@@ -111,7 +115,7 @@ void collector_add(struct collector *collector, const struct entry *entry)
         collector_lower(collector, entry->chunk.key);
     properties->entries++;
     collector_count(collector, entry);
-    collector_count_group(collector, entry);
+    collector_count_group(collector, entry, same_key);
     if (entry->chunk.kind != CHUNK_PUT)
         return;
     properties->puts++;

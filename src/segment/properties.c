@@ -160,6 +160,7 @@ static uint8_t *put_groups(uint8_t *at, const struct properties *properties)
         n += group->name_len;
         n += put_varint(bytes + n, group->entries);
         n += put_varint(bytes + n, group->unknown);
+        n += put_varint(bytes + n, group->live);
     }
     return put_field(at, TAG_GROUPS, bytes, n);
 }
@@ -271,7 +272,8 @@ static int take_groups(struct cursor *cursor, struct properties *properties)
         size_t len;
         if (!take_bytes(cursor, VARVE_GROUP_MAX_BYTES, group->name, &len) || len == 0 ||
             !take_varint(cursor, &group->entries) || !take_varint(cursor, &group->unknown) ||
-            group->unknown > group->entries)
+            !take_varint(cursor, &group->live) || group->unknown > group->entries ||
+            group->live > group->entries)
             return 0;
         group->name_len = (uint8_t)len;
         if (i > 0 && varve_slice_compare(varve_slice(group[-1].name, group[-1].name_len),

@@ -35,6 +35,7 @@ struct segment_group {
     uint8_t name_len;
     uint64_t entries;
     uint64_t unknown; /* of those with prior_unknown */
+    uint64_t live;    /* what they add to the group's count (lsm/counts.h) */
 };
 
 struct properties {

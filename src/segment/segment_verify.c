@@ -131,7 +131,7 @@ static int verify_entry(struct verify *verify, uint32_t block_no, const struct b
         return rc;
     verify->any = 1;
     verify->last_seq = entry.seq;
-    collector_add(&verify->collector, &entry);
+    collector_add(&verify->collector, &entry, same_key);
     verify_count_groups(verify, &entry);
     return 0;
 }

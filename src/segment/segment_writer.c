@@ -339,8 +339,9 @@ int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
     CHECK(chunk->kind == CHUNK_PUT || chunk->kind == CHUNK_DELETE);
     if (rc != 0)
         return writer_fail(writer, rc, err);
-    if (writer->collector.properties.entries == 0 ||
-        !varve_slice_equal(buf_slice(&writer->last_key), chunk->key))
+    int same_key = writer->collector.properties.entries > 0 &&
+                   varve_slice_equal(buf_slice(&writer->last_key), chunk->key);
+    if (!same_key)
         rc = writer_new_key(writer, chunk->key, err);
     if (rc != 0)
         return rc;
@@ -353,7 +354,7 @@ int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
     rc = block_builder_add(&writer->data, entry, value_offset);
     if (rc != 0)
         return writer_no_memory(writer, rc, err);
-    collector_add(&writer->collector, entry);
+    collector_add(&writer->collector, entry, same_key);
     writer->last_seq = entry->seq;
     return 0;
 }
