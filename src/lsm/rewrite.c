@@ -209,7 +209,7 @@ static int check_expired(const struct entry *entry, struct varve_err *err)
     uint32_t crc = 0;
     int rc = 0;
 
-    if (entry->value_segment != NULL)
+    if (entry->chunk.value.data == NULL && entry->chunk.value.len > 0)
         rc = crc_far(entry, &crc, err);
     else
         crc = chunk_crc(&entry->chunk);

@@ -31,6 +31,8 @@ CAMPAIGNS = {
     "iofail": Campaign(["tests/fault/test_iofail"], 300),
     "property": Campaign(["tests/property/test_memtable_model"], 120),
     "rewrite": Campaign(["tests/property/test_rewrite_model"], 120),
+    "segment-set": Campaign(["tests/unit/lsm/test_segment_set"], 120),
+    "compaction": Campaign(["tests/unit/lsm/test_compaction"], 120),
     "net-commit": Campaign(["tests/unit/net/test_net_commit"], 120),
     "net-held": Campaign(["tests/unit/net/test_net_held"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
@@ -124,6 +126,9 @@ MUTANTS = (
     Mutant("rewrite-ignores-snapshot", "rewrite", "a version that a snapshot needs goes"),
     Mutant("expired-leaves-nothing", "rewrite", "an expired put goes without a tombstone"),
     Mutant("count-pair-ignored", "rewrite", "a merge takes what was live before for absent"),
+    Mutant("range-clip-short", "segment-set", "a range tombstone loses a key where a run is cut"),
+    Mutant("skip-read-back", "segment-set", "a new segment is named without being read back"),
+    Mutant("skip-segment-dir-sync", "segment-set", "a new segment's name is not durable"),
 )
 
 Outcome = namedtuple("Outcome", "failed how took_s")

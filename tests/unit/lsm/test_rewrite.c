@@ -241,7 +241,8 @@ static void test_ranges__hide_and_answer(void **state)
     (void)state;
     bed_init(&b);
     b.older = "ab";
-    b.rules.ranges = range_set_create(&range, 1);
+    struct range_set *ranges = range_set_create(&range, 1);
+    b.rules.ranges = ranges;
     assert_non_null(b.rules.ranges);
     expect(&b, "a9p? a5p? b9p? b5p?", "a9p b9p?", -1);
     expect(&b, "a5p? a3p?", "", 0);
@@ -252,7 +253,7 @@ static void test_ranges__hide_and_answer(void **state)
     assert_true(rewrite_keeps_range(&b.rules, 5, 0));
     assert_true(rewrite_keeps_range(&b.rules, 4, 1));
     assert_false(rewrite_keeps_range(&b.rules, 4, 0));
-    range_set_unref((struct range_set *)b.rules.ranges);
+    range_set_unref(ranges);
 }
 
 static void test_flush__marks_what_lies_lowest(void **state)
@@ -266,11 +267,12 @@ static void test_flush__marks_what_lies_lowest(void **state)
     b.rules.flush = 1;
     b.rules.older_may_hold = NULL;
     b.rules.expired_before_ms = 0;
-    b.rules.ranges = range_set_create(&range, 1);
+    struct range_set *ranges = range_set_create(&range, 1);
+    b.rules.ranges = ranges;
     b.rules.snapshots = snapshots;
     b.rules.snapshot_count = 1;
     expect(&b, "a9p a3p a1p b9p b8p b3d c7d c6d c5d d7x", "a9p a3p b9p b3d? c7d? d7x?", 0);
-    range_set_unref((struct range_set *)b.rules.ranges);
+    range_set_unref(ranges);
 }
 
 static void test_upper__ends_before_it(void **state)
