@@ -97,6 +97,13 @@ struct varve_db {
     struct varve_stats recovered; /* the recovered_* fields */
 };
 
+/* Fills defaults in and checks the bounds. 0 or VARVE_EINVAL. */
+int db_options_fill(struct varve_options *options, struct varve_err *err) MUST_CHECK;
+/* Frees everything; no job is running. Takes NULL. */
+void db_free(struct varve_db *db);
+/* Under the reclaim mutex, for db_wait(). */
+int db_reclaim_is_running(const void *db);
+
 /* Puts a fresh memtable in the active one's place, which then waits for its flush. The group is not
  * open. 0, VARVE_EFULL: memtables_max are there, or VARVE_ENOMEM. Writer thread. */
 int db_swap_memtable(struct varve_db *db) MUST_CHECK;

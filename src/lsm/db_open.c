@@ -17,25 +17,6 @@
 #include "lsm/names.h"
 #include "lsm/recovery.h"
 
-#define MEMTABLE_SIZE_DEFAULT ((uint64_t)64 * 1024 * 1024)
-#define MEMTABLE_SIZE_MIN ((uint64_t)64 * 1024)
-#define MEMTABLES_DEFAULT 4
-#define CACHE_SIZE_DEFAULT ((uint64_t)256 * 1024 * 1024)
-#define CACHE_SIZE_MIN ((uint64_t)1024 * 1024)
-#define BLOCK_SIZE_DEFAULT 4096u
-#define BLOCK_SIZE_MIN 512u
-#define BLOCK_SIZE_MAX (1024u * 1024)
-#define SEGMENT_SIZE_DEFAULT ((uint64_t)64 * 1024 * 1024)
-#define SEGMENT_SIZE_MIN ((uint64_t)16 * 1024)
-#define SEGMENTS_DEFAULT 4096u
-#define SEGMENTS_MIN 16u
-#define BLOOM_BITS_DEFAULT 10u
-#define BLOOM_BITS_MAX 32u
-#define MIN_FREE_DEFAULT ((uint64_t)64 * 1024 * 1024)
-#define RESERVE_DEFAULT ((uint64_t)16 * 1024 * 1024)
-#define WAL_SIZE_DEFAULT ((uint64_t)64 * 1024 * 1024)
-#define WAL_SIZE_MIN ((uint64_t)4 * 1024)
-#define WAL_POOL_DEFAULT 2
 
 const char *varve_version(void)
 {
@@ -76,79 +57,6 @@ void db_wait(struct varve_db *db, struct mutex *mutex, struct cond *changed,
         mutex_lock(mutex);
     }
     mutex_unlock(mutex);
-}
-
-/* ---- options ---- */
-
-static void options_default(struct varve_options *options)
-{
-    if (options->env == NULL)
-        options->env = varve_env_posix();
-    if (options->memtable_size_bytes == 0)
-        options->memtable_size_bytes = MEMTABLE_SIZE_DEFAULT;
-    if (options->memtables_max == 0)
-        options->memtables_max = MEMTABLES_DEFAULT;
-    if (options->block_cache_size_bytes == 0)
-        options->block_cache_size_bytes = CACHE_SIZE_DEFAULT;
-    if (options->block_size_bytes == 0)
-        options->block_size_bytes = BLOCK_SIZE_DEFAULT;
-    if (options->segment_size_bytes == 0)
-        options->segment_size_bytes = SEGMENT_SIZE_DEFAULT;
-    if (options->segments_max == 0)
-        options->segments_max = SEGMENTS_DEFAULT;
-    if (options->bloom_bits_per_key == 0)
-        options->bloom_bits_per_key = BLOOM_BITS_DEFAULT;
-    else if (options->bloom_bits_per_key == VARVE_NO_FILTER)
-        options->bloom_bits_per_key = 0;
-    if (options->compaction_jobs == 0)
-        options->compaction_jobs = 1;
-    if (options->min_free_bytes == 0)
-        options->min_free_bytes = MIN_FREE_DEFAULT;
-    else if (options->min_free_bytes == VARVE_NO_RESERVE)
-        options->min_free_bytes = 0;
-    if (options->reserve_size_bytes == 0)
-        options->reserve_size_bytes = RESERVE_DEFAULT;
-    else if (options->reserve_size_bytes == VARVE_NO_RESERVE)
-        options->reserve_size_bytes = 0;
-    if (options->wal_size_bytes == 0)
-        options->wal_size_bytes = WAL_SIZE_DEFAULT;
-    if (options->wal_pool_size == 0)
-        options->wal_pool_size = WAL_POOL_DEFAULT;
-}
-
-struct option_bound {
-    const char *name;
-    uint64_t value;
-    uint64_t min;
-    uint64_t max;
-};
-
-/* Defaults in, bounds checked. */
-static int options_fill(struct varve_options *options, struct varve_err *err)
-{
-    if (options->executor == NULL)
-        return err_set(err, VARVE_EINVAL, "options: an executor is required");
-    options_default(options);
-    const struct option_bound bounds[] = {
-        {"memtable size", options->memtable_size_bytes, MEMTABLE_SIZE_MIN, UINT64_MAX},
-        {"number of memtables", options->memtables_max, 2, MEMTABLES_MAX},
-        {"block cache size", options->block_cache_size_bytes, CACHE_SIZE_MIN, UINT64_MAX},
-        {"block size", options->block_size_bytes, BLOCK_SIZE_MIN, BLOCK_SIZE_MAX},
-        {"segment size", options->segment_size_bytes, SEGMENT_SIZE_MIN, UINT64_MAX},
-        {"number of segments", options->segments_max, SEGMENTS_MIN, MANIFEST_SEGMENTS_MAX},
-        {"bloom bits per key", options->bloom_bits_per_key, 0, BLOOM_BITS_MAX},
-        {"compression", (uint64_t)options->compression, VARVE_SNAPPY, VARVE_COMPRESSION_NONE},
-        {"compaction jobs", options->compaction_jobs, 1, COMPACTION_PARTS_MAX},
-        {"WAL size", options->wal_size_bytes, WAL_SIZE_MIN, UINT64_MAX},
-        {"WAL pool", options->wal_pool_size, 1, WAL_POOL_MAX},
-        {"durability", (uint64_t)options->durability, VARVE_EVERYSEC, VARVE_NO},
-    };
-    for (size_t i = 0; i < COUNT_OF(bounds); i++)
-        if (bounds[i].value < bounds[i].min || bounds[i].value > bounds[i].max)
-            return err_set(err, VARVE_EINVAL,
-                           "options: %s is %" PRIu64 ", it must be %" PRIu64 " to %" PRIu64,
-                           bounds[i].name, bounds[i].value, bounds[i].min, bounds[i].max);
-    return 0;
 }
 
 /* ---- the directory ---- */
@@ -510,7 +418,7 @@ static void tell_recovery(struct varve_db *db, const struct recovery *recovery, 
 
 /* ---- open ---- */
 
-static void db_free(struct varve_db *db)
+void db_free(struct varve_db *db)
 {
     if (db == NULL)
         return;
@@ -604,7 +512,7 @@ void db_reclaim(void *arg)
         executor->submit(executor, VARVE_JOB_RECLAIM, &db->reclaim_job);
 }
 
-static int reclaim_is_running(const void *arg)
+int db_reclaim_is_running(const void *arg)
 {
     return ((const struct varve_db *)arg)->reclaim_running;
 }
@@ -744,7 +652,7 @@ int varve_open(const char *dir, const struct varve_options *given, struct varve_
 {
     struct varve_options options = *given;
     struct recovery recovery = {0};
-    int rc = options_fill(&options, err);
+    int rc = db_options_fill(&options, err);
 
     *out = NULL;
     if (rc != 0)
@@ -782,92 +690,4 @@ out:
     }
     *out = db;
     return 0;
-}
-
-/* ---- close ---- */
-
-static int sync_is_running(const void *arg)
-{
-    return ((const struct wal_sync *)arg)->running;
-}
-
-static int space_is_running(const void *arg)
-{
-    return ((const struct space *)arg)->running;
-}
-
-static int pool_is_running(const void *arg)
-{
-    return ((const struct wal_pool *)arg)->running;
-}
-
-/* Flushes and compactions end or give up; the log has what is not flushed. */
-static void db_stop_background(struct varve_db *db)
-{
-    atomic_store(&db->stopping, 1);
-    db_wait(db, &db->flusher.mutex, &db->flusher.changed, flusher_is_running, &db->flusher);
-    db_wait(db, &db->compactor.mutex, &db->compactor.changed, compactor_is_running,
-            &db->compactor);
-    db_wait(db, &db->space.mutex, &db->space.changed, space_is_running, &db->space);
-}
-
-static void db_wait_jobs(struct varve_db *db)
-{
-    struct wal_sync *sync = &db->wal.sync;
-    struct wal_pool *pool = &db->wal.pool;
-
-    db_wait(db, &sync->mutex, &sync->changed, sync_is_running, sync);
-    db_wait(db, &pool->mutex, &pool->changed, pool_is_running, pool);
-}
-
-/* All that was committed, durable. */
-static int db_sync_all(struct varve_db *db, struct varve_err *err)
-{
-    int rc = 0;
-
-    db_wait_jobs(db);
-    wal_sync_start(&db->wal.sync);
-    db_wait_jobs(db);
-    if (varve_writable(db, NULL) != 0) {
-        if (!atomic_load(&db->failed)) /* note why */
-            varve_tick(db);
-        rc = heal_now(&db->heal, err);
-    }
-    return rc;
-}
-
-/* The manifest says where the log ends, the seal included: rot that takes the seal together with what it
- * vouches for, which a disk can do that loses a sector, is then seen. */
-static int close_manifest(struct varve_db *db, struct varve_err *err)
-{
-    struct log_place end = wal_end(&db->wal);
-    struct manifest_edit edit = {
-        .change = MANIFEST_END_WAL, .file_no = end.file_no, .end = end.offset};
-
-    manifest_set_clock(db->manifest, varve_now_ms(db));
-    return manifest_apply(db->manifest, &edit, MUTANT("no-end-at-close") ? 0 : 1, err);
-}
-
-int varve_close(struct varve_db *db, struct varve_err *err)
-{
-    if (db == NULL)
-        return 0;
-    CHECK(!rcu_inside() && atomic_load(&db->fetches) == 0);
-    int rc = varve_group_commit(db, err);
-    /* What was committed before that group is made durable all the same, and no job is left behind. */
-    struct varve_err *later = rc == 0 ? err : NULL;
-    db_stop_background(db);
-    int synced = db_sync_all(db, later);
-    if (synced == 0)
-        synced = wal_seal(&db->wal, db->applied_seq + 1, later);
-    db_wait_jobs(db);
-    if (synced == 0)
-        synced = close_manifest(db, later);
-    if (rc == 0)
-        rc = synced;
-    if (rc != 0)
-        err_wrap(err, rc, "close %s", db->dir);
-    db_wait(db, &db->reclaim_mutex, &db->reclaim_changed, reclaim_is_running, db);
-    db_free(db);
-    return rc;
 }
