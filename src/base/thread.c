@@ -1,7 +1,9 @@
 #include "base/thread.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "varve/status.h"

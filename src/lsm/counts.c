@@ -5,6 +5,8 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 
+#define COMPACT_MIN 1024
+
 /* Names are made by the program that embeds us, not by its clients: a CRC is hash enough. */
 static size_t counts_slot(const struct counts *counts, struct varve_slice name)
 {
@@ -23,21 +25,40 @@ void counts_deinit(struct counts *counts)
     *counts = (struct counts){0};
 }
 
-static int counts_grow(struct counts *counts)
+/* Of no use to anybody any more. */
+static int group_is_spent(const struct count_group *group)
 {
-    struct counts next = {.cap = counts->cap == 0 ? 16 : 2 * counts->cap, .used = counts->used};
+    return group->fresh && group->reset && !group->cut && group->live == 0;
+}
 
+static int counts_rebuild(struct counts *counts, int keep_spent)
+{
+    struct counts next = {.cap = 16, .compact_at = counts->compact_at};
+
+    for (size_t i = 0; i < counts->cap; i++)
+        next.used += counts->slots[i].name_len != 0 &&
+                     (keep_spent || !group_is_spent(&counts->slots[i]));
+    while (next.cap < 4 * (next.used + 1))
+        next.cap *= 2;
     next.slots = mem_alloc_zero(next.cap * sizeof(*next.slots));
     if (next.slots == NULL)
         return -1;
     for (size_t i = 0; i < counts->cap; i++) {
         const struct count_group *group = &counts->slots[i];
-        if (group->name_len != 0)
+        if (group->name_len != 0 && (keep_spent || !group_is_spent(group)))
             next.slots[counts_slot(&next, varve_slice(group->name, group->name_len))] = *group;
     }
     mem_free(counts->slots);
     *counts = next;
     return 0;
+}
+
+void counts_compact(struct counts *counts)
+{
+    if (counts->used < COMPACT_MIN || counts->used < counts->compact_at)
+        return;
+    if (counts_rebuild(counts, 0) == 0)
+        counts->compact_at = 2 * counts->used;
 }
 
 struct count_group *counts_at(struct counts *counts, struct varve_slice name)
@@ -48,7 +69,7 @@ struct count_group *counts_at(struct counts *counts, struct varve_slice name)
         if (found->name_len != 0)
             return found;
     }
-    if (2 * (counts->used + 1) > counts->cap && counts_grow(counts) != 0)
+    if (2 * (counts->used + 1) > counts->cap && counts_rebuild(counts, 1) != 0)
         return NULL;
     struct count_group *made = &counts->slots[counts_slot(counts, name)];
     memcpy(made->name, name.data, name.len);

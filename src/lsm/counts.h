@@ -26,6 +26,8 @@
 struct count_group {
     uint8_t name[VARVE_GROUP_MAX_BYTES];
     uint8_t name_len; /* 0: an empty place */
+    int placed;       /* 1: `fresh` was found out */
+    int fresh;        /* 1: no older layer had anything of it when it was made */
     int reset;        /* 1: older layers hold nothing of it any more */
     int cut;          /* 1: a part of it was range-deleted since the reset */
     int64_t live;
@@ -37,6 +39,7 @@ struct counts {
     struct count_group *slots; /* open addressing, at most half full */
     size_t cap;                /* a power of two, or 0 */
     size_t used;
+    size_t compact_at; /* counts_compact() does nothing before `used` is that large */
 };
 
 void counts_deinit(struct counts *counts);
@@ -44,6 +47,9 @@ void counts_deinit(struct counts *counts);
 /* The group's place, made if it is not there; NULL: no memory. Lives until the next call that makes
  * one. */
 struct count_group *counts_at(struct counts *counts, struct varve_slice name);
+/* Forgets groups that began here and were emptied (a database that was flushed), once there are many.
+ * Not while the group of batches is open: what is undone must find its place. */
+void counts_compact(struct counts *counts);
 /* NULL: it is not there. */
 const struct count_group *counts_find(const struct counts *counts, struct varve_slice name);
 

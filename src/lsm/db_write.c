@@ -34,6 +34,20 @@ static int group_ends_before(struct varve_slice name, struct varve_slice end)
     return memcmp(name.data, end.data, common) < 0;
 }
 
+/* A group that is new to the memtable: do the layers below know of it? */
+static void count_place_group(struct varve_db *db, struct varve_slice name,
+                              struct count_group *group)
+{
+    rcu_enter();
+    const struct view *view = view_current(&db->view);
+    int known = version_group(view->version, name) != NULL;
+    for (size_t i = 0; !known && i < view->immutable_count; i++)
+        known = counts_find(&memtable_notes(view->immutable[i])->counts, name) != NULL;
+    rcu_leave();
+    group->placed = 1;
+    group->fresh = !known;
+}
+
 static int undo_reserve_range(struct undo_log *undo)
 {
     if (undo->range_count < undo->range_cap)
@@ -162,6 +176,8 @@ static int apply_point(struct varve_db *db, uint64_t seq, const struct chunk *ch
         group = counts_at(&memtable_notes(db->memtable)->counts, name);
         if (group == NULL)
             return VARVE_ENOMEM;
+        if (!group->placed)
+            count_place_group(db, name, group);
     }
     int rc = memtable_add(db->memtable, seq, chunk, &prior, &op->memtable);
     if (rc != 0)
@@ -192,6 +208,8 @@ int db_apply(struct varve_db *db, uint64_t seq, const struct chunk *chunk, int w
         db->undo.count++;
     else
         db->undo.range_count = 0;
+    if (!with_undo)
+        counts_compact(&memtable_notes(db->memtable)->counts);
     return 0;
 }
 
@@ -417,6 +435,7 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
     atomic_store_explicit(&db->visible_seq, db->applied_seq, memory_order_release);
     if (atomic_load_explicit(&db->durability, memory_order_relaxed) == VARVE_ALWAYS)
         wal_sync_start(&db->wal.sync);
+    counts_compact(&memtable_notes(db->memtable)->counts);
     wal_pool_fill(&db->wal.pool, db->now_us);
     stall_wrote(&db->stall, db->group_bytes, db->now_us);
     db->user_bytes += db->group_bytes;
@@ -543,19 +562,6 @@ uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause 
     if (cause != NULL)
         *cause = delay_us == 0 ? VARVE_STALL_NONE : db->stall.cause;
     return delay_us;
-}
-
-const char *varve_stall_name(enum varve_stall_cause cause)
-{
-    switch (cause) {
-    case VARVE_STALL_NONE: return "none";
-    case VARVE_STALL_MEMTABLES: return "memtables";
-    case VARVE_STALL_LEVEL0: return "level0";
-    case VARVE_STALL_SPACE: return "space";
-    case VARVE_STALL_SEGMENTS: return "segments";
-    case VARVE_STALL_CAUSE_COUNT: break;
-    }
-    return "unknown";
 }
 
 /* A range tombstone in memory that covers segments should not wait until the memtable is full: only in a

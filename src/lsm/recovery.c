@@ -128,6 +128,10 @@ static int walk_begin(struct walk *walk, const struct log_record *record, struct
         return walk_not_next(walk, "it does not continue the file before it");
     if (walk->index == 0 && record->header.first_seq < walk->next_seq)
         walk->next_seq = record->header.first_seq; /* what follows is in segments, in part */
+    if (walk->index == 0 && record->header.first_seq > walk->next_seq)
+        return err_set(err, VARVE_ECORRUPT,
+                       "the log begins at sequence %" PRIu64 ", but segments end at %" PRIu64,
+                       record->header.first_seq, walk->next_seq - 1);
     if (record->header.first_seq != walk->next_seq)
         return walk_not_next(walk, "an unexpected sequence number");
     walk->begun = 1;
