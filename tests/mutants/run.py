@@ -35,6 +35,8 @@ CAMPAIGNS = {
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
+    "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
+    "version": Campaign(["tests/unit/lsm/test_version"], 120),
     "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
@@ -79,6 +81,12 @@ MUTANTS = (
     Mutant("reuse-file-number", "powercut", "numbers of files that are there are given out again"),
     Mutant("unlink-manifest-early", "powercut", "the old manifest goes before the new one counts"),
     Mutant("forget-clock", "powercut", "the clock runs back over a restart"),
+    # Levels.
+    Mutant("move-forgets-level", "manifest", "a segment that moves stays at its level"),
+    Mutant("renew-forgets-flushed", "manifest", "a new manifest does not say what is flushed"),
+    Mutant("oldest-run-first", "version", "of level 0 the oldest run is asked first"),
+    Mutant("keep-stale-ranges", "version", "range tombstones stay when their segment goes"),
+    Mutant("upper-bound-inclusive", "version", "a segment is taken to hold its upper bound"),
     # What a client is told.
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
