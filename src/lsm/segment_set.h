@@ -14,8 +14,8 @@ struct segment_set_config {
     struct cache *cache;
     struct segment_writer_options writer;
     uint64_t segment_bytes; /* a segment ends when it is that long */
-    const struct varve_slice
-        *cuts; /* keys, ascending, at which one also ends, if it has min_bytes */
+    /* Keys, ascending, at which one also ends, if it has cut_min_bytes. */
+    const struct varve_slice *cuts;
     size_t cut_count;
     uint64_t cut_min_bytes;
     const struct entry *ranges; /* the run's range tombstones, by begin, then newest first */
