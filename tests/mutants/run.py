@@ -35,6 +35,8 @@ CAMPAIGNS = {
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
+    "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
+    "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
@@ -76,6 +78,10 @@ MUTANTS = (
     Mutant("reuse-file-number", "powercut", "numbers of files that are there are given out again"),
     Mutant("unlink-manifest-early", "powercut", "the old manifest goes before the new one counts"),
     Mutant("forget-clock", "powercut", "the clock runs back over a restart"),
+    # What is compacted.
+    Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
+    Mutant("merge-inside-skips-run", "picker", "a merge inside level 0 leaves a run out in between"),
+    Mutant("drop-over-older", "picker", "tombstones are dropped though they hide something"),
     # What a client is told.
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
