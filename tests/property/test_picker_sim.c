@@ -1,4 +1,4 @@
-/* test_picker_sim [--table] - the picker on levels without files (levels.h).
+/* test_picker_sim [--table [POLICY]] - the picker on levels without files (levels.h).
  *
  * Two parts: small key spaces where every rule is checked after each step, with up to three jobs at once; and
  * large ones where space and write amplification are measured. --table measures other policies as
@@ -209,7 +209,7 @@ static void test_figures(uint64_t data, uint64_t flush, uint32_t slots, uint32_t
     EXPECT(figures.write < write_max);
 }
 
-static void print_table(void)
+static void print_table(const char *only)
 {
     static const struct policy {
         const char *name;
@@ -235,7 +235,9 @@ static void print_table(void)
         {20 * GB, 45 * MB, 65536},
     };
 
-    for (size_t i = 0; i < COUNT_OF(policies); i++)
+    for (size_t i = 0; i < COUNT_OF(policies); i++) {
+        if (only != NULL && strcmp(only, policies[i].name) != 0)
+            continue;
         for (size_t k = 0; k < COUNT_OF(sizes); k++) {
             struct levels_config config = sized(sizes[k].data, sizes[k].flush, sizes[k].slots,
                                                 &policies[i].tuning);
@@ -243,12 +245,13 @@ static void print_table(void)
             print_row(policies[i].name, sizes[k].data, sizes[k].flush, &figures);
             EXPECT(i > 0 || figures.space < 1.2);
         }
+    }
 }
 
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--table") == 0) {
-        print_table();
+        print_table(argc > 2 ? argv[2] : NULL);
         return 0;
     }
     for (uint64_t seed = 1; seed <= SMALL_SEEDS; seed++)
