@@ -96,7 +96,7 @@ int picker_choose_level(struct picker_work *work, uint32_t level, struct pick *p
             double ratio;
             if (view->runs[r].segments[i].busy || !picker_set_close(work, &seed))
                 continue;
-            ratio = (double)work->set.upper_weight / ((double)work->set.lower_bytes + 1);
+            ratio = picker_density(&work->set);
             if (ratio <= best_ratio)
                 continue;
             best = seed;
@@ -161,7 +161,8 @@ static int choose_oversized(struct picker_work *work, struct pick *pick)
         }
         if (level == VARVE_LEVELS_MAX)
             return 0;
-        if (level == 0 ? picker_choose_level0(work, pick) : picker_choose_level(work, level, pick)) {
+        if (level == 0 ? picker_choose_level0(work, pick)
+                       : picker_choose_level(work, level, pick)) {
             if (work->upper_weight > work->debt.upper_target_bytes)
                 pick->reason = PICK_FOR_SPACE;
             return 1;
@@ -182,7 +183,8 @@ static int choose(struct picker_work *work, struct pick *pick)
         return 1;
     if (choose_oversized(work, pick))
         return 1;
-    if (segments_max > 0 && work->total > segments_max / 4 * 3 && picker_choose_segments(work, pick))
+    if (segments_max > 0 && work->total > segments_max / 4 * 3 &&
+        picker_choose_segments(work, pick))
         return 1;
     return picker_choose_dead(work, 50, pick) || picker_choose_dead(work, 25, pick);
 }

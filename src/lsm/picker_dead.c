@@ -24,8 +24,9 @@ int picker_choose_drop(struct picker_work *work, struct pick *pick)
         for (size_t i = 0; i < view->runs[r].count; i++) {
             const struct picker_segment *segment = &view->runs[r].segments[i];
             int goes = segment->cover_seq != 0 ||
-                       (is_dead(segment) && (!picker_older_overlaps(work, r, view->run_count, segment) ||
-                                             MUTANT("drop-over-older")));
+                       (is_dead(segment) &&
+                        (!picker_older_overlaps(work, r, view->run_count, segment) ||
+                         MUTANT("drop-over-older")));
             if (goes && !segment->busy && work->set.count < PICK_INPUTS_MAX)
                 picker_set_add(work, r, i, view->runs[r].level);
         }
@@ -42,7 +43,8 @@ static int dead_enough(const struct picker_work *work, const struct picker_segme
 {
     if (segment->busy || segment->seq_max > work->view->oldest_snapshot_seq)
         return 0;
-    return (segment->expired_bytes > 0 && segment->expired_bytes * 100 >= segment->bytes * percent) ||
+    return (segment->expired_bytes > 0 &&
+            segment->expired_bytes * 100 >= segment->bytes * percent) ||
            (segment->deletes > 0 && segment->deletes * 100 >= segment->entries * percent);
 }
 

@@ -16,8 +16,8 @@ const struct picker_tuning picker_default_tuning = {
     .level0_merges = 1,
 };
 
-void picker_overlap(const struct picker_run *run, struct varve_slice lower, struct varve_slice upper,
-                    size_t *from, size_t *to)
+void picker_overlap(const struct picker_run *run, struct varve_slice lower,
+                    struct varve_slice upper, size_t *from, size_t *to)
 {
     size_t low = 0, high = run->count;
 
@@ -70,7 +70,8 @@ static uint32_t levels_between(const struct picker_work *work, uint64_t bytes)
         room = 1;
     if (bytes / 100 * work->tuning->upper_percent <= room)
         return 0;
-    for (uint64_t base = bytes / ratio; count < LAST_LEVEL - 1 && base / ratio > room; base /= ratio)
+    for (uint64_t base = bytes / ratio; count < LAST_LEVEL - 1 && base / ratio > room;
+         base /= ratio)
         count++;
     return count;
 }

@@ -9,11 +9,6 @@
  * the old ones, and each byte is rewritten a few times until it leaves. */
 #include "lsm/picker_private.h"
 
-static double density(const struct picker_set *set)
-{
-    return (double)set->upper_weight / ((double)set->lower_bytes + 1);
-}
-
 static size_t level0_runs(const struct picker_view *view)
 {
     size_t count = 0;
@@ -29,7 +24,8 @@ static int close_whole(struct picker_work *work)
     struct picker_seed seed = {.output_level = work->base_level};
 
     picker_set_clear(work);
-    for (size_t r = 0; r < work->view->run_count && work->view->runs[r].level <= work->base_level; r++)
+    for (size_t r = 0; r < work->view->run_count && work->view->runs[r].level <= work->base_level;
+         r++)
         for (size_t i = 0; i < work->view->runs[r].count; i++) {
             if (work->view->runs[r].segments[i].busy)
                 return 0;
@@ -51,7 +47,7 @@ static int best_to_base(struct picker_work *work, struct picker_seed *best, doub
             double value;
             if (view->runs[r].segments[i].busy || !picker_set_close(work, &seed))
                 continue;
-            value = density(&work->set);
+            value = picker_density(&work->set);
             if (found && value <= *best_density)
                 continue;
             *best = seed;
@@ -117,8 +113,8 @@ static void stack_fill(const struct picker_view *view, struct varve_slice key, s
 
 /* The cheapest merge inside level 0 at one place: bytes for each run that goes and each part of the
  * key space that it goes from. */
-static int best_inside(struct picker_work *work, const struct stack *stack, struct picker_seed *best,
-                       double *best_cost)
+static int best_inside(struct picker_work *work, const struct stack *stack,
+                       struct picker_seed *best, double *best_cost)
 {
     int found = 0;
 
@@ -171,9 +167,9 @@ static void best_deep(struct picker_work *work, struct deep *deep)
                 continue;
             seed.run = stack.runs[stack.count - 1];
             seed.at = stack.at[stack.count - 1];
-            if (picker_set_close(work, &seed) && density(&work->set) > deep->down_density) {
+            if (picker_set_close(work, &seed) && picker_density(&work->set) > deep->down_density) {
                 deep->down = seed;
-                deep->down_density = density(&work->set);
+                deep->down_density = picker_density(&work->set);
                 deep->has_down = 1;
             }
             if (work->tuning->level0_merges &&

@@ -31,15 +31,15 @@ struct picker_work {
     const struct picker_view *view;
     const struct picker_tuning *tuning;
     struct picker_debt debt;
-    uint32_t base_level;     /* where level 0 goes */
-    uint64_t upper_weight;   /* of all above the last level */
+    uint32_t base_level;   /* where level 0 goes */
+    uint64_t upper_weight; /* of all above the last level */
     uint64_t weight[VARVE_LEVELS_MAX];
     uint64_t bytes[VARVE_LEVELS_MAX];
     uint64_t bytes_total;
-    uint64_t entry_bytes;    /* mean of the last level */
-    size_t *offset;          /* of each run's first segment in set.marks */
+    uint64_t entry_bytes; /* mean of the last level */
+    size_t *offset;       /* of each run's first segment in set.marks */
     size_t total;
-    uint64_t output_bytes;   /* size of segments that are written */
+    uint64_t output_bytes; /* size of segments that are written */
     struct picker_set set;
 };
 
@@ -57,8 +57,8 @@ static inline int picker_upper_above(struct varve_slice a, struct varve_slice b)
     return b.len != 0 && (a.len == 0 || varve_slice_compare(a, b) > 0);
 }
 /* The segments of the run that overlap [lower, upper): [*from, *to). */
-void picker_overlap(const struct picker_run *run, struct varve_slice lower, struct varve_slice upper,
-                    size_t *from, size_t *to);
+void picker_overlap(const struct picker_run *run, struct varve_slice lower,
+                    struct varve_slice upper, size_t *from, size_t *to);
 /* Does a run behind number `run` and before run_end overlap the segment, leaving out the marked ones? */
 int picker_older_overlaps(const struct picker_work *work, size_t run, size_t run_end,
                           const struct picker_segment *segment);
@@ -80,6 +80,12 @@ void picker_set_add(struct picker_work *work, size_t run, size_t at, uint32_t ou
 int picker_set_close(struct picker_work *work, const struct picker_seed *seed);
 /* The set of a merge inside level 0, from seed->run to seed->run_last. */
 int picker_set_close_level0(struct picker_work *work, const struct picker_seed *seed);
+
+/* Bytes that move for each byte of the output level that is rewritten; a move rewrites nothing. */
+static inline double picker_density(const struct picker_set *set)
+{
+    return set->count == 1 ? 1e18 : (double)set->upper_weight / ((double)set->lower_bytes + 1);
+}
 
 /* --- choices: 1, with *pick filled from the set but for its inputs; 0: nothing to do */
 int picker_choose_drop(struct picker_work *work, struct pick *pick);

@@ -135,6 +135,7 @@ int picker_set_close_level0(struct picker_work *work, const struct picker_seed *
         before = work->set.count;
         for (size_t r = seed->run; r <= seed->run_last; r++)
             add_overlapped(work, r, 0);
-    } while (work->set.count > before && work->set.count <= PICK_INPUTS_MAX);
+    } while (work->set.count > before && work->set.count <= PICK_INPUTS_MAX &&
+             !MUTANT("merge-inside-skips-run"));
     return work->set.count <= PICK_INPUTS_MAX && !picker_range_busy(work, seed->run_last + 1);
 }

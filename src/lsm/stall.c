@@ -23,8 +23,8 @@
 const char *varve_stall_name(enum varve_stall_cause cause)
 {
     static const char *const names[VARVE_STALL_CAUSE_COUNT] = {
-        [VARVE_STALL_NONE] = "none",     [VARVE_STALL_MEMTABLES] = "memtables",
-        [VARVE_STALL_LEVEL0] = "level0", [VARVE_STALL_SPACE] = "space",
+        [VARVE_STALL_NONE] = "none",         [VARVE_STALL_MEMTABLES] = "memtables",
+        [VARVE_STALL_LEVEL0] = "level0",     [VARVE_STALL_SPACE] = "space",
         [VARVE_STALL_SEGMENTS] = "segments",
     };
 
@@ -52,13 +52,13 @@ static uint32_t space_pressure(const struct stall_load *load)
 uint32_t stall_pressure(const struct stall_load *load, enum varve_stall_cause *cause)
 {
     const uint32_t pressures[VARVE_STALL_CAUSE_COUNT] = {
-        [VARVE_STALL_MEMTABLES] =
-            between(load->memtable_bytes, load->memtable_soft_bytes, load->memtable_hard_bytes),
+        [VARVE_STALL_MEMTABLES] = between(load->memtable_bytes, load->memtable_soft_bytes,
+                                          load->memtable_hard_bytes),
         [VARVE_STALL_LEVEL0] = between(load->level0_depth, LEVEL0_SOFT_DEPTH, LEVEL0_HARD_DEPTH),
         [VARVE_STALL_SPACE] = space_pressure(load),
-        [VARVE_STALL_SEGMENTS] =
-            between(load->segments, (uint64_t)load->segments_max * SEGMENTS_SOFT_PERCENT / 100,
-                    load->segments_max),
+        [VARVE_STALL_SEGMENTS] = between(load->segments,
+                                         (uint64_t)load->segments_max * SEGMENTS_SOFT_PERCENT / 100,
+                                         load->segments_max),
     };
 
     *cause = VARVE_STALL_NONE;

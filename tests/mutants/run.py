@@ -53,6 +53,8 @@ CAMPAIGNS = {
     "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
+    "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
+    "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
@@ -105,6 +107,10 @@ MUTANTS = (
     Mutant("oldest-run-first", "version", "of level 0 the oldest run is asked first"),
     Mutant("keep-stale-ranges", "version", "range tombstones stay when their segment goes"),
     Mutant("upper-bound-inclusive", "version", "a segment is taken to hold its upper bound"),
+    # What is compacted.
+    Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
+    Mutant("merge-inside-skips-run", "picker", "a merge inside level 0 leaves a run out in between"),
+    Mutant("drop-over-older", "picker", "tombstones are dropped though they hide something"),
     # What a client is told.
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),

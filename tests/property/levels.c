@@ -128,8 +128,7 @@ static struct model_segment *find(const struct levels *levels, uint64_t file_no,
         for (*at = 0; *at < levels->runs[*run].count; (*at)++)
             if (levels->runs[*run].segments[*at]->file_no == file_no)
                 return levels->runs[*run].segments[*at];
-    EXPECT(!"a file that is not there");
-    return NULL;
+    levels_failed(__FILE__, __LINE__, "a file that is not there");
 }
 
 static struct model_segment *run_remove(struct levels *levels, uint64_t file_no)
@@ -155,8 +154,7 @@ static void fill_segment(const struct levels *levels, const struct model_segment
     size_t expired = 0;
 
     for (size_t i = 0; from->expiring > 0 && i < from->count; i++)
-        expired +=
-            is_dead(levels, &from->entries[i]) && from->entries[i].expire != TOMBSTONE;
+        expired += is_dead(levels, &from->entries[i]) && from->entries[i].expire != TOMBSTONE;
     *to = (struct picker_segment){
         .file_no = from->file_no,
         .bytes = from->bytes,
@@ -259,8 +257,8 @@ static void cutter_end(struct cutter *cutter)
         segment->expiring += segment->entries[i].expire != 0;
     }
     levels->written_bytes += segment->bytes;
-    *cutter->outputs =
-        grow(*cutter->outputs, *cutter->count, cutter->cap, sizeof(struct model_segment *));
+    *cutter->outputs = grow(*cutter->outputs, *cutter->count, cutter->cap,
+                            sizeof(struct model_segment *));
     (*cutter->outputs)[(*cutter->count)++] = segment;
     cutter->entries = NULL;
     cutter->entry_count = cutter->entry_cap = 0;
@@ -520,11 +518,11 @@ void levels_check(const struct levels *levels)
             for (size_t k = 0; k < segment->count; k++) {
                 const struct slot_entry *entry = &segment->entries[k];
                 uint64_t *newer = &seen[entry->slot];
-                EXPECT(*newer == 0 || entry->seq < *newer);                /* the order */
-                if (*newer == 0) /* what a reader finds */
-                    EXPECT(entry->seq == levels->truth[entry->slot].seq ||
-                           (is_dead(levels, entry) &&
-                            is_dead(levels, &levels->truth[entry->slot])));
+                EXPECT(*newer == 0 || entry->seq < *newer); /* the order */
+                if (*newer == 0)                            /* what a reader finds */
+                    EXPECT(
+                        entry->seq == levels->truth[entry->slot].seq ||
+                        (is_dead(levels, entry) && is_dead(levels, &levels->truth[entry->slot])));
                 *newer = entry->seq;
             }
         }
