@@ -11,7 +11,7 @@
 const struct picker_tuning picker_default_tuning = {
     .upper_percent = PICKER_UPPER_PERCENT,
     .depth_max = 8,
-    .level0_flushes_max = 96,
+    .level0_flushes_max = 48,
     .level_ratio = 10,
     .level0_merges = 1,
 };

@@ -215,13 +215,14 @@ static void print_table(const char *only)
         const char *name;
         struct picker_tuning tuning;
     } policies[] = {
-        {"chosen", {17, 8, 96, 10, 1, 0}},
-        {"deeper: 12 runs", {17, 12, 96, 10, 1, 0}},
-        {"flatter: 4 runs", {17, 4, 96, 10, 1, 0}},
+        {"chosen", {17, 8, 48, 10, 1, 0}},
+        {"deeper: 12 runs", {17, 12, 48, 10, 1, 0}},
+        {"flatter: 4 runs", {17, 4, 48, 10, 1, 0}},
+        {"level 0 holds 96 flushes", {17, 8, 96, 10, 1, 0}},
         {"level 0 holds 24 flushes", {17, 8, 24, 10, 1, 0}},
         {"level 0 not merged with itself", {17, 8, 24, 10, 0, 0}},
         {"levelled: 4 runs, ratio 10", {17, 4, 4, 10, 0, 0}},
-        {"all of level 0 at once", {17, 8, 96, 10, 1, 1}},
+        {"all of level 0 at once", {17, 8, 48, 10, 1, 1}},
         {"tiered: as much above as below", {100, 8, 1 << 20, 10, 1, 0}},
     };
     static const struct size {
