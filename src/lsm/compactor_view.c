@@ -51,16 +51,22 @@ static void picture_segment(struct picker_segment *to, const struct version *ver
 {
     const struct properties *properties = segment_properties(segment);
 
+    /* What expired is counted before compression. */
+    uint64_t expired_bytes = properties_expired_bytes(properties, expired_before_ms);
+    if (properties->raw_bytes > 0)
+        expired_bytes = (uint64_t)((double)expired_bytes * (double)segment_size_bytes(segment) /
+                                   (double)properties->raw_bytes);
     *to = (struct picker_segment){
         .file_no = segment_file_no(segment),
         .bytes = segment_size_bytes(segment),
         .lower = segment_bound_slice(&properties->lower),
         .upper = segment_bound_slice(&properties->upper),
+        .seq_min = properties->seq_min,
         .seq_max = properties->seq_max,
-        .entries = properties->entries,
+        .entries = properties->entries + properties->ranges,
         .deletes = properties->entries - properties->puts + properties->ranges,
         .ranges = properties->ranges,
-        .expired_bytes = properties_expired_bytes(properties, expired_before_ms),
+        .expired_bytes = expired_bytes,
         .all_dead = properties_all_dead(properties, expired_before_ms) &&
                     segment_is_countable(version, properties),
         .cover_seq = segment_cover_seq(version, properties, snapshots),

@@ -472,7 +472,6 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
     db->reclaim_job.run = db_reclaim_run;
     count_memory_init(&db->count_memory);
     pacer_init(&db->pacer, options->rate_limit_bytes);
-    db->view.on_retired = db_reclaim;
     db->view.arg = db;
     buf_init(&db->wal.ops, WAL_GROUP_MAX_BYTES);
     db->dir = mem_strndup(dir, len);
@@ -678,6 +677,7 @@ int varve_open(const char *dir, const struct varve_options *given, struct varve_
         goto out;
     wal_start(db, &recovery);
     db->applied_seq = recovery.last_seq;
+    db->view.on_retired = db_reclaim; /* from here on jobs run */
     flusher_poke(&db->flusher);
     compactor_poke(&db->compactor);
     space_poke(&db->space);

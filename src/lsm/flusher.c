@@ -10,7 +10,7 @@
 #include "lsm/rewrite.h"
 
 #define RETRY_US ((uint64_t)500000)
-#define CUT_MIN_PART 16 /* a piece is at least that part of a segment's size */
+#define CUT_MIN_PART 64 /* a piece is at least that part of a memtable's size */
 
 static struct memtable *flush_memtable(const struct flusher *flusher)
 {
@@ -144,7 +144,7 @@ static int flush_write(struct flusher *flusher, const struct entry *ranges, size
         .segment_bytes = db->options.segment_size_bytes,
         .cuts = base == NULL ? NULL : base->lowers,
         .cut_count = base == NULL ? 0 : base->count,
-        .cut_min_bytes = db->options.segment_size_bytes / CUT_MIN_PART,
+        .cut_min_bytes = db->options.memtable_size_bytes / CUT_MIN_PART,
         .ranges = ranges,
         .range_count = range_count,
         .new_file_no = db_new_file_no,

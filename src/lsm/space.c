@@ -28,7 +28,8 @@ void space_poke(struct space *space)
 {
     struct varve_executor *executor = space->db->options.executor;
 
-    if (atomic_load(&space->db->stopping))
+    if (atomic_load(&space->db->stopping) ||
+        (space->db->options.min_free_bytes == 0 && space->db->options.reserve_size_bytes == 0))
         return;
     mutex_lock(&space->mutex);
     int submit = !space->running;
