@@ -31,6 +31,8 @@ PARTS = (
     Part("check", None, "tools/check sees what it is for", ("tools/check",), ("--self-test",)),
     Part("unit", "asan", "each module by itself"),
     Part("property", "asan", "random operations against a model"),
+    Part("model", "mutants", "random operations on the engine against an oracle",
+         ("tests/model/model.c",)),
     Part("fault", "asan", "each call that can fail fails once"),
     Part("threads", "tsan", "the threaded tests under ThreadSanitizer"),
     Part("fuzz", "fuzz", "the fuzz targets over their corpora and a little more"),
