@@ -12,10 +12,10 @@
 const char *action_name(enum action action)
 {
     static const char *const names[ACTION_COUNT] = {
-        [ACT_PUT] = "put",     [ACT_PUT_LARGE] = "put-large", [ACT_DELETE] = "delete",
-        [ACT_BATCH] = "batch", [ACT_RANGE] = "range",         [ACT_ROTATE] = "rotate",
-        [ACT_TIME] = "time",   [ACT_FAIL_SYNC] = "fail-sync", [ACT_REOPEN] = "reopen",
-        [ACT_CRASH] = "crash", [ACT_FLUSH] = "flush", [ACT_COMPACT] = "compact",
+        [ACT_PUT] = "put",           [ACT_PUT_LARGE] = "put-large",   [ACT_DELETE] = "delete",
+        [ACT_BATCH] = "batch",       [ACT_RANGE] = "range",           [ACT_ROTATE] = "rotate",
+        [ACT_TIME] = "time",         [ACT_FAIL_SYNC] = "fail-sync",   [ACT_REOPEN] = "reopen",
+        [ACT_CRASH] = "crash",       [ACT_FLUSH] = "flush",           [ACT_COMPACT] = "compact",
         [ACT_SNAPSHOT] = "snapshot", [ACT_DURABILITY] = "durability",
     };
 
@@ -209,7 +209,8 @@ static void act_snapshot(struct run *run)
     if (run_failed(run))
         return;
     if (varve_writable(run->db, NULL) != 0)
-        run_heal(run); /* else it holds the last durable state, or the newest: a matter of the mode */
+        run_heal(
+            run); /* else it holds the last durable state, or the newest: a matter of the mode */
     varve_snapshot_release(run->db, held->handle);
     held->handle = varve_snapshot_acquire(run->db);
     CHECK(held->handle != NULL);

@@ -473,7 +473,8 @@ int examine_chain(struct examiner *examiner, const struct run *run, const struct
     return rc;
 }
 
-int examine_run(struct examiner *examiner, const struct run *run, uint64_t from, uint64_t limit)
+int examine_run(struct examiner *examiner, const struct run *run, uint64_t from,
+                struct trial_limit limit)
 {
     struct trial_list list;
     int rc = 0;

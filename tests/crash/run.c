@@ -253,8 +253,8 @@ void run_compare(struct run *run)
         run_fail(run, "before any crash, of %" PRIu64 " operations: %s", k, why);
     for (int i = 0; i < RUN_SNAPSHOTS_MAX; i++) {
         const struct run_snapshot *held = &run->snapshots[i];
-        if (held->handle != NULL && model_compare(&run->model, held->k, run->db, 0, held->handle,
-                                                  why, sizeof(why)) != 0)
+        if (held->handle != NULL &&
+            model_compare(&run->model, held->k, run->db, 0, held->handle, why, sizeof(why)) != 0)
             run_fail(run, "in a snapshot at %" PRIu64 ": %s", held->k, why);
     }
 }

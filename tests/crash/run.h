@@ -71,7 +71,7 @@ struct run {
     struct plan plan;
     struct sim_env *sim; /* the present life's: after ACT_CRASH it is the image */
     struct step_executor *stepper;
-    struct varve_db *db; /* NULL while it is closed */
+    struct varve_db *db;        /* NULL while it is closed */
     enum varve_durability mode; /* in force now; plan.mode is the one at an open */
     struct run_snapshot snapshots[RUN_SNAPSHOTS_MAX];
     struct varve_batch *batches[2];
