@@ -35,6 +35,7 @@ PARTS = (
          ("tests/model/model.c",)),
     Part("fault", "asan", "each call that can fail fails once"),
     Part("threads", "tsan", "the threaded tests under ThreadSanitizer"),
+    Part("race", "asan", "a writer, readers and jobs on threads; under ThreadSanitizer in `threads`"),
     Part("fuzz", "fuzz", "the fuzz targets over their corpora and a little more"),
     Part("golden", "asan", "data directories of earlier builds are read as they were written",
          ("tests/golden/run", "tests/golden/run.py")),
