@@ -91,6 +91,9 @@ static int wal_rotate(struct wal *wal, uint64_t next_seq, struct varve_err *err)
     }
     rc = wal_sync_rotate(&wal->sync, wal->log, ready.log); /* a sync may close the old file now */
     CHECK(rc == 0);                                        /* nobody else adds to its list */
+    /* The seal waits for a sync like all else: the group may fail yet, and a close follow. */
+    wal_sync_written(&wal->sync, (struct wal_mark){.seq = next_seq - 1, .place = end},
+                     wal->env->ops->now_mono_us(wal->env));
     wal->live_bytes += end.offset;
     wal->files++;
     wal->log = ready.log;

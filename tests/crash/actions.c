@@ -12,10 +12,11 @@
 const char *action_name(enum action action)
 {
     static const char *const names[ACTION_COUNT] = {
-        [ACT_PUT] = "put",     [ACT_PUT_LARGE] = "put-large", [ACT_DELETE] = "delete",
-        [ACT_BATCH] = "batch", [ACT_RANGE] = "range",         [ACT_ROTATE] = "rotate",
-        [ACT_TIME] = "time",   [ACT_FAIL_SYNC] = "fail-sync", [ACT_REOPEN] = "reopen",
-        [ACT_CRASH] = "crash",
+        [ACT_PUT] = "put",           [ACT_PUT_LARGE] = "put-large",   [ACT_DELETE] = "delete",
+        [ACT_BATCH] = "batch",       [ACT_RANGE] = "range",           [ACT_ROTATE] = "rotate",
+        [ACT_TIME] = "time",         [ACT_FAIL_SYNC] = "fail-sync",   [ACT_REOPEN] = "reopen",
+        [ACT_CRASH] = "crash",       [ACT_FLUSH] = "flush",           [ACT_COMPACT] = "compact",
+        [ACT_SNAPSHOT] = "snapshot", [ACT_DURABILITY] = "durability",
     };
 
     return action < ACTION_COUNT ? names[action] : "unknown";
@@ -103,7 +104,7 @@ static void act_time(struct run *run)
 /* Lets the jobs that want a sync meet the failure. */
 static void meet_failure(struct run *run)
 {
-    if (run->plan.mode != VARVE_ALWAYS)
+    if (run->mode != VARVE_ALWAYS)
         run_pass(run, 9);
     if (rng_below(&run->rng, 2) == 0)
         (void)run_one_class(run, VARVE_JOB_SYNC);
@@ -137,7 +138,7 @@ static void fail_under_open_group(struct run *run)
     if (rc == 0) {
         run_note(run, NOTE_COMMITTED, seq);
         model_commit(&run->model);
-        if (varve_ack_seq(run->db, seq) == 0)
+        if (run->mode == VARVE_EVERYSEC && varve_ack_seq(run->db, seq) == 0)
             run_note(run, NOTE_ACKED, seq);
     } else {
         model_drop_pending(&run->model);
@@ -167,6 +168,69 @@ static void act_fail_sync(struct run *run)
         run_heal(run);
         run_compare(run);
     }
+}
+
+/* ---- segments ---- */
+
+/* As many large values as fill a memtable: its flush is a job like others, and runs beside the writer. */
+static void fill_memtable(struct run *run)
+{
+    for (int i = 0; i < 5; i++)
+        write_put(run, LONGER_THAN_A_FILE_BYTES);
+}
+
+static void act_flush(struct run *run)
+{
+    if (rng_below(&run->rng, 4) == 0)
+        fill_memtable(run);
+    else
+        run_flush(run, 0);
+    run_turns(run);
+    run_compare(run);
+}
+
+/* Sometimes with something to merge. */
+static void act_compact(struct run *run)
+{
+    if (rng_below(&run->rng, 2) == 0) {
+        write_put(run, small_len(run));
+        run_flush(run, 0);
+        write_put(run, LARGE_BYTES);
+    }
+    if (!run_failed(run))
+        run_flush(run, 1);
+    run_compare(run);
+}
+
+static void act_snapshot(struct run *run)
+{
+    struct run_snapshot *held = &run->snapshots[rng_below(&run->rng, RUN_SNAPSHOTS_MAX)];
+
+    if (run_failed(run))
+        return;
+    if (varve_writable(run->db, NULL) != 0)
+        run_heal(
+            run); /* else it holds the last durable state, or the newest: a matter of the mode */
+    varve_snapshot_release(run->db, held->handle);
+    held->handle = varve_snapshot_acquire(run->db);
+    CHECK(held->handle != NULL);
+    held->k = varve_snapshot_seq(held->handle);
+    if (held->k != run->model.count)
+        run_fail(run, "a snapshot sees %" PRIu64 " operations of %" PRIu64, held->k,
+                 run->model.count);
+    struct model_op op = draw_delete(run);
+    run_write(run, &op, 1, 1);
+    run_turns(run);
+}
+
+static void act_durability(struct run *run)
+{
+    run->mode = (enum varve_durability)((run->mode + 1 + rng_below(&run->rng, 2)) % 3);
+    varve_set_durability(run->db, run->mode);
+    write_put(run, small_len(run));
+    run_pass(run, (unsigned)rng_below(&run->rng, 3));
+    run_turns(run);
+    write_put(run, small_len(run));
 }
 
 /* ---- reopen, crash ---- */
@@ -222,6 +286,7 @@ static void act_crash(struct run *run)
 
     run->db = NULL;
     sim_on_sync(run->sim, NULL, NULL);
+    run_release_snapshots(run, dead);
     (void)varve_close(dead, NULL); /* only its memory matters now */
     step_drop_all(run->stepper);
     sim_env_destroy(run->sim);
@@ -234,6 +299,7 @@ static void act_crash(struct run *run)
         run_fail(run, "open after a crash (%s): %s", sim_policy_name(policy), err.text);
         return;
     }
+    run->mode = run->plan.mode;
     varve_stats(run->db, &stats);
     uint64_t k = stats.seq_visible;
     if (k < (policy == SIM_KILL ? expect.at_least_killed : expect.at_least) || k > expect.at_most ||
@@ -273,6 +339,10 @@ void run_act(struct run *run, enum action action)
     case ACT_FAIL_SYNC: act_fail_sync(run); break;
     case ACT_REOPEN: act_reopen(run); break;
     case ACT_CRASH: act_crash(run); break;
+    case ACT_FLUSH: act_flush(run); break;
+    case ACT_COMPACT: act_compact(run); break;
+    case ACT_SNAPSHOT: act_snapshot(run); break;
+    case ACT_DURABILITY: act_durability(run); break;
     case ACTION_COUNT: break;
     }
 }
@@ -294,4 +364,8 @@ void run_settle(struct run *run)
         write_put(run, small_len(run));
     if (!run_failed(run))
         run_all_jobs(run);
+    if (!run_failed(run))
+        act_compact(run);
+    if (!run_failed(run))
+        act_reopen(run);
 }

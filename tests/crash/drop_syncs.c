@@ -74,7 +74,7 @@ static void drop_one(struct dropping *dropping, const struct run *run, uint64_t 
     sim_drop_nth_sync(run->sim, nth);
     int noticed = 0;
     for (int draw = 0; !noticed && draw < DRAWS_MAX; draw++)
-        noticed = examine_run(dropping->examiner, run, info.event, 0) != 0;
+        noticed = examine_run(dropping->examiner, run, info.event, (struct trial_limit){0}) != 0;
     if (noticed) {
         class->noticed++;
         dropping->result.noticed++;
@@ -103,7 +103,7 @@ struct drop_result drop_syncs(uint64_t seed, unsigned per_class)
     struct dropping dropping = {.examiner = examiner_create(seed, 5, 0), .per_class = per_class};
     struct plan_list list;
 
-    plan_list_make(&list, seed, SEQUENCE_LENGTH, SEQUENCE_LENGTH, -1);
+    plan_list_make(&list, seed, SEQUENCE_LENGTH, SEQUENCE_LENGTH, -1, 0);
     for (size_t i = 0; i < list.count; i++) {
         list.items[i].settle = 1;
         drop_in_run(&dropping, &list.items[i]);

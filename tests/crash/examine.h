@@ -32,10 +32,11 @@ const struct figures *examiner_figures(const struct examiner *examiner);
 /* Forgets which images the run before had. To be called for each run. */
 void examiner_new_run(struct examiner *examiner);
 
-/* Images after more than `from` and at most all events of the run, in the order of the trace;
- * `limit` of them (0: all), the telling ones first. Stops at the first that fails: returns -1, and
+/* Images after more than `from` and at most all events of the run, in the order of the trace; as many
+ * as the limit says. Stops at the first that fails: returns -1, and
  * examiner_chain() and _why() say where and why. 0: all are as promised. */
-int examine_run(struct examiner *examiner, const struct run *run, uint64_t from, uint64_t limit);
+int examine_run(struct examiner *examiner, const struct run *run, uint64_t from,
+                struct trial_limit limit);
 
 /* The images of one chain, with each step told on stdout. 0, or -1 as above. */
 int examine_chain(struct examiner *examiner, const struct run *run, const struct chain *chain);

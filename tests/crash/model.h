@@ -48,9 +48,12 @@ int model_ends_record(const struct model *model, uint64_t k);
 
 #define MODEL_CHECK_COUNTS 1u /* the newest state is looked at: counts are compared as well */
 
+#define MODEL_DAMAGED 1
+
 /* Compares all that a reader can see of db with S_k: gets, an iteration both ways, expiry, sequence
- * numbers, counts. Returns 0, or -1 and `why`. */
+ * numbers, counts. With a snapshot what that sees. Returns 0, MODEL_DAMAGED if a read said that what it
+ * needs is damaged, or -1; and then `why`. */
 int model_compare(const struct model *model, uint64_t k, struct varve_db *db, unsigned flags,
-                  char *why, size_t why_cap);
+                  const struct varve_snapshot *snapshot, char *why, size_t why_cap);
 
 #endif

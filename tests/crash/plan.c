@@ -7,12 +7,16 @@
 
 #define MODES 3
 
-static size_t sequences_of(unsigned length)
+static const uint8_t core_actions[] = {ACT_PUT,     ACT_PUT_LARGE, ACT_DELETE,
+                                       ACT_BATCH,   ACT_ROTATE,    ACT_FLUSH,
+                                       ACT_COMPACT, ACT_SNAPSHOT,  ACT_REOPEN};
+
+static size_t sequences_of(unsigned length, size_t actions)
 {
     size_t count = 1;
 
     for (unsigned i = 0; i < length; i++)
-        count *= ACTION_COUNT;
+        count *= actions;
     return count;
 }
 
@@ -30,24 +34,25 @@ static void list_shuffle(struct plan_list *list, uint64_t seed)
 }
 
 void plan_list_make(struct plan_list *list, uint64_t seed, unsigned shortest, unsigned longest,
-                    int mode)
+                    int mode, int core)
 {
+    size_t actions = core ? COUNT_OF(core_actions) : ACTION_COUNT;
     size_t cap = 0;
 
     CHECK(longest <= PLAN_ACTIONS_MAX);
     for (unsigned length = shortest; length <= longest; length++)
-        cap += MODES * sequences_of(length);
+        cap += MODES * sequences_of(length, actions);
     *list = (struct plan_list){.items = mem_alloc(cap * sizeof(*list->items))};
     CHECK(list->items != NULL);
     for (unsigned length = shortest; length <= longest; length++)
-        for (size_t nth = 0; nth < MODES * sequences_of(length); nth++) {
+        for (size_t nth = 0; nth < MODES * sequences_of(length, actions); nth++) {
             struct plan plan = {
                 .seed = seed, .mode = (enum varve_durability)(nth % MODES), .count = length};
             size_t rest = nth / MODES;
             if (mode >= 0 && plan.mode != (enum varve_durability)mode)
                 continue;
-            for (unsigned i = 0; i < length; i++, rest /= ACTION_COUNT)
-                plan.actions[i] = (uint8_t)(rest % ACTION_COUNT);
+            for (unsigned i = 0; i < length; i++, rest /= actions)
+                plan.actions[i] = core ? core_actions[rest % actions] : (uint8_t)(rest % actions);
             list->items[list->count++] = plan;
         }
     list_shuffle(list, seed);

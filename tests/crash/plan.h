@@ -12,9 +12,10 @@ struct plan_list {
     size_t count;
 };
 
-/* Lengths from `shortest` to `longest`; mode -1: all. */
+/* Lengths from `shortest` to `longest`; mode -1: all. core: of the nine actions that need no fault, no
+ * time and no range delete. */
 void plan_list_make(struct plan_list *list, uint64_t seed, unsigned shortest, unsigned longest,
-                    int mode);
+                    int mode, int core);
 void plan_list_free(struct plan_list *list);
 
 const char *mode_name(enum varve_durability mode); /* "everysec"; static storage */

@@ -1,14 +1,18 @@
 /* powercut - cuts the power at every moment of many short histories of the engine, and looks at what
  * is left. See run.h (the histories), examine.h (the images), drop_syncs.h (the check of the check).
  *
- *   powercut                          the kept cases, the campaign, the dropped syncs
+ *   powercut                          the kept cases, the campaign, the core, the dropped syncs
  *   powercut --seed N                 another seed (default 1)
- *   powercut --images N               open about N images (default 250000; 0: all there are)
+ *   powercut --images N               the campaign opens about N images (default 150000; 0: all)
  *   powercut --seconds S              go on with the next seeds until S seconds are over
  *   powercut --mode M                 always, everysec or no (default: all)
  *   powercut --length N               sequences of at most N actions (default 3)
  *   powercut --nested P               crash again within P percent of the recoveries (default 12)
  *   powercut --campaign               the campaign alone
+ *   powercut --exhaustive             the core alone: all sequences of nine actions up to the length,
+ *                                     each cut at every moment
+ *   powercut --per-cut N              there, N images of a moment besides all lost, all kept and killed
+ *                                     (default 2; 0: all there are)
  *   powercut --stop                   end at the first failure
  *   powercut --sync-mutation          the dropped syncs alone
  *   powercut --sequence A,B [--mode M] [--settle] [--drop-sync N] [--at CHAIN] [--verbose]
@@ -47,6 +51,8 @@ struct settings {
     int stop;
     int campaign_only;
     int syncs_only;
+    int core_only;
+    uint64_t per_cut;
     int has_sequence;
     struct plan plan; /* of --sequence */
     int has_chain;
@@ -123,7 +129,7 @@ static void tell_failure(const struct run *run, const struct examiner *examiner)
 }
 
 /* Runs a plan and its images. 0: all as promised. */
-static int play(struct examiner *examiner, const struct plan *plan, uint64_t limit,
+static int play(struct examiner *examiner, const struct plan *plan, struct trial_limit limit,
                 const struct chain *chain, uint64_t drop_sync)
 {
     struct run run;
@@ -172,6 +178,32 @@ static uint64_t share(const struct settings *settings, const struct plan *plan, 
     return 1 + 2 * left / sequences_left; /* many images of a sequence have the same bytes */
 }
 
+/* Sequences of the core, each cut at every moment. */
+static void exhaust(const struct settings *settings, struct tally *tally)
+{
+    struct examiner *examiner = examiner_create(settings->seed, settings->nested_percent,
+                                                ROT_PERCENT);
+    struct trial_limit limit = {.per_cut = settings->per_cut};
+    struct plan_list list;
+    unsigned failed = tally->failed;
+
+    plan_list_make(&list, settings->seed, settings->length, settings->length, settings->mode, 1);
+    for (size_t i = 0; i < list.count && tally->failed - failed < FAILURES_SHOWN_MAX; i++) {
+        int rc = play(examiner, &list.items[i], limit, NULL, 0);
+        tally->passed += rc == 0;
+        tally->failed += rc != 0;
+        progress(examiner, i + 1, list.count);
+        if (rc != 0 && settings->stop)
+            break;
+    }
+    printf("core: seed %" PRIu64 ", %zu sequences of %u of 9 actions, every moment, %" PRIu64
+           " sampled images each: ",
+           settings->seed, list.count, settings->length, settings->per_cut);
+    tell_figures(examiner_figures(examiner));
+    plan_list_free(&list);
+    examiner_destroy(examiner);
+}
+
 static void campaign(const struct settings *settings, struct tally *tally)
 {
     struct examiner *examiner = examiner_create(settings->seed, settings->nested_percent,
@@ -183,11 +215,12 @@ static void campaign(const struct settings *settings, struct tally *tally)
     do {
         struct plan_list list;
         uint64_t before = examiner_figures(examiner)->opened;
-        plan_list_make(&list, seed++, 0, settings->length, settings->mode);
+        plan_list_make(&list, seed++, 0, settings->length, settings->mode, 0);
         for (size_t i = 0; i < list.count && !stop; i++) {
             uint64_t opened = examiner_figures(examiner)->opened - before;
-            int rc = play(examiner, &list.items[i],
-                          share(settings, &list.items[i], opened, list.count - i), NULL, 0);
+            struct trial_limit limit = {
+                .images = share(settings, &list.items[i], opened, list.count - i)};
+            int rc = play(examiner, &list.items[i], limit, NULL, 0);
             tally->passed += rc == 0;
             tally->failed += rc != 0;
             stop = (rc != 0 && settings->stop) || tally->failed == FAILURES_SHOWN_MAX ||
@@ -223,8 +256,8 @@ static void one_sequence(const struct settings *settings, struct tally *tally)
         plan.mode = (enum varve_durability)mode;
         if (settings->mode >= 0 && mode != settings->mode)
             continue;
-        int rc = play(examiner, &plan, 0, settings->has_chain ? &settings->chain : NULL,
-                      settings->drop_sync);
+        int rc = play(examiner, &plan, (struct trial_limit){0},
+                      settings->has_chain ? &settings->chain : NULL, settings->drop_sync);
         tally->passed += rc == 0;
         tally->failed += rc != 0;
     }
@@ -237,7 +270,8 @@ static void one_sequence(const struct settings *settings, struct tally *tally)
 static void usage(void)
 {
     fprintf(stderr, "usage: powercut [--seed N] [--images N | --seconds S] [--mode M] [--length N]"
-                    " [--nested P] [--campaign] [--stop] [--sync-mutation]\n"
+                    " [--nested P] [--campaign] [--exhaustive] [--per-cut N] [--stop]"
+                    " [--sync-mutation]\n"
                     "       powercut --sequence A,B,... [--mode M] [--settle] [--drop-sync N]"
                     " [--at CHAIN] [--verbose]\n");
 }
@@ -256,6 +290,8 @@ static int parse_one(struct settings *settings, int option, const char *value)
     case 'S': settings->stop = 1; return 0;
     case 'c': settings->campaign_only = 1; return 0;
     case 'y': settings->syncs_only = 1; return 0;
+    case 'x': settings->core_only = 1; return 0;
+    case 'p': settings->per_cut = strtoull(value, NULL, 10); return 0;
     case 'e': settings->plan.settle = 1; return 0;
     case 'v': settings->plan.verbose = 1; return 0;
     case 'm': settings->mode = mode_parse(value); return settings->mode >= 0 ? 0 : -1;
@@ -272,13 +308,14 @@ static int parse(struct settings *settings, int argc, char **argv)
         {"nested", 1, NULL, 'n'},   {"length", 1, NULL, 'l'},   {"drop-sync", 1, NULL, 'd'},
         {"stop", 0, NULL, 'S'},     {"campaign", 0, NULL, 'c'}, {"sync-mutation", 0, NULL, 'y'},
         {"settle", 0, NULL, 'e'},   {"verbose", 0, NULL, 'v'},  {"mode", 1, NULL, 'm'},
-        {"sequence", 1, NULL, 'q'}, {"at", 1, NULL, 'a'},       {NULL, 0, NULL, 0},
+        {"sequence", 1, NULL, 'q'}, {"at", 1, NULL, 'a'},       {"exhaustive", 0, NULL, 'x'},
+        {"per-cut", 1, NULL, 'p'},  {NULL, 0, NULL, 0},
     };
     int option;
     int rc = 0;
 
     *settings = (struct settings){
-        .seed = 1, .images = 250000, .nested_percent = 12, .length = 3, .mode = -1};
+        .seed = 1, .images = 150000, .per_cut = 2, .nested_percent = 12, .length = 3, .mode = -1};
     optind = 0; /* this is called again, for the kept cases */
     while (rc == 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1)
         rc = parse_one(settings, option, optarg);
@@ -345,12 +382,16 @@ int main(int argc, char **argv)
         one_sequence(&settings, &tally);
     } else if (settings.syncs_only) {
         dropped_syncs(&settings, &tally);
+    } else if (settings.core_only) {
+        exhaust(&settings, &tally);
     } else {
         if (!settings.campaign_only && kept_cases(&tally) != 0)
             return 2;
         campaign(&settings, &tally);
-        if (!settings.campaign_only && !(settings.stop && tally.failed > 0))
+        if (!settings.campaign_only && !(settings.stop && tally.failed > 0)) {
+            exhaust(&settings, &tally);
             dropped_syncs(&settings, &tally);
+        }
     }
     printf("%u passed, %u failed\n", tally.passed, tally.failed);
     return tally.failed == 0 && tally.passed > 0 ? 0 : 1;

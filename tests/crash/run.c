@@ -14,10 +14,16 @@
 
 #define WAL_SIZE_BYTES 4096
 #define WAL_POOL_FILES 2
-#define MEMTABLE_BYTES ((uint64_t)4 * 1024 * 1024)
+#define MEMTABLE_BYTES ((uint64_t)64 * 1024)
+#define MEMTABLES_MAX 8
+#define BLOCK_BYTES 512
+#define SEGMENT_BYTES ((uint64_t)16 * 1024)
+#define CACHE_BYTES ((uint64_t)1024 * 1024)
 #define JOBS_MAX 64
 #define HEAL_STEPS_MAX 80 /* of 100 ms */
 #define ACK_SPAN_MAX_US ((uint64_t)2000000)
+
+extern const int pending_engine __attribute__((weak));
 
 void run_fail(struct run *run, const char *fmt, ...)
 {
@@ -100,8 +106,6 @@ int run_check_acks(const struct run *run, uint64_t upto, uint64_t k, char *why, 
     uint64_t oldest_us = UINT64_MAX;
     uint64_t newest_us = 0;
 
-    if (run->plan.mode != VARVE_EVERYSEC)
-        return 0;
     for (size_t i = 0; i < run->note_count; i++) {
         const struct note *note = &run->notes[i];
         if (note->kind != NOTE_ACKED || note->at > upto || note->value <= k)
@@ -127,7 +131,8 @@ uint64_t run_promised_twice(const struct run *run, uint64_t k)
 
     for (unsigned i = 0; i < run->plan.count; i++)
         if (run->plan.actions[i] == ACT_FAIL_SYNC || run->plan.actions[i] == ACT_REOPEN ||
-            run->plan.actions[i] == ACT_CRASH)
+            run->plan.actions[i] == ACT_CRASH || run->plan.actions[i] == ACT_FLUSH ||
+            run->plan.actions[i] == ACT_COMPACT)
             return 0;
     for (size_t i = 0; i < run->note_count; i++) {
         const struct note *note = &run->notes[i];
@@ -176,7 +181,13 @@ int run_open_on(struct sim_env *sim, struct step_executor *stepper, enum varve_d
         .env = sim_as_env(sim),
         .executor = step_as_executor(stepper),
         .durability = mode,
-        .memtable_size_bytes = MEMTABLE_BYTES,
+        .memtable_size_bytes = &pending_engine != NULL ? 64 * MEMTABLE_BYTES : MEMTABLE_BYTES,
+        .memtables_max = MEMTABLES_MAX,
+        .block_size_bytes = BLOCK_BYTES,
+        .segment_size_bytes = SEGMENT_BYTES,
+        .block_cache_size_bytes = CACHE_BYTES,
+        .min_free_bytes = VARVE_NO_RESERVE,
+        .reserve_size_bytes = VARVE_NO_RESERVE,
         .wal_size_bytes = WAL_SIZE_BYTES,
         .wal_pool_size = WAL_POOL_FILES,
         .count_group = model_group,
@@ -199,6 +210,7 @@ void run_open(struct run *run)
         run_fail(run, "open: %s", err.text);
         return;
     }
+    run->mode = run->plan.mode;
     varve_stats(run->db, &stats);
     if (stats.seq_visible != run->model.count)
         run_fail(run, "after a clean close k = %" PRIu64 " instead of %" PRIu64, stats.seq_visible,
@@ -212,6 +224,7 @@ void run_close(struct run *run)
     struct varve_err err = {0};
     uint64_t clock_ms = varve_now_ms(run->db);
 
+    run_release_snapshots(run, run->db);
     if (varve_close(run->db, &err) != 0)
         run_fail(run, "close: %s", err.text);
     run->db = NULL;
@@ -228,7 +241,7 @@ void run_compare(struct run *run)
 
     if (run_failed(run))
         return;
-    if (varve_writable(run->db, NULL) != 0 && run->plan.mode == VARVE_ALWAYS) {
+    if (varve_writable(run->db, NULL) != 0 && run->mode == VARVE_ALWAYS) {
         k = varve_durable_seq(run->db); /* what is not durable is not shown */
         flags = 0;
     }
@@ -236,8 +249,40 @@ void run_compare(struct run *run)
     if (stats.seq_visible != run->model.count)
         run_fail(run, "operation %" PRIu64 " is visible, %" PRIu64 " are committed",
                  stats.seq_visible, run->model.count);
-    if (model_compare(&run->model, k, run->db, flags, why, sizeof(why)) != 0)
+    if (model_compare(&run->model, k, run->db, flags, NULL, why, sizeof(why)) != 0)
         run_fail(run, "before any crash, of %" PRIu64 " operations: %s", k, why);
+    for (int i = 0; i < RUN_SNAPSHOTS_MAX; i++) {
+        const struct run_snapshot *held = &run->snapshots[i];
+        if (held->handle != NULL &&
+            model_compare(&run->model, held->k, run->db, 0, held->handle, why, sizeof(why)) != 0)
+            run_fail(run, "in a snapshot at %" PRIu64 ": %s", held->k, why);
+    }
+}
+
+void run_release_snapshots(struct run *run, struct varve_db *db)
+{
+    for (int i = 0; i < RUN_SNAPSHOTS_MAX; i++) {
+        varve_snapshot_release(db, run->snapshots[i].handle);
+        run->snapshots[i].handle = NULL;
+    }
+}
+
+void run_flush(struct run *run, int compact)
+{
+    struct varve_err err = {0};
+    int rc = 0;
+
+    for (int tries = 0; !run_failed(run) && tries < 2; tries++) {
+        rc = compact ? varve_compact(run->db, &err) : varve_flush(run->db, &err);
+        if (rc == 0 || varve_writable(run->db, NULL) == 0)
+            break;
+        run_heal(run); /* a log that failed may refuse it */
+    }
+    if (rc != 0 && !run_failed(run))
+        run_fail(run, "%s: %s", compact ? "compact" : "flush", err.text);
+    if (rc == 0 && &pending_engine == NULL)
+        run_note(run, NOTE_DURABLE, run->model.count); /* it lies in segments that are named */
+    run_poll(run);
 }
 
 /* ---- jobs and time ---- */
@@ -262,9 +307,9 @@ int run_one_class(struct run *run, enum varve_job_class job_class)
 void run_turns(struct run *run)
 {
     switch (rng_below(&run->rng, 8)) {
-    case 0:
-    case 1:
-    case 2: break;
+    case 0: break;
+    case 1: run_one_class(run, VARVE_JOB_FLUSH); break;
+    case 2: run_one_class(run, VARVE_JOB_COMPACTION); break;
     case 3:
         run->in_step = 1;
         step_run_one(run->stepper);
@@ -348,10 +393,10 @@ static void run_committed(struct run *run, uint64_t seq)
 {
     run_note(run, NOTE_COMMITTED, seq);
     model_commit(&run->model);
-    if (varve_ack_seq(run->db, seq) == 0)
-        run_note(run, NOTE_ACKED, seq);
-    else if (run->plan.mode == VARVE_NO)
+    if (varve_ack_seq(run->db, seq) != 0 && run->mode == VARVE_NO)
         run_fail(run, "in mode no the acknowledgement of %" PRIu64 " must not wait", seq);
+    else if (run->mode == VARVE_EVERYSEC && varve_ack_seq(run->db, seq) == 0)
+        run_note(run, NOTE_ACKED, seq);
     run_poll(run);
 }
 
@@ -456,6 +501,7 @@ void run_begin(struct run *run, const struct plan *plan)
 
 void run_end(struct run *run)
 {
+    run_release_snapshots(run, run->db);
     (void)varve_close(run->db, NULL);
     step_drop_all(run->stepper);
     step_executor_destroy(run->stepper);

@@ -22,6 +22,10 @@ enum action {
     ACT_FAIL_SYNC, /* a sync fails; then healing, or not yet */
     ACT_REOPEN,
     ACT_CRASH, /* a power cut or the death of the process; goes on with what is left */
+    ACT_FLUSH, /* waited for; or a memtable gets full, and its flush runs when the seed says so */
+    ACT_COMPACT,
+    ACT_SNAPSHOT,   /* is held to the next close or crash, and read at each comparison */
+    ACT_DURABILITY, /* another mode from the next commit on */
     ACTION_COUNT
 };
 
@@ -38,11 +42,18 @@ struct plan {
     int verbose;
 };
 
+#define RUN_SNAPSHOTS_MAX 2
+
+struct run_snapshot {
+    struct varve_snapshot *handle; /* NULL: free */
+    uint64_t k;
+};
+
 enum note_kind {
     NOTE_ISSUED,    /* value: the sequence number of the last operation handed to the log */
     NOTE_COMMITTED, /* value: of the last one whose write returned 0 */
     NOTE_DURABLE,   /* value: the engine says that all up to here is durable */
-    NOTE_ACKED,     /* value: a write that may be acknowledged before it is durable */
+    NOTE_ACKED,     /* value: a write that may be acknowledged before it is durable, in everysec */
     NOTE_CLOSED,    /* value: the database's clock at its clean close, in milliseconds */
 };
 
@@ -60,7 +71,9 @@ struct run {
     struct plan plan;
     struct sim_env *sim; /* the present life's: after ACT_CRASH it is the image */
     struct step_executor *stepper;
-    struct varve_db *db; /* NULL while it is closed */
+    struct varve_db *db;        /* NULL while it is closed */
+    enum varve_durability mode; /* in force now; plan.mode is the one at an open */
+    struct run_snapshot snapshots[RUN_SNAPSHOTS_MAX];
     struct varve_batch *batches[2];
     struct model model;
     struct rng rng;
@@ -119,7 +132,10 @@ int run_try_write(struct run *run, const struct model_op *ops, unsigned count, u
 /* The same, after healing if that is what it takes. */
 void run_write(struct run *run, const struct model_op *ops, unsigned count, unsigned split);
 void run_heal(struct run *run);
-void run_compare(struct run *run); /* what is read now */
+void run_compare(struct run *run); /* what is read now, and in the snapshots */
+/* Waits for a flush, or for a compaction of everything. */
+void run_flush(struct run *run, int compact);
+void run_release_snapshots(struct run *run, struct varve_db *db);
 struct model_op run_draw_put(struct run *run, size_t value_len);
 
 void run_act(struct run *run, enum action action);

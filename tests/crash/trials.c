@@ -93,21 +93,25 @@ static void trials_thin(struct trial_list *list, size_t first, uint64_t limit, s
         list->count = limit;
 }
 
-void trials_choose(struct trial_list *list, struct sim_env *sim, uint64_t from, uint64_t limit,
-                   struct rng *rng)
+void trials_choose(struct trial_list *list, struct sim_env *sim, uint64_t from,
+                   struct trial_limit limit, struct rng *rng)
 {
     uint64_t events = sim_event_count(sim);
     size_t telling = 0;
 
     *list = (struct trial_list){0};
     for (int pass = 1; pass >= 0; pass--) {
-        for (uint64_t upto = from + 1; upto <= events; upto++)
+        for (uint64_t upto = from + 1; upto <= events; upto++) {
+            size_t before = list->count;
             add_trials(list, sim, upto, pass, rng);
+            if (pass == 0 && limit.per_cut != 0)
+                trials_thin(list, before, before + limit.per_cut, rng);
+        }
         if (pass == 1)
             telling = list->count;
     }
-    if (limit != 0)
-        trials_thin(list, telling < limit ? telling : 0, limit, rng);
+    if (limit.images != 0)
+        trials_thin(list, telling < limit.images ? telling : 0, limit.images, rng);
     if (list->count > 0)
         qsort(list->items, list->count, sizeof(*list->items), by_moment);
 }

@@ -29,9 +29,15 @@ struct trial_list {
     size_t cap;
 };
 
-/* Images after more than `from` events: `limit` of them, the telling ones first; 0: all there are. */
-void trials_choose(struct trial_list *list, struct sim_env *sim, uint64_t from, uint64_t limit,
-                   struct rng *rng);
+/* 0: as many as there are. */
+struct trial_limit {
+    uint64_t images;
+    uint64_t per_cut; /* of one moment, besides those that say most: all lost, all kept, killed */
+};
+
+/* Images after more than `from` events, those that say most first. */
+void trials_choose(struct trial_list *list, struct sim_env *sim, uint64_t from,
+                   struct trial_limit limit, struct rng *rng);
 void trials_free(struct trial_list *list);
 
 enum sim_policy trial_draw_policy(struct rng *rng);

@@ -24,23 +24,49 @@ struct sweep {
     enum fault_effect effect;
     enum fault_op op;
     enum ending ending;
+    const char *path_suffix; /* NULL: all files */
 };
 
 static const struct sweep sweeps[] = {
-    {"EIO once, nothing done", EIO, FAULT_ONCE, FAULT_NOTHING_DONE, FAULT_ANY, ENDS_HEALED},
-    {"EIO once, partly done", EIO, FAULT_ONCE, FAULT_PARTLY_DONE, FAULT_ANY, ENDS_HEALED},
-    {"EIO once, all done", EIO, FAULT_ONCE, FAULT_ALL_DONE, FAULT_ANY, ENDS_HEALED},
-    {"EIO for good", EIO, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_ANY, ENDS_CRASHED},
-    {"EIO until it heals", EIO, FAULT_STICKY, FAULT_PARTLY_DONE, FAULT_ANY, ENDS_HEALED},
-    {"ENOSPC until it heals", ENOSPC, FAULT_STICKY, FAULT_PARTLY_DONE, FAULT_WRITE, ENDS_HEALED},
-    {"EDQUOT once, partly done", EDQUOT, FAULT_ONCE, FAULT_PARTLY_DONE, FAULT_WRITE, ENDS_HEALED},
-    {"EFBIG for good", EFBIG, FAULT_STICKY, FAULT_PARTLY_DONE, FAULT_WRITE, ENDS_CRASHED},
-    {"EMFILE until it heals", EMFILE, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_OPEN, ENDS_HEALED},
-    {"EIO of a sync, then 0", EIO, FAULT_ONCE, FAULT_NOTHING_DONE, FAULT_SYNC, ENDS_HEALED},
-    {"EIO of syncs until it heals", EIO, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_SYNC, ENDS_HEALED},
+    /* First those that the short script is run with as well. */
+    {"EIO once, nothing done", EIO, FAULT_ONCE, FAULT_NOTHING_DONE, FAULT_ANY, ENDS_HEALED, NULL},
+    {"EIO once, partly done", EIO, FAULT_ONCE, FAULT_PARTLY_DONE, FAULT_ANY, ENDS_HEALED, NULL},
+    {"EIO once, all done", EIO, FAULT_ONCE, FAULT_ALL_DONE, FAULT_ANY, ENDS_HEALED, NULL},
+    {"EIO for good", EIO, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_ANY, ENDS_CRASHED, NULL},
+    {"EIO until it heals", EIO, FAULT_STICKY, FAULT_PARTLY_DONE, FAULT_ANY, ENDS_HEALED, NULL},
+    {"ENOSPC until it heals", ENOSPC, FAULT_STICKY, FAULT_PARTLY_DONE, FAULT_WRITE, ENDS_HEALED,
+     NULL},
+    {"EDQUOT once, partly done", EDQUOT, FAULT_ONCE, FAULT_PARTLY_DONE, FAULT_WRITE, ENDS_HEALED,
+     NULL},
+    {"EFBIG for good", EFBIG, FAULT_STICKY, FAULT_PARTLY_DONE, FAULT_WRITE, ENDS_CRASHED, NULL},
+    {"EMFILE until it heals", EMFILE, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_OPEN, ENDS_HEALED,
+     NULL},
+    {"EIO of a sync, then 0", EIO, FAULT_ONCE, FAULT_NOTHING_DONE, FAULT_SYNC, ENDS_HEALED, NULL},
+    {"EIO of syncs until it heals", EIO, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_SYNC, ENDS_HEALED,
+     NULL},
     {"EIO of directory syncs until it heals", EIO, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_SYNC_DIR,
-     ENDS_HEALED},
+     ENDS_HEALED, NULL},
+    {"EIO of reads of segments, once", EIO, FAULT_ONCE, FAULT_PARTLY_DONE, FAULT_READ, ENDS_HEALED,
+     ".seg"},
+    {"EIO of reads of segments until it heals", EIO, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_READ,
+     ENDS_HEALED, ".seg"},
+    {"short reads of segments, once", EIO, FAULT_ONCE, FAULT_SHORT, FAULT_READ, ENDS_HEALED,
+     ".seg"},
+    {"short reads of segments until it heals", EIO, FAULT_STICKY, FAULT_SHORT, FAULT_READ,
+     ENDS_HEALED, ".seg"},
+    {"ENOSPC of segments until it heals", ENOSPC, FAULT_STICKY, FAULT_PARTLY_DONE, FAULT_WRITE,
+     ENDS_HEALED, ".seg"},
+    {"EDQUOT of segments until it heals", EDQUOT, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_ANY,
+     ENDS_HEALED, ".seg"},
+    {"EMFILE of segments until it heals", EMFILE, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_OPEN,
+     ENDS_HEALED, ".seg"},
+    {"EIO of syncs of segments, then 0", EIO, FAULT_ONCE, FAULT_NOTHING_DONE, FAULT_SYNC,
+     ENDS_HEALED, ".seg"},
+    {"EIO of removals until it heals", EIO, FAULT_STICKY, FAULT_NOTHING_DONE, FAULT_REMOVE,
+     ENDS_HEALED, ".seg"},
 };
+
+#define SWEEPS_OF_FULL 5
 
 static uint64_t points;
 static uint64_t images;
@@ -49,6 +75,7 @@ static void sweep_end(struct run *run, const struct sweep *sweep)
 {
     if (sweep->ending == ENDS_CRASHED) {
         size_t from = run->promised;
+        run_release(run);
         bed_crash(&run->bed, SIM_RANDOM, run->nth);
         run->promised = from;
     }
@@ -56,19 +83,21 @@ static void sweep_end(struct run *run, const struct sweep *sweep)
 }
 
 /* Until no call is left to fail. Returns how many findings there were. */
-static int sweep_all(const struct sweep *sweep, enum varve_durability durability)
+static int sweep_all(const struct sweep *sweep, enum varve_durability durability,
+                     const struct step *script)
 {
     static struct run run;
     int wrong = 0;
     uint64_t fired = 1;
 
     for (uint64_t nth = 1; fired > 0; nth++) {
-        run_init(&run, sweep->name, nth, durability, workload_plain);
+        run_init(&run, sweep->name, nth, durability, script);
         fault_env_plan(run.bed.fault, (struct fault_plan){.op = sweep->op,
                                                           .nth = nth,
                                                           .os_errno = sweep->os_errno,
                                                           .mode = sweep->mode,
-                                                          .effect = sweep->effect});
+                                                          .effect = sweep->effect,
+                                                          .path_suffix = sweep->path_suffix});
         run_script(&run);
         fired = fault_env_fired(run.bed.fault);
         sweep_end(&run, sweep);
@@ -80,12 +109,12 @@ static int sweep_all(const struct sweep *sweep, enum varve_durability durability
     return wrong;
 }
 
-static void sweep_mode(enum varve_durability durability)
+static void sweep_mode(enum varve_durability durability, const struct step *script, size_t count)
 {
     int wrong = 0;
 
-    for (size_t i = 0; i < COUNT_OF(sweeps); i++) {
-        int found = sweep_all(&sweeps[i], durability);
+    for (size_t i = 0; i < count; i++) {
+        int found = sweep_all(&sweeps[i], durability, script);
         if (found > 0)
             printf("%s: %d fault points with findings\n", sweeps[i].name, found);
         wrong += found;
@@ -98,19 +127,43 @@ static void sweep_mode(enum varve_durability durability)
 static void test_iofail__always(void **state)
 {
     (void)state;
-    sweep_mode(VARVE_ALWAYS);
+    sweep_mode(VARVE_ALWAYS, workload_plain, COUNT_OF(sweeps));
 }
 
 static void test_iofail__everysec(void **state)
 {
     (void)state;
-    sweep_mode(VARVE_EVERYSEC);
+    sweep_mode(VARVE_EVERYSEC, workload_plain, COUNT_OF(sweeps));
 }
 
 static void test_iofail__no(void **state)
 {
     (void)state;
-    sweep_mode(VARVE_NO);
+    sweep_mode(VARVE_NO, workload_plain, COUNT_OF(sweeps));
+}
+
+static void test_iofail_levels__always(void **state)
+{
+    (void)state;
+    sweep_mode(VARVE_ALWAYS, workload_levels, COUNT_OF(sweeps));
+}
+
+static void test_iofail_levels__everysec(void **state)
+{
+    (void)state;
+    sweep_mode(VARVE_EVERYSEC, workload_levels, COUNT_OF(sweeps));
+}
+
+static void test_iofail_levels__no(void **state)
+{
+    (void)state;
+    sweep_mode(VARVE_NO, workload_levels, COUNT_OF(sweeps));
+}
+
+static void test_iofail_full__everysec(void **state)
+{
+    (void)state;
+    sweep_mode(VARVE_EVERYSEC, workload_full, SWEEPS_OF_FULL);
 }
 
 int main(void)
@@ -119,6 +172,10 @@ int main(void)
         cmocka_unit_test(test_iofail__always),
         cmocka_unit_test(test_iofail__everysec),
         cmocka_unit_test(test_iofail__no),
+        cmocka_unit_test(test_iofail_levels__always),
+        cmocka_unit_test(test_iofail_levels__everysec),
+        cmocka_unit_test(test_iofail_levels__no),
+        cmocka_unit_test(test_iofail_full__everysec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,6 +54,19 @@ static void test_oom__sticky(void **state)
     sweep("no, sticky", workload_plain, VARVE_NO, 1);
 }
 
+static void test_oom_levels__once(void **state)
+{
+    (void)state;
+    sweep("levels always, once", workload_levels, VARVE_ALWAYS, 0);
+    sweep("full everysec, once", workload_full, VARVE_EVERYSEC, 0);
+}
+
+static void test_oom_levels__sticky(void **state)
+{
+    (void)state;
+    sweep("levels everysec, sticky", workload_levels, VARVE_EVERYSEC, 1);
+}
+
 static void test_oom__while_healing_once(void **state)
 {
     (void)state;
@@ -72,6 +85,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_oom__once),
         cmocka_unit_test(test_oom__sticky),
+        cmocka_unit_test(test_oom_levels__once),
+        cmocka_unit_test(test_oom_levels__sticky),
         cmocka_unit_test(test_oom__while_healing_once),
         cmocka_unit_test(test_oom__while_healing_sticky),
     };

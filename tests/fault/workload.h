@@ -9,6 +9,7 @@
 #define TESTS_FAULT_WORKLOAD_H
 
 #include "bed.h"
+#include "look.h"
 
 #define MODEL_KEYS 8
 #define HISTORY_MAX 256
@@ -38,6 +39,12 @@ enum step_kind {
     STEP_PASS,       /* a milliseconds, then a tick */
     STEP_FAIL_SYNC,  /* the next sync of a WAL file fails, whatever else does */
     STEP_FAIL_WRITE, /* the next write to a WAL file */
+    STEP_FLUSH,
+    STEP_COMPACT,
+    STEP_HOLD, /* a snapshot and an iterator, until the next release, close or crash */
+    STEP_LOOK, /* all that is read, held ones included; these reads may fail, but not lie */
+    STEP_RELEASE,
+    STEP_FILL, /* a puts of 1,900 bytes */
 };
 
 struct step {
@@ -47,6 +54,8 @@ struct step {
 };
 
 extern const struct step workload_plain[];
+extern const struct step workload_levels[]; /* flushes, compactions, what is held over them */
+extern const struct step workload_full[]; /* a memtable gets full: its flush is a job like others */
 extern const struct step workload_healing[]; /* with failures of its own: for the oom sweep */
 
 struct run {
@@ -63,6 +72,10 @@ struct run {
     int has_attempt;
     struct model attempt;
 
+    struct varve_snapshot *snapshot; /* NULL: none is held */
+    struct varve_iter *iter;
+    struct model held;
+
     uint64_t fail_alloc; /* 0, or which allocation of ours fails */
     int fail_alloc_sticky;
     uint64_t allocs; /* up to now */
@@ -74,6 +87,8 @@ struct run {
 void run_init(struct run *run, const char *what, uint64_t nth, enum varve_durability durability,
               const struct step *script);
 void run_deinit(struct run *run);
+/* Lets go of what is held. To be called before the database is closed by others. */
+void run_release(struct run *run);
 
 /* The whole script. After the first failure and at the end, crash images are opened. */
 void run_script(struct run *run);

@@ -26,6 +26,7 @@ PLANTED = re.compile(r'MUTANT\("([\w-]+)"\)')
 Campaign = namedtuple("Campaign", "command limit_s")
 CAMPAIGNS = {
     "powercut": Campaign(["tests/crash/powercut", "--campaign", "--stop", "--images", "60000"], 300),
+    "model": Campaign(["tests/model/model", "--no-regress", "--ops", "2000000"], 300),
     "kill9": Campaign([sys.executable, os.path.join(ROOT, "tests", "crash", "kill9.py"),
                        "--kills", "6"], 300),
     "iofail": Campaign(["tests/fault/test_iofail"], 300),

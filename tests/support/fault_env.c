@@ -18,6 +18,7 @@ struct fault_env {
     uint64_t matched;               /* calls that the plan's op and path match */
     uint64_t calls[FAULT_OP_COUNT]; /* FAULT_ANY: all */
     uint64_t fired;
+    int paused;
     char where[VARVE_ERR_TEXT_MAX];
 };
 
@@ -61,9 +62,9 @@ static struct verdict judge(struct fault_env *fault, enum fault_op op, const cha
     const struct fault_plan *plan = &fault->plan;
 
     mutex_lock(&fault->mutex);
-    fault->calls[FAULT_ANY]++;
-    fault->calls[op]++;
-    if (plan->nth > 0 && (plan->op == FAULT_ANY || plan->op == op) &&
+    fault->calls[FAULT_ANY] += !fault->paused;
+    fault->calls[op] += !fault->paused;
+    if (!fault->paused && plan->nth > 0 && (plan->op == FAULT_ANY || plan->op == op) &&
         (plan->path_suffix == NULL || ends_with(path, plan->path_suffix))) {
         fault->matched++;
         if (fault->matched == plan->nth ||
@@ -130,6 +131,8 @@ static int fault_read_at(struct varve_env *env, struct varve_file *file, void *d
     *got = 0;
     if (verdict.os_errno == 0)
         return fault->base->ops->read_at(fault->base, file->base, data, len, offset, got, err);
+    if (verdict.effect == FAULT_SHORT)
+        return fault->base->ops->read_at(fault->base, file->base, data, len / 2, offset, got, err);
     if (verdict.effect != FAULT_NOTHING_DONE) {
         len = verdict.effect == FAULT_PARTLY_DONE ? len / 2 : len;
         rc = fault->base->ops->read_at(fault->base, file->base, data, len, offset, got, err);
@@ -438,6 +441,13 @@ void fault_env_heal(struct fault_env *fault)
 {
     mutex_lock(&fault->mutex);
     fault->plan.nth = 0;
+    mutex_unlock(&fault->mutex);
+}
+
+void fault_env_pause(struct fault_env *fault, int paused)
+{
+    mutex_lock(&fault->mutex);
+    fault->paused = paused;
     mutex_unlock(&fault->mutex);
 }
 

@@ -47,6 +47,8 @@ enum fault_effect {
     FAULT_NOTHING_DONE,
     FAULT_PARTLY_DONE, /* write: a prefix is written; read: a prefix is in the caller's buffer;
                           list_dir: some names were shown; other calls: nothing */
+    FAULT_SHORT,       /* read: returns 0 with half of the bytes, as if the file ended there; other
+                          calls: FAULT_NOTHING_DONE */
     FAULT_ALL_DONE,    /* open closes the file again, lock lets go: only what is on disk stays */
 };
 
@@ -72,6 +74,9 @@ struct varve_env *fault_as_env(struct fault_env *fault);
 void fault_env_plan(struct fault_env *fault, struct fault_plan plan);
 /* Ends a sticky plan (or one that has not fired yet); the counters stay. */
 void fault_env_heal(struct fault_env *fault);
+
+/* While it is paused, calls are neither counted nor do they fail. */
+void fault_env_pause(struct fault_env *fault, int paused);
 
 /* Calls since the plan was set, failed ones included. FAULT_ANY: all. */
 uint64_t fault_env_calls(struct fault_env *fault, enum fault_op op);
