@@ -20,8 +20,9 @@ static void request_get(struct varve_job *job)
     struct request *request = CONTAINER_OF(job, struct request, job);
     struct varve_fetch *fetch = request->fetch;
 
-    fetch->rc = varve_get(request->db, &request->read, varve_slice(request->key, request->key_len),
-                          &request->pin, NULL);
+    int rc = varve_get(request->db, &request->read, varve_slice(request->key, request->key_len),
+                       &request->pin, NULL);
+    fetch->rc = rc < 0 ? rc : 0; /* that there is nothing is an answer */
     fetch->done(fetch);
 }
 
