@@ -150,9 +150,10 @@ struct range_set *range_set_create(const struct range_tombstone *ranges, size_t 
     struct range_tombstone *sorted = mem_alloc(count * sizeof(*sorted));
     int rc = -1;
 
+    if (set != NULL)
+        atomic_init(&set->refs, 1);
     if (set == NULL || sorted == NULL)
         goto out;
-    atomic_init(&set->refs, 1);
     for (size_t i = 0; i < count; i++)
         if (varve_slice_compare(ranges[i].begin, ranges[i].end) < 0)
             sorted[set->count++] = ranges[i];

@@ -385,7 +385,7 @@ static void shard_add(struct cache *cache, struct shard *shard, struct cached *c
                       uint64_t hash)
 {
     struct cached *_Atomic *bucket = hash_bucket(cache, hash);
-    int known = ghost_take(cache, hash);
+    int known = ghost_take(cache, hash) || MUTANT("cache-no-small-queue");
 
     cached->cache = cache;
     cached->state = known ? CACHED_MAIN : CACHED_SMALL;

@@ -45,7 +45,7 @@ size_t index_separator_len(struct varve_slice last, struct varve_slice first)
     size_t len = common_bytes(last, first) + 1;
 
     if (MUTANT("separator-too-short"))
-        len -= len % 7 == 0;
+        len -= len % 3 == 0;
     return len < INDEX_KEY_MAX_BYTES ? len : INDEX_KEY_MAX_BYTES;
 }
 
@@ -219,8 +219,8 @@ static int index_fill(struct segment_index *index, struct varve_slice payload, u
 int segment_index_open(struct segment_index *index, struct varve_slice payload, uint64_t data_end,
                        struct varve_err *err)
 {
-    uint64_t count;
-    uint64_t key_bytes;
+    uint64_t count = 0;
+    uint64_t key_bytes = 0;
     int rc = index_measure(payload, data_end, &count, &key_bytes, err);
 
     memset(index, 0, sizeof(*index));

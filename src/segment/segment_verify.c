@@ -12,6 +12,8 @@
 #include "segment/segment_impl.h"
 #include "varve/batch.h"
 
+#define PIECE_BYTES ((size_t)64 * 1024)
+
 struct verify {
     struct segment *fresh; /* what was read anew */
     struct collector collector;
@@ -45,8 +47,8 @@ static int verify_value(struct verify *verify, const struct entry *entry, struct
     record_crc = crc32c(record_crc, chunk->key.data, chunk->key.len);
     for (size_t at = 0; at < chunk->value.len;) {
         size_t len = chunk->value.len - at;
-        if (len > COPY_PIECE_BYTES)
-            len = COPY_PIECE_BYTES;
+        if (len > PIECE_BYTES)
+            len = PIECE_BYTES;
         int rc = segment_read_value(segment, offset, at, verify->piece, len, err);
         if (rc != 0)
             return rc;
@@ -244,7 +246,7 @@ int segment_verify(struct segment *segment, struct varve_err *err)
 {
     struct verify *verify = mem_alloc_zero(sizeof(*verify));
     struct segment *fresh = mem_alloc_zero(sizeof(*fresh));
-    uint8_t *piece = mem_alloc(COPY_PIECE_BYTES);
+    uint8_t *piece = mem_alloc(PIECE_BYTES);
     struct segment_group *groups = mem_alloc(sizeof(segment->properties.groups));
     int rc;
 

@@ -38,6 +38,16 @@ CAMPAIGNS = {
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
+    "merge": Campaign(["tests/unit/segment/test_merge_iter"], 120),
+    "segment": Campaign(["tests/unit/segment/test_segment"], 120),
+    "segment-rot": Campaign(["tests/unit/segment/test_segment_rot"], 120),
+    "block": Campaign(["tests/unit/segment/test_block"], 120),
+    "block-refused": Campaign(["tests/unit/segment/test_block_refused"], 120),
+    "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
+    "properties": Campaign(["tests/unit/segment/test_properties"], 120),
+    "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
+    "cache": Campaign(["tests/unit/segment/test_cache"], 120),
+    "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
@@ -79,6 +89,11 @@ MUTANTS = (
     Mutant("reuse-file-number", "powercut", "numbers of files that are there are given out again"),
     Mutant("unlink-manifest-early", "powercut", "the old manifest goes before the new one counts"),
     Mutant("forget-clock", "powercut", "the clock runs back over a restart"),
+    # Segments.
+    Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
+    Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),
+    Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
+    Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
     # What a client is told.
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
@@ -98,6 +113,19 @@ MUTANTS = (
     Mutant("range-clip-short", "segment-set", "a range tombstone loses a key where a run is cut"),
     Mutant("skip-read-back", "segment-set", "a new segment is named without being read back"),
     Mutant("skip-segment-dir-sync", "segment-set", "a new segment's name is not durable"),
+    Mutant("range-cover-first-stretch", "range-set", "what covers the first keys is taken for all"),
+    Mutant("range-touches-end", "range-set", "a range that begins at the end touches"),
+    # Segments.
+    Mutant("merge-trusts-rival", "merge", "the source that won last is taken to win again"),
+    Mutant("separator-too-short", "segment", "some separators are not above the keys before them"),
+    Mutant("ties-ignored", "segment", "where separators are cut, only one block is looked at"),
+    Mutant("copy-unchecked", "segment", "a record is copied whose CRC does not match"),
+    Mutant("verify-skips-values", "segment-rot", "value blocks are read, but not checked"),
+    # What lies in memory.
+    Mutant("skip-grace-period", "rcu", "what readers may look at is freed"),
+    Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
+    Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
+    Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
 )
 
 Outcome = namedtuple("Outcome", "failed how took_s")

@@ -142,15 +142,12 @@ static void model_make_ranges(struct model *model, size_t count, uint64_t *seq, 
 void model_make(struct model *model, const struct model_plan *plan, struct rng *rng)
 {
     uint64_t seq = 100;
-    size_t kept = 0;
 
     memset(model, 0, sizeof(*model));
     model->items = calloc(plan->keys * plan->versions_max + 1, sizeof(*model->items));
     for (size_t number = 0; number < plan->keys; number++)
         model_make_key(model, plan, number, &seq, rng);
     qsort(model->items, model->count, sizeof(*model->items), item_compare);
-    for (size_t i = 0; i < model->count; i++)
-        model->items[kept++] = model->items[i];
     model_make_ranges(model, plan->ranges, &seq, rng);
 }
 
@@ -171,12 +168,18 @@ void model_free(struct model *model)
 
 size_t model_find(const struct model *model, struct varve_slice key, int behind)
 {
-    size_t i = 0;
+    size_t low = 0;
+    size_t high = model->count;
 
-    while (i < model->count &&
-           varve_slice_compare(model->items[i].entry.chunk.key, key) < (behind ? 1 : 0))
-        i++;
-    return i;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = varve_slice_compare(model->items[middle].entry.chunk.key, key);
+        if (order < 0 || (order == 0 && behind))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 size_t model_get(const struct model *model, struct varve_slice key, uint64_t seq_max)

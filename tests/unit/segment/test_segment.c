@@ -65,7 +65,7 @@ static void check_gets(struct segment *segment, const struct model *model,
 {
     uint8_t absent[400];
 
-    for (size_t i = 0; i < model->count; i++) {
+    for (size_t i = 0; i < model->count; i += 1 + rng_below(rng, 3)) {
         const struct entry *entry = &model->items[i].entry;
         size_t len = entry->chunk.key.len;
         check_get(segment, model, entry->chunk.key, UINT64_MAX, read, blocked);
@@ -104,7 +104,7 @@ static void check_walks(struct iter *iter, const struct model *model,
     for (iter->ops->last(iter); iter->valid; iter->ops->prev(iter))
         check_at(iter, model, --at, read);
     assert_int_equal(at, 0);
-    for (int jump = 0; jump < 200; jump++) {
+    for (int jump = 0; jump < 60; jump++) {
         struct varve_slice key = model->items[rng_below(rng, model->count)].entry.chunk.key;
         key.len -= rng_below(rng, 3) == 0 ? rng_below(rng, key.len + 1) : 0;
         if (rng_below(rng, 2) == 0) {
