@@ -506,7 +506,7 @@ out:
 
 /* ---- reading ---- */
 
-static void count(_Atomic uint64_t *counter)
+static void count_one(_Atomic uint64_t *counter)
 {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
@@ -527,14 +527,15 @@ int version_get(const struct version *version, struct varve_slice key, uint64_t 
         if (properties->seq_max < seq_min || properties->seq_min > seq_max)
             continue;
         if (!segment_may_hold(segment, hash)) {
-            count(&counters->filter_no[run->level]);
+            count_one(&counters->filter_no[run->level]);
             continue;
         }
         int rc = segment_get(segment, key, hash, seq_max, read, entry, hold, err);
         if (rc != 0 && rc != VARVE_NOT_FOUND)
             return rc; /* one that would block is counted when it comes again */
-        count(&counters->reads[run->level]);
-        count(rc == 0 ? &counters->filter_true[run->level] : &counters->filter_false[run->level]);
+        count_one(&counters->reads[run->level]);
+        count_one(rc == 0 ? &counters->filter_true[run->level]
+                          : &counters->filter_false[run->level]);
         if (rc == 0)
             return 0;
     }

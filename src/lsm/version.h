@@ -50,8 +50,7 @@ struct version {
     struct version_group *groups; /* ascending by name */
     size_t group_count;
     uint64_t flushed_seq;
-    uint64_t
-        expiry_drops; /* grows whenever a compaction drops what was counted, because it expired */
+    uint64_t expiry_drops; /* grows when a compaction drops what was counted, as it expired */
 };
 
 struct version_add {

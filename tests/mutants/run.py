@@ -45,6 +45,8 @@ CAMPAIGNS = {
     "block-refused": Campaign(["tests/unit/segment/test_block_refused"], 120),
     "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
+    "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
+    "version": Campaign(["tests/unit/lsm/test_version"], 120),
     "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
@@ -94,6 +96,12 @@ MUTANTS = (
     Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),
     Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
     Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
+    # Levels.
+    Mutant("move-forgets-level", "manifest", "a segment that moves stays at its level"),
+    Mutant("renew-forgets-flushed", "manifest", "a new manifest does not say what is flushed"),
+    Mutant("oldest-run-first", "version", "of level 0 the oldest run is asked first"),
+    Mutant("keep-stale-ranges", "version", "range tombstones stay when their segment goes"),
+    Mutant("upper-bound-inclusive", "version", "a segment is taken to hold its upper bound"),
     # What a client is told.
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
