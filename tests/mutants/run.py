@@ -51,6 +51,8 @@ CAMPAIGNS = {
     "block-refused": Campaign(["tests/unit/segment/test_block_refused"], 120),
     "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
+    "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
+    "version": Campaign(["tests/unit/lsm/test_version"], 120),
     "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
@@ -123,6 +125,14 @@ MUTANTS = (
     Mutant("increment-forgets-expiry", "cmd-string", "INCR makes a key stay for ever"),
     Mutant("ignore-expiry", "powercut", "expired records are shown"),
     Mutant("count-ignores-range", "powercut", "a range delete leaves the counts as they were"),
+    # What a compaction keeps.
+    Mutant("rewrite-drops-tombstone", "rewrite", "a tombstone goes though something lies below it"),
+    Mutant("rewrite-ignores-snapshot", "rewrite", "a version that a snapshot needs goes"),
+    Mutant("expired-leaves-nothing", "rewrite", "an expired put goes without a tombstone"),
+    Mutant("count-pair-ignored", "rewrite", "a merge takes what was live before for absent"),
+    Mutant("range-clip-short", "segment-set", "a range tombstone loses a key where a run is cut"),
+    Mutant("skip-read-back", "segment-set", "a new segment is named without being read back"),
+    Mutant("skip-segment-dir-sync", "segment-set", "a new segment's name is not durable"),
     Mutant("range-cover-first-stretch", "range-set", "what covers the first keys is taken for all"),
     Mutant("range-touches-end", "range-set", "a range that begins at the end touches"),
     # Segments.

@@ -428,6 +428,62 @@ static void test_compaction__is_durable(void **state)
     levels_deinit(&b);
 }
 
+/* One segment with an expired value in a block of its own, of more pieces than one. */
+static void make_expired(struct levels *b, struct pick *pick)
+{
+    size_t len = 200000;
+    uint8_t *value = calloc(1, len);
+    struct chunk *chunk = &b->ops[0].chunk;
+
+    assert_non_null(value);
+    levels_init(b, 11);
+    *chunk = (struct chunk){.kind = CHUNK_PUT,
+                            .key = levels_key(b, 0),
+                            .value = varve_slice(value, len),
+                            .expire_ms = b->now_ms + 1};
+    chunk->crc = chunk_crc(chunk);
+    b->count = 1;
+    levels_flush(b);
+    b->now_ms += 1;
+    make_pick(b, pick, 1);
+}
+
+static void test_compaction__drops_expired_value(void **state)
+{
+    static struct levels b;
+    struct pick pick;
+
+    (void)state;
+    make_expired(&b, &pick);
+    assert_int_equal(b.live, 1);
+    compact(&b, 1);
+    assert_int_equal(b.live, 0);
+    assert_int_equal(b.version->run_count, 0);
+    levels_check(&b);
+    mem_free(pick.inputs);
+    levels_deinit(&b);
+}
+
+/* Its bytes decide nothing but whether the record is whole. */
+static void test_compaction__refuses_damaged_expired_value(void **state)
+{
+    static struct levels b;
+    struct pick pick;
+    struct varve_file *file = NULL;
+    uint8_t one = 1;
+    struct varve_slice part = varve_slice(&one, 1);
+
+    (void)state;
+    make_expired(&b, &pick);
+    assert_int_equal(b.env->ops->open(b.env, "/db/000001.seg", VARVE_OPEN_WRITE, &file, &b.err), 0);
+    assert_int_equal(b.env->ops->write_at(b.env, file, &part, 1, 150000, &b.err), 0);
+    b.env->ops->close(b.env, file);
+    assert_int_equal(try_compaction(&b, &pick), VARVE_ECORRUPT);
+    assert_int_equal(levels_files(&b), 1);
+    mem_free(pick.inputs);
+    levels_deinit(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +492,8 @@ int main(void)
         cmocka_unit_test(test_compaction__survives_every_failed_allocation),
         cmocka_unit_test(test_compaction__stops_when_told),
         cmocka_unit_test(test_compaction__is_durable),
+        cmocka_unit_test(test_compaction__drops_expired_value),
+        cmocka_unit_test(test_compaction__refuses_damaged_expired_value),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
