@@ -281,11 +281,14 @@ static int make_parts(struct compaction *compaction, struct varve_err *err)
     return 0;
 }
 
-/* Where the segments of the next level begin: so a segment of the output overlaps few of them. */
+/* Of runs of level 0: where the segments of the level below begin, as flushes do it, so that pieces line up.
+ * Other levels are cut by size alone: neighbours that were joined would be split, and joined, for ever. */
 static void find_cuts(struct compaction *compaction)
 {
     const struct version *version = compaction->version;
 
+    if (compaction->output_level > 0)
+        return;
     for (size_t i = 0; i < version->run_count; i++)
         if (version->runs[i].level > compaction->output_level) {
             compaction->cuts = version->runs[i].lowers;

@@ -336,6 +336,22 @@ static void task_init(struct count_task *task, struct varve_db *db, struct varve
     task_find_unknown(task);
 }
 
+/* The open group's, too: whoever wrote it wants to see it counted. */
+static uint64_t applied_seq(const void *db)
+{
+    return ((const struct varve_db *)db)->applied_seq;
+}
+
+static int task_hold_snapshot(struct count_task *task)
+{
+    task->snapshot = mem_alloc(sizeof(*task->snapshot));
+    if (task->snapshot == NULL)
+        return VARVE_ENOMEM;
+    *task->snapshot = (struct varve_snapshot){.now_ms = varve_now_ms(task->db)};
+    snapshots_add(&task->db->snapshots, task->snapshot, applied_seq, task->db);
+    return 0;
+}
+
 struct count_task *count_task_create(struct varve_db *db, struct varve_slice group)
 {
     struct count_task *task = mem_alloc(sizeof(*task));
@@ -343,9 +359,7 @@ struct count_task *count_task_create(struct varve_db *db, struct varve_slice gro
     if (task == NULL)
         return NULL;
     task_init(task, db, group);
-    if (task->by_walk)
-        task->snapshot = varve_snapshot_acquire(db);
-    if (!task->by_walk || task->snapshot != NULL)
+    if (!task->by_walk || task_hold_snapshot(task) == 0)
         return task;
     count_task_destroy(task);
     return NULL;
