@@ -29,7 +29,7 @@
 #include "types/keyspace.h"
 #include "varve/db.h"
 
-#define OTHER_FDS 64 /* files of the engine, the log, the loop's own */
+#define OTHER_FDS 64 /* files of the engine but segments, the log, the loop's own */
 #define ENGINE_TICK_US ((uint64_t)50000)
 
 struct server {
@@ -95,6 +95,19 @@ static enum net_step hook_execute(void *arg, const struct resp_command *command,
     if (UNLIKELY(held_short != was_held_short))
         conn_set_authenticated(session->figures_arg, !held_short);
     return step == PROCESSOR_COMMIT_NOW ? NET_COMMIT_NOW : NET_DONE;
+}
+
+/* So that the reads of a turn need not enter one by one. */
+static void hook_turn_begin(void *arg)
+{
+    (void)arg;
+    varve_enter();
+}
+
+static void hook_turn_end(void *arg)
+{
+    (void)arg;
+    varve_leave();
 }
 
 static void hook_prefetch(void *arg, const struct resp_command *commands, size_t count)
@@ -225,11 +238,13 @@ static void fill_limits(const struct config *config, struct net_limits *limits)
     limits->resp.unauthenticated = has_password;
 }
 
-/* Asks the system for the files that so many clients need; returns how many clients it allows. */
-static uint64_t raise_file_limit(uint64_t maxclients)
+/* Asks the system for the files that so many clients, besides all segments, need; returns how many clients
+ * it allows. */
+static uint64_t raise_file_limit(const struct config *config, uint64_t maxclients)
 {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)maxclients + OTHER_FDS;
+    rlim_t others = (rlim_t)config_int(config, OPT_MAX_OPEN_SEGMENTS) + OTHER_FDS;
+    rlim_t wanted = (rlim_t)maxclients + others;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return maxclients;
@@ -243,23 +258,29 @@ static uint64_t raise_file_limit(uint64_t maxclients)
         raised = limit;
     if (raised.rlim_cur >= wanted)
         return maxclients;
-    return raised.rlim_cur > OTHER_FDS ? raised.rlim_cur - OTHER_FDS : 0;
+    return raised.rlim_cur > others ? raised.rlim_cur - others : 0;
 }
 
 /* With fewer files than maxclients needs, there are fewer clients. */
 static int fit_maxclients(struct config *config, struct varve_err *err)
 {
     uint64_t wanted = (uint64_t)config_int(config, OPT_MAXCLIENTS);
-    uint64_t allowed = raise_file_limit(wanted);
+    uint64_t allowed = raise_file_limit(config, wanted);
     char lowered[32];
 
     if (allowed == wanted)
         return 0;
     if (allowed == 0)
-        return err_set(err, VARVE_EINVAL, "the limit of open files leaves none for clients");
+        return err_set(err, VARVE_EINVAL,
+                       "the limit of open files (ulimit -n) leaves none for clients beside %lld "
+                       "segments (max-open-segments)",
+                       (long long)config_int(config, OPT_MAX_OPEN_SEGMENTS));
     snprintf(lowered, sizeof(lowered), "%llu", (unsigned long long)allowed);
-    log_line(LOG_WARNING, "maxclients is lowered to %s by the limit of open files (ulimit -n)",
-             lowered);
+    log_line(
+        LOG_WARNING,
+        "maxclients is lowered to %s: with max-open-segments it needs more open files than the "
+        "limit (ulimit -n) allows",
+        lowered);
     return config_set(config, "maxclients", lowered, err);
 }
 
@@ -278,7 +299,7 @@ static const char *host_config_changed(void *arg, const char *name)
 
     if (strcmp(name, "maxclients") == 0) {
         uint64_t wanted = (uint64_t)config_int(server->config, OPT_MAXCLIENTS);
-        if (raise_file_limit(wanted) < wanted)
+        if (raise_file_limit(server->config, wanted) < wanted)
             return "The operating system is not able to handle the specified number of clients";
     }
     /* The others are cheap to apply, whichever it was. */
@@ -312,6 +333,8 @@ static int start_loop(struct server *server, struct varve_err *err)
         .session_open = hook_session_open,
         .session_close = hook_session_close,
         .execute = hook_execute,
+        .turn_begin = hook_turn_begin,
+        .turn_end = hook_turn_end,
         .prefetch = hook_prefetch,
         .commit = hook_commit,
         .ack_seq = hook_ack_seq,
@@ -332,17 +355,39 @@ static int start_loop(struct server *server, struct varve_err *err)
     return bind_all(server, err);
 }
 
-static int start_engine(struct server *server, struct varve_err *err)
+static uint32_t compaction_threads(const struct config *config)
+{
+    int64_t chosen = config_int(config, OPT_COMPACTION_THREADS);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (chosen > 0)
+        return (uint32_t)chosen;
+    return cores < 4 ? 1 : cores > 8 ? 4 : (uint32_t)cores / 2;
+}
+
+static void fill_engine_options(struct server *server, uint32_t compaction_jobs,
+                                struct varve_options *options)
 {
     const struct config *config = server->config;
-    int rc = executor_start(&server->executor, err);
+    uint32_t bloom_bits = (uint32_t)config_int(config, OPT_BLOOM_BITS_PER_KEY);
+    uint64_t min_free = (uint64_t)config_int(config, OPT_MIN_FREE);
+    uint64_t reserve = (uint64_t)config_int(config, OPT_RESERVE_SIZE);
 
-    if (rc != 0)
-        return rc;
-    struct varve_options options = {
+    *options = (struct varve_options){
         .executor = executor_of(server->executor),
         .durability = (enum varve_durability)config_int(config, OPT_APPENDFSYNC),
         .memtable_size_bytes = (uint64_t)config_int(config, OPT_MEMTABLE_SIZE),
+        .memtables_max = (uint32_t)config_int(config, OPT_MEMTABLES_MAX),
+        .block_cache_size_bytes = (uint64_t)config_int(config, OPT_BLOCK_CACHE_SIZE),
+        .block_size_bytes = (uint32_t)config_int(config, OPT_BLOCK_SIZE),
+        .segment_size_bytes = (uint64_t)config_int(config, OPT_SEGMENT_SIZE),
+        .segments_max = (uint32_t)config_int(config, OPT_MAX_OPEN_SEGMENTS),
+        .bloom_bits_per_key = bloom_bits == 0 ? VARVE_NO_FILTER : bloom_bits,
+        .compression = (enum varve_compression)config_int(config, OPT_COMPRESSION),
+        .compaction_jobs = compaction_jobs,
+        .rate_limit_bytes = (uint64_t)config_int(config, OPT_RATE_LIMIT),
+        .min_free_bytes = min_free == 0 ? VARVE_NO_RESERVE : min_free,
+        .reserve_size_bytes = reserve == 0 ? VARVE_NO_RESERVE : reserve,
         .wal_size_bytes = (uint64_t)config_int(config, OPT_WAL_SIZE),
         .wal_pool_size = (uint32_t)config_int(config, OPT_WAL_POOL_SIZE),
         .on_durable = on_durable,
@@ -350,6 +395,21 @@ static int start_engine(struct server *server, struct varve_err *err)
         .count_group = keycode_count_group,
         .arg = server,
     };
+}
+
+static int start_engine(struct server *server, struct varve_err *err)
+{
+    const struct config *config = server->config;
+    struct executor_threads threads = {
+        .compaction = compaction_threads(config),
+        .read = (uint32_t)config_int(config, OPT_READ_THREADS),
+    };
+    struct varve_options options;
+    int rc = executor_start(&threads, &server->executor, err);
+
+    if (rc != 0)
+        return rc;
+    fill_engine_options(server, threads.compaction, &options);
     rc = varve_open(config_str(config, OPT_DIR), &options, &server->db, err);
     if (rc == 0)
         rc = keyspace_open(server->db, &server->keyspace, err);
