@@ -42,6 +42,8 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     processor->host = *host;
     list_init(&processor->sessions);
     rng_init(&processor->rng, clock_mono_us());
+    processor->lookups = keyspace_stats(keyspace);
+    parking_init(processor);
     return processor;
 }
 
@@ -50,6 +52,8 @@ void processor_destroy(struct processor *processor)
     if (processor == NULL)
         return;
     CHECK(list_empty(&processor->sessions));
+    processor_drain(processor); /* of fetches whose sessions are gone */
+    parking_deinit(processor);
     mem_free(processor->command_stats);
     mem_free(processor);
 }
@@ -58,6 +62,7 @@ void processor_tick(struct processor *processor)
 {
     processor->ticked = 1;
     processor->now_uses = 0;
+    processor->delay_known = 0;
 }
 
 /* ---- counters ---- */
@@ -222,7 +227,8 @@ static int rejected(struct cmd_ctx *ctx, size_t start)
     return 1;
 }
 
-static void run(struct cmd_ctx *ctx, size_t start)
+/* Returns 0 if the command has to run once more, from its beginning, since it met what would block. */
+static int run(struct cmd_ctx *ctx, size_t start)
 {
     struct processor *processor = ctx->processor;
     struct command_stats *stats = &processor->command_stats[command_index(ctx->command)];
@@ -231,14 +237,56 @@ static void run(struct cmd_ctx *ctx, size_t start)
     if (UNLIKELY(weight > 0)) {
         uint64_t began_us = clock_mono_us();
         ctx->command->run(ctx);
+        if (UNLIKELY(keyspace_blocked(processor->keyspace) > 0))
+            return 0;
         stats->usec += (clock_mono_us() - began_us) * weight;
     } else {
         ctx->command->run(ctx);
+        if (UNLIKELY(keyspace_blocked(processor->keyspace) > 0))
+            return 0;
     }
     stats->calls++;
     processor->stats.commands++;
     if (UNLIKELY(count_error(processor, ctx->out, start)))
         stats->failed++;
+    return 1;
+}
+
+/* The command met lookups that would block, and so wrote nothing: what it answered is dropped. Returns 0
+ * after the error reply if they cannot be fetched. */
+static int park_blocked(struct cmd_ctx *ctx, size_t start)
+{
+    struct processor *processor = ctx->processor;
+    struct varve_err err = {0};
+
+    ctx->out->out->len = start;
+    ctx->out->failed = 0;
+    keyspace_forget_fetched(processor->keyspace);
+    if (park_fetch(processor, ctx->session) != 0) {
+        cmd_reply_failure(ctx, VARVE_ENOMEM, &err);
+        count_error(processor, ctx->out, start);
+        return 0;
+    }
+    processor->stats.parked_reads++;
+    return 1;
+}
+
+/* 1: the command must wait, and did not run. */
+static int must_wait(struct cmd_ctx *ctx, struct processor_outcome *outcome)
+{
+    struct processor *processor = ctx->processor;
+    struct session *session = ctx->session;
+
+    if (UNLIKELY(session->fetches_running > 0))
+        return 1;
+    if (!(ctx->command->flags & CMD_WRITE))
+        return 0;
+    outcome->park_us = park_write_delay_us(processor);
+    if (LIKELY(outcome->park_us == 0))
+        return 0;
+    processor->stats.delayed_writes++;
+    processor->stats.delayed_writes_us += outcome->park_us;
+    return 1;
 }
 
 /* Nearly every command has its first key behind its name; where it has not, nothing is lost. */
@@ -282,11 +330,30 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     }
     if (UNLIKELY(ctx.command->flags & CMD_BARRIER) && keyspace_group_open(processor->keyspace))
         return PROCESSOR_COMMIT_FIRST;
+    if (UNLIKELY(must_wait(&ctx, outcome))) {
+        outcome->uncommitted = keyspace_group_open(processor->keyspace);
+        return PROCESSOR_PARK;
+    }
     ctx.now_ms = now_ms(processor);
     session->active_ms = ctx.now_ms;
     session->last_command = ctx.command;
+    uint64_t hits = processor->lookups->hits;
+    uint64_t misses = processor->lookups->misses;
+    if (UNLIKELY(session->fetches != NULL))
+        park_resume(processor, session);
+    if (UNLIKELY(!run(&ctx, start))) {
+        keyspace_uncount_lookups(processor->keyspace, hits, misses);
+        outcome->uncommitted = keyspace_group_open(processor->keyspace);
+        if (park_blocked(&ctx, start))
+            return PROCESSOR_PARK;
+        park_release(session);
+        return PROCESSOR_DONE;
+    }
     session->command_count++;
-    run(&ctx, start);
+    if (UNLIKELY(session->fetches != NULL)) {
+        keyspace_forget_fetched(processor->keyspace);
+        park_release(session);
+    }
     outcome->wait_seq = ctx.wait_seq;
     outcome->close_after = ctx.close_after;
     outcome->uncommitted = keyspace_group_open(processor->keyspace);

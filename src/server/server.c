@@ -91,6 +91,10 @@ static enum net_step hook_execute(void *arg, const struct resp_command *command,
     if (step == PROCESSOR_COMMIT_FIRST)
         return NET_COMMIT_FIRST;
     outcome->uncommitted = done.uncommitted;
+    if (UNLIKELY(step == PROCESSOR_PARK)) {
+        outcome->park_us = done.park_us;
+        return NET_PARK;
+    }
     int held_short = session_auth_required(session);
     if (UNLIKELY(held_short != was_held_short))
         conn_set_authenticated(session->figures_arg, !held_short);
@@ -208,6 +212,8 @@ static void on_news(uv_async_t *news)
     }
     if (server->db != NULL)
         tell_durable(server);
+    if (server->processor != NULL)
+        processor_woken(server->processor);
 }
 
 static void on_engine_line(void *arg, int level, const char *line)
@@ -282,6 +288,19 @@ static int fit_maxclients(struct config *config, struct varve_err *err)
         "limit (ulimit -n) allows",
         lowered);
     return config_set(config, "maxclients", lowered, err);
+}
+
+static void host_wake(void *arg)
+{
+    struct server *server = arg;
+
+    uv_async_send(&server->news);
+}
+
+static void host_unpark(void *arg, void *conn)
+{
+    (void)arg;
+    net_unpark(conn);
 }
 
 static void host_shutdown(void *arg)
@@ -420,6 +439,8 @@ static int start_processor(struct server *server, struct varve_err *err)
 {
     struct processor_host host = {
         .arg = server,
+        .wake = host_wake,
+        .unpark = host_unpark,
         .shutdown = host_shutdown,
         .config_changed = host_config_changed,
     };
@@ -520,8 +541,10 @@ int server_stop(struct server *server, struct varve_err *err)
 
     if (server == NULL)
         return 0;
-    if (server->processor != NULL)
+    if (server->processor != NULL) {
         settle(server);
+        processor_drain(server->processor);
+    }
     /* The sync thread may still send news: the handle goes last, with the loop. */
     if (server->db != NULL) {
         keyspace_close(server->keyspace);
