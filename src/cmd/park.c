@@ -67,7 +67,7 @@ static int fetch_one(struct processor *processor, struct session *session, unsig
 
 int park_fetch(struct processor *processor, struct session *session)
 {
-    unsigned count = keyspace_blocked(processor->keyspace);
+    unsigned count = processor->keys->blocked;
     unsigned started = 0;
 
     for (unsigned i = 0; i < count; i++)

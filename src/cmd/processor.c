@@ -42,7 +42,7 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     processor->host = *host;
     list_init(&processor->sessions);
     rng_init(&processor->rng, clock_mono_us());
-    processor->lookups = keyspace_stats(keyspace);
+    processor->keys = keyspace_stats(keyspace);
     parking_init(processor);
     return processor;
 }
@@ -237,12 +237,12 @@ static int run(struct cmd_ctx *ctx, size_t start)
     if (UNLIKELY(weight > 0)) {
         uint64_t began_us = clock_mono_us();
         ctx->command->run(ctx);
-        if (UNLIKELY(keyspace_blocked(processor->keyspace) > 0))
+        if (UNLIKELY(processor->keys->blocked > 0))
             return 0;
         stats->usec += (clock_mono_us() - began_us) * weight;
     } else {
         ctx->command->run(ctx);
-        if (UNLIKELY(keyspace_blocked(processor->keyspace) > 0))
+        if (UNLIKELY(processor->keys->blocked > 0))
             return 0;
     }
     stats->calls++;
@@ -281,8 +281,10 @@ static int must_wait(struct cmd_ctx *ctx, struct processor_outcome *outcome)
         return 1;
     if (!(ctx->command->flags & CMD_WRITE))
         return 0;
+    if (LIKELY(processor->delay_known && processor->delay_us == 0))
+        return 0;
     outcome->park_us = park_write_delay_us(processor);
-    if (LIKELY(outcome->park_us == 0))
+    if (outcome->park_us == 0)
         return 0;
     processor->stats.delayed_writes++;
     processor->stats.delayed_writes_us += outcome->park_us;
@@ -337,8 +339,8 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     ctx.now_ms = now_ms(processor);
     session->active_ms = ctx.now_ms;
     session->last_command = ctx.command;
-    uint64_t hits = processor->lookups->hits;
-    uint64_t misses = processor->lookups->misses;
+    uint64_t hits = processor->keys->hits;
+    uint64_t misses = processor->keys->misses;
     if (UNLIKELY(session->fetches != NULL))
         park_resume(processor, session);
     if (UNLIKELY(!run(&ctx, start))) {

@@ -34,8 +34,8 @@ struct processor {
     int ticked;               /* somebody calls processor_tick() */
     unsigned unsampled_count; /* frequent commands until the next one is timed */
     struct rng rng;
-    const struct keyspace_stats *lookups; /* the keyspace's */
-    uint64_t delay_us;                    /* of writes, in this turn; if delay_known */
+    const struct keyspace_stats *keys; /* the keyspace's */
+    uint64_t delay_us;                 /* of writes, in this turn; if delay_known */
     int delay_known;
     struct parking parking;
 };

@@ -31,6 +31,7 @@
 
 #define OTHER_FDS 64 /* files of the engine but segments, the log, the loop's own */
 #define ENGINE_TICK_US ((uint64_t)50000)
+#define SLOWED_LOG_US ((uint64_t)10 * 1000 * 1000)
 
 struct server {
     struct config *config;
@@ -47,6 +48,9 @@ struct server {
     uint64_t told_seq;             /* and as it was last told */
     _Atomic int leave;             /* news: a signal asks us to leave */
     uint64_t engine_ticked_us;
+    uint64_t slowed_count; /* delayed writes, and their time, as of the last line about them */
+    uint64_t slowed_us;
+    uint64_t slowed_log_us; /* no other line before that */
     int pidfile_written;
 };
 
@@ -165,6 +169,31 @@ static const char *hook_unknown_outcome(void *arg)
            "unknown. Writes are refused until the log is healed. See the server's log.";
 }
 
+/* At most once in a while: that writes are held back, and what for. */
+static void log_slowed(struct server *server, const struct processor_stats *stats, uint64_t now_us)
+{
+    struct varve_stats engine;
+
+    if (stats->delayed_writes < server->slowed_count) { /* CONFIG RESETSTAT */
+        server->slowed_count = 0;
+        server->slowed_us = 0;
+    }
+    if (LIKELY(stats->delayed_writes == server->slowed_count) || now_us < server->slowed_log_us)
+        return;
+    varve_stats(server->db, &engine);
+    log_line(LOG_NOTICE,
+             "writes are slowed: %s; level 0 has %llu runs, %llu memtables wait for their flush, "
+             "%llu compactions run; since the last such line %llu waits, %llu ms in all",
+             varve_stall_name(stats->delay_cause), (unsigned long long)engine.levels[0].runs,
+             (unsigned long long)engine.flushes_waiting,
+             (unsigned long long)engine.compactions_running,
+             (unsigned long long)(stats->delayed_writes - server->slowed_count),
+             (unsigned long long)(stats->delayed_writes_us - server->slowed_us) / 1000);
+    server->slowed_count = stats->delayed_writes;
+    server->slowed_us = stats->delayed_writes_us;
+    server->slowed_log_us = now_us + SLOWED_LOG_US;
+}
+
 static void hook_tick(void *arg)
 {
     struct server *server = arg;
@@ -179,6 +208,7 @@ static void hook_tick(void *arg)
     varve_tick(server->db);
     processor_get_stats(server->processor, &stats);
     metrics_tick(&server->metrics, clock_mono_us(), stats.commands);
+    log_slowed(server, &stats, now_us);
 }
 
 /* ---- news from other threads ---- */

@@ -219,7 +219,7 @@ void keyspace_get_stats(const struct keyspace *keyspace, struct keyspace_stats *
 
 void keyspace_reset_stats(struct keyspace *keyspace)
 {
-    keyspace->stats = (struct keyspace_stats){0};
+    keyspace->stats = (struct keyspace_stats){.blocked = keyspace->stats.blocked};
 }
 
 /* ---- reading ---- */
@@ -247,12 +247,8 @@ static int note_blocked(struct keyspace *keyspace, struct varve_slice key, uint6
 
     if (rc == VARVE_ENOMEM)
         err_set(err, rc, "out of memory for a key of %zu bytes", key.len);
+    keyspace->stats.blocked = keyspace->blocked.count;
     return rc;
-}
-
-unsigned keyspace_blocked(const struct keyspace *keyspace)
-{
-    return keyspace->blocked.count;
 }
 
 int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
@@ -272,6 +268,7 @@ int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fe
 void keyspace_forget_blocked(struct keyspace *keyspace)
 {
     blocked_forget(&keyspace->blocked);
+    keyspace->stats.blocked = 0;
     keyspace_begin(keyspace);
 }
 
@@ -627,7 +624,7 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
 {
     uint64_t batch_seq = 0;
 
-    if (UNLIKELY(keyspace->blocked.count > 0) && !MUTANT("write-though-blocked"))
+    if (UNLIKELY(keyspace->stats.blocked > 0) && !MUTANT("write-though-blocked"))
         return VARVE_WOULD_BLOCK;
     if (keyspace->batch == NULL || varve_batch_count(keyspace->batch) == 0)
         return 0;

@@ -35,6 +35,7 @@ struct keyspace_stats {
     uint64_t expired_keys;
     uint64_t hits; /* lookups of KEYSPACE_READ */
     uint64_t misses;
+    unsigned blocked; /* a gauge: lookups that are noted since they would block */
 };
 
 /* Reads the map of databases. db is borrowed for life and was opened with keycode_count_group().
@@ -89,11 +90,10 @@ int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t 
 
 /* ---- lookups that would block ---- */
 
-/* More are not noted, but return VARVE_WOULD_BLOCK all the same. */
+/* keyspace_stats()->blocked of them are noted. More than this are not, but return VARVE_WOULD_BLOCK all the
+ * same. */
 #define KEYSPACE_BLOCKED_MAX 128
 
-/* How many are noted. */
-unsigned keyspace_blocked(const struct keyspace *keyspace);
 /* Starts the fetch of one of them (varve_fetch_start, varve_fetch_count). *counted_space is the space whose
  * names are counted, 0 if it is a key that is read. Returns 0 or VARVE_ENOMEM. */
 int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
