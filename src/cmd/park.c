@@ -153,14 +153,15 @@ uint64_t park_write_delay_us(struct processor *processor)
 {
     struct processor_stats *stats = &processor->stats;
 
-    if (LIKELY(processor->delay_known))
+    if (processor->delay_turn == processor->turn && processor->ticked)
         return processor->delay_us;
-    processor->delay_known = processor->ticked;
     uint64_t delay_us = keyspace_write_delay_us(processor->keyspace, &stats->delay_cause);
     if (delay_us < PARK_WRITE_MIN_US)
         delay_us = 0;
     if (delay_us > PARK_WRITE_MAX_US)
         delay_us = PARK_WRITE_MAX_US;
     processor->delay_us = delay_us;
+    processor->delay_turn = processor->turn;
+    processor->ask_delay = delay_us > 0 || !processor->ticked;
     return delay_us;
 }

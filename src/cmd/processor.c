@@ -43,6 +43,7 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     list_init(&processor->sessions);
     rng_init(&processor->rng, clock_mono_us());
     processor->keys = keyspace_stats(keyspace);
+    processor->ask_delay = 1;
     parking_init(processor);
     return processor;
 }
@@ -62,7 +63,8 @@ void processor_tick(struct processor *processor)
 {
     processor->ticked = 1;
     processor->now_uses = 0;
-    processor->delay_known = 0;
+    processor->turn++;
+    processor->ask_delay = 1;
 }
 
 /* ---- counters ---- */
@@ -233,18 +235,20 @@ static int run(struct cmd_ctx *ctx, size_t start)
     struct processor *processor = ctx->processor;
     struct command_stats *stats = &processor->command_stats[command_index(ctx->command)];
     unsigned weight = timed_weight(processor, stats);
+    uint64_t usec = 0;
 
+    processor->hits_before = processor->keys->hits;
+    processor->misses_before = processor->keys->misses;
     if (UNLIKELY(weight > 0)) {
         uint64_t began_us = clock_mono_us();
         ctx->command->run(ctx);
-        if (UNLIKELY(processor->keys->blocked > 0))
-            return 0;
-        stats->usec += (clock_mono_us() - began_us) * weight;
+        usec = (clock_mono_us() - began_us) * weight;
     } else {
         ctx->command->run(ctx);
-        if (UNLIKELY(processor->keys->blocked > 0))
-            return 0;
     }
+    if (UNLIKELY(processor->keys->blocked > 0))
+        return 0;
+    stats->usec += usec;
     stats->calls++;
     processor->stats.commands++;
     if (UNLIKELY(count_error(processor, ctx->out, start)))
@@ -252,36 +256,36 @@ static int run(struct cmd_ctx *ctx, size_t start)
     return 1;
 }
 
-/* The command met lookups that would block, and so wrote nothing: what it answered is dropped. Returns 0
- * after the error reply if they cannot be fetched. */
-static int park_blocked(struct cmd_ctx *ctx, size_t start)
+/* The command met lookups that would block, and so wrote nothing: what it answered is dropped, and what it
+ * needs is fetched. */
+static COLD enum processor_step park_blocked(struct cmd_ctx *ctx, size_t start)
 {
     struct processor *processor = ctx->processor;
     struct varve_err err = {0};
 
     ctx->out->out->len = start;
     ctx->out->failed = 0;
+    keyspace_uncount_lookups(processor->keyspace, processor->hits_before, processor->misses_before);
     keyspace_forget_fetched(processor->keyspace);
-    if (park_fetch(processor, ctx->session) != 0) {
-        cmd_reply_failure(ctx, VARVE_ENOMEM, &err);
-        count_error(processor, ctx->out, start);
-        return 0;
+    if (park_fetch(processor, ctx->session) == 0) {
+        processor->stats.parked_reads++;
+        return PROCESSOR_PARK;
     }
-    processor->stats.parked_reads++;
-    return 1;
+    park_release(ctx->session);
+    cmd_reply_failure(ctx, VARVE_ENOMEM, &err);
+    count_error(processor, ctx->out, start);
+    return PROCESSOR_DONE;
 }
 
 /* 1: the command must wait, and did not run. */
-static int must_wait(struct cmd_ctx *ctx, struct processor_outcome *outcome)
+static COLD int must_wait(struct cmd_ctx *ctx, struct processor_outcome *outcome)
 {
     struct processor *processor = ctx->processor;
-    struct session *session = ctx->session;
 
-    if (UNLIKELY(session->fetches_running > 0))
+    outcome->uncommitted = keyspace_group_open(processor->keyspace);
+    if (ctx->session->fetches_running > 0)
         return 1;
     if (!(ctx->command->flags & CMD_WRITE))
-        return 0;
-    if (LIKELY(processor->delay_known && processor->delay_us == 0))
         return 0;
     outcome->park_us = park_write_delay_us(processor);
     if (outcome->park_us == 0)
@@ -332,24 +336,18 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     }
     if (UNLIKELY(ctx.command->flags & CMD_BARRIER) && keyspace_group_open(processor->keyspace))
         return PROCESSOR_COMMIT_FIRST;
-    if (UNLIKELY(must_wait(&ctx, outcome))) {
-        outcome->uncommitted = keyspace_group_open(processor->keyspace);
-        return PROCESSOR_PARK;
+    if (UNLIKELY(session->fetches != NULL ||
+                 (processor->ask_delay && (ctx.command->flags & CMD_WRITE)))) {
+        if (must_wait(&ctx, outcome))
+            return PROCESSOR_PARK;
+        park_resume(processor, session);
     }
     ctx.now_ms = now_ms(processor);
     session->active_ms = ctx.now_ms;
     session->last_command = ctx.command;
-    uint64_t hits = processor->keys->hits;
-    uint64_t misses = processor->keys->misses;
-    if (UNLIKELY(session->fetches != NULL))
-        park_resume(processor, session);
     if (UNLIKELY(!run(&ctx, start))) {
-        keyspace_uncount_lookups(processor->keyspace, hits, misses);
         outcome->uncommitted = keyspace_group_open(processor->keyspace);
-        if (park_blocked(&ctx, start))
-            return PROCESSOR_PARK;
-        park_release(session);
-        return PROCESSOR_DONE;
+        return park_blocked(&ctx, start);
     }
     session->command_count++;
     if (UNLIKELY(session->fetches != NULL)) {

@@ -35,8 +35,12 @@ struct processor {
     unsigned unsampled_count; /* frequent commands until the next one is timed */
     struct rng rng;
     const struct keyspace_stats *keys; /* the keyspace's */
-    uint64_t delay_us;                 /* of writes, in this turn; if delay_known */
-    int delay_known;
+    uint64_t hits_before;              /* the keyspace's, when the command began */
+    uint64_t misses_before;
+    uint64_t turn;       /* counted by processor_tick() */
+    uint64_t delay_turn; /* the one that the next two are of */
+    uint64_t delay_us;   /* of writes */
+    int ask_delay;       /* 0: it is 0 */
     struct parking parking;
 };
 

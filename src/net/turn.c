@@ -218,8 +218,8 @@ static void conn_parse_ahead(struct conn *conn)
         hooks->prefetch(conn->session, conn->ahead, count);
 }
 
-/* The next command to run; NULL: there is none, and what follows is dealt with. */
-static const struct resp_command *conn_next(struct conn *conn)
+/* conn_next() when nothing is ready in `ahead`, or something comes before it. */
+static const struct resp_command *conn_next_slowly(struct conn *conn)
 {
     if (UNLIKELY(conn->again != NULL)) {
         if (conn->again_at < conn->again_count)
@@ -237,6 +237,14 @@ static const struct resp_command *conn_next(struct conn *conn)
     if (UNLIKELY(conn->ahead_status != RESP_MORE))
         conn_bad_status(conn, (enum resp_status)conn->ahead_status);
     return NULL;
+}
+
+/* The next command to run; NULL: there is none, and what follows is dealt with. */
+static inline const struct resp_command *conn_next(struct conn *conn)
+{
+    if (LIKELY(conn->ahead_at < conn->ahead_count && conn->again == NULL))
+        return &conn->ahead[conn->ahead_at++];
+    return conn_next_slowly(conn);
 }
 
 /* The command that conn_next() gave last is the next one again. */

@@ -240,8 +240,8 @@ static int corrupt_value(struct varve_slice key, struct varve_err *err)
 
 /* ---- lookups that would block ---- */
 
-static int note_blocked(struct keyspace *keyspace, struct varve_slice key, uint64_t counted_space,
-                        struct varve_err *err)
+static COLD int note_blocked(struct keyspace *keyspace, struct varve_slice key,
+                             uint64_t counted_space, struct varve_err *err)
 {
     int rc = blocked_note(&keyspace->blocked, key, counted_space);
 
@@ -323,8 +323,8 @@ static int record_get(struct keyspace *keyspace, const struct space *space, stru
 }
 
 /* Deletes a name that expired. That it cannot be is no error: it stays absent for every reader. */
-static void sweep_expired(struct keyspace *keyspace, const struct space *space,
-                          struct varve_slice key)
+static COLD void sweep_expired(struct keyspace *keyspace, const struct space *space,
+                               struct varve_slice key)
 {
     struct varve_slice parts[2] = {key_prefix_slice(&space->prefix), key};
     uint64_t seq;
@@ -343,6 +343,16 @@ static void sweep_expired(struct keyspace *keyspace, const struct space *space,
     keyspace->stats.expired_keys++;
 }
 
+/* While a failed sync heals, the space too is the one that varve_get() shows. */
+static COLD int space_shown(struct keyspace *keyspace, int db, struct space *shown,
+                            struct varve_err *err)
+{
+    uint8_t record[3];
+    int rc = space_load(keyspace->db, db, !keyspace->blocked.wait, shown, err);
+
+    return rc == VARVE_WOULD_BLOCK ? note_blocked(keyspace, database_key(record, db), 0, err) : rc;
+}
+
 static int lookup_live(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                        struct varve_pin *pin, uint64_t *seq, struct varve_err *err)
 {
@@ -351,12 +361,8 @@ static int lookup_live(struct keyspace *keyspace, int db, struct varve_slice key
     int rc = 0;
 
     map_settle(keyspace);
-    /* While a failed sync heals, the space too is the one that varve_get() shows. */
     if (UNLIKELY(varve_writable(keyspace->db, NULL) != 0)) {
-        uint8_t record[3];
-        rc = space_load(keyspace->db, db, !keyspace->blocked.wait, &shown, err);
-        if (rc == VARVE_WOULD_BLOCK)
-            rc = note_blocked(keyspace, database_key(record, db), 0, err);
+        rc = space_shown(keyspace, db, &shown, err);
         if (rc != 0)
             return rc;
         space = &shown;
