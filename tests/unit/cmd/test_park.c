@@ -1,11 +1,13 @@
 /* Commands that would have to wait for the disk, or as writes for flushes and compactions. test_string.c
  * runs as a whole with nothing in memory; here is what a client does not see. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -21,88 +23,93 @@ static void forget_parks(struct server *s)
     assert_int_equal(varve_group_commit(s->db, NULL), 0);
 }
 
-/* What each command answers when any one of its keys is cold, or all are, is what it answers when none is;
- * and it parks, once, before its first effect. */
-static void test_every_command__parks_at_each_of_its_keys(void **state)
+/* What each command answers when any one of its keys is cold, or all are (NULL), is what it answers when
+ * none is; and it parks, so many times, before its first effect. */
+static const struct {
+    const char *line;
+    const char *cold;
+    int parks;
+} cases[] = {
+    {"GET k1", "k1", 1},
+    {"GET none", "none", 1},
+    {"STRLEN k1", "k1", 1},
+    {"MGET k1 none k2 k3 k1", "k1", 1},
+    {"MGET k1 none k2 k3", "none", 1},
+    {"MGET k1 none k2 k3", "k3", 1},
+    {"MGET k1 none k2 k3", NULL, 1},
+    {"EXISTS k1 none k2 k1", "k1", 1},
+    {"EXISTS k1 none k2", "k2", 1},
+    {"EXISTS k1 none k2", NULL, 1},
+    {"TOUCH k1 none k2", NULL, 1},
+    {"TYPE k1", "k1", 1},
+    {"TTL k1", "k1", 1},
+    {"PTTL k1", "k1", 1},
+    {"EXPIRETIME k1", "k1", 1},
+    {"PEXPIRETIME k1", "k1", 1},
+    {"SET k1 v", "k1", 0},
+    {"MSET k1 v k2 v", NULL, 0},
+    {"SET k1 v NX", "k1", 1},
+    {"SET none v NX", "none", 1},
+    {"SET k1 v XX", "k1", 1},
+    {"SET k1 v GET", "k1", 1},
+    {"SET k1 v KEEPTTL", "k1", 1},
+    {"SET k1 v EX", "k1", 0},
+    {"APPEND k1 v", "k1", 1},
+    {"INCR n", "n", 1},
+    {"INCR k1", "k1", 1},
+    {"DECR n", "n", 1},
+    {"INCRBY n 5", "n", 1},
+    {"DECRBY n 5", "n", 1},
+    {"EXPIRE k1 100", "k1", 1},
+    {"PEXPIRE k1 100000 XX", "k1", 1},
+    {"EXPIREAT k1 1", "k1", 1},
+    {"PEXPIREAT k1 1900000000000 GT", "k1", 1},
+    {"PERSIST k1", "k1", 1},
+    {"DEL k1", "k1", 1},
+    {"DEL k1 none k2 k1", "k1", 1},
+    {"DEL k1 none k2", "none", 1},
+    {"DEL k1 none k2", "k2", 1},
+    {"DEL k1 none k2", NULL, 1},
+    {"UNLINK k1 none k2", NULL, 1},
+    {"FLUSHDB", NULL, 0},
+    {"FLUSHALL", NULL, 0},
+    {"PING", NULL, 0},
+};
+
+static void compare_cold_with_warm(const char *line, const char *name, int parks)
 {
-    static const struct {
-        const char *line;
-        const char *cold;
-        int parks;
-    } cases[] = {
-        {"GET k1", "k1", 1},
-        {"GET none", "none", 1},
-        {"STRLEN k1", "k1", 1},
-        {"MGET k1 none k2 k3 k1", "k1", 1},
-        {"MGET k1 none k2 k3", "none", 1},
-        {"MGET k1 none k2 k3", "k3", 1},
-        {"MGET k1 none k2 k3", NULL, 1},
-        {"EXISTS k1 none k2 k1", "k1", 1},
-        {"EXISTS k1 none k2", "k2", 1},
-        {"EXISTS k1 none k2", NULL, 1},
-        {"TOUCH k1 none k2", NULL, 1},
-        {"TYPE k1", "k1", 1},
-        {"TTL k1", "k1", 1},
-        {"PTTL k1", "k1", 1},
-        {"EXPIRETIME k1", "k1", 1},
-        {"PEXPIRETIME k1", "k1", 1},
-        {"SET k1 v", "k1", 0},
-        {"MSET k1 v k2 v", NULL, 0},
-        {"SET k1 v NX", "k1", 1},
-        {"SET none v NX", "none", 1},
-        {"SET k1 v XX", "k1", 1},
-        {"SET k1 v GET", "k1", 1},
-        {"SET k1 v KEEPTTL", "k1", 1},
-        {"SET k1 v EX", "k1", 0},
-        {"APPEND k1 v", "k1", 1},
-        {"INCR n", "n", 1},
-        {"INCR k1", "k1", 1},
-        {"DECR n", "n", 1},
-        {"INCRBY n 5", "n", 1},
-        {"DECRBY n 5", "n", 1},
-        {"EXPIRE k1 100", "k1", 1},
-        {"PEXPIRE k1 100000 XX", "k1", 1},
-        {"EXPIREAT k1 1", "k1", 1},
-        {"PEXPIREAT k1 1900000000000 GT", "k1", 1},
-        {"PERSIST k1", "k1", 1},
-        {"DEL k1", "k1", 1},
-        {"DEL k1 none k2 k1", "k1", 1},
-        {"DEL k1 none k2", "none", 1},
-        {"DEL k1 none k2", "k2", 1},
-        {"DEL k1 none k2", NULL, 1},
-        {"UNLINK k1 none k2", NULL, 1},
-        {"FLUSHDB", NULL, 0},
-        {"FLUSHALL", NULL, 0},
-        {"PING", NULL, 0},
-    };
     static const char *const prepare[] = {"SET k1 one EX 1000", "SET k2 two", "SET n 7",
                                           "SET k3 three"};
-    (void)state;
+    void *warm_state;
+    void *cold_state;
+    char warm_reply[256];
 
-    for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        void *warm_state;
-        void *cold_state;
-        char warm_reply[256];
-        assert_int_equal(server_setup(&warm_state), 0);
-        assert_int_equal(server_setup(&cold_state), 0);
-        struct server *warm = warm_state;
-        struct server *cold = cold_state;
-        for (size_t c = 0; c < COUNT_OF(prepare); c++) {
-            EXPECT(warm, prepare[c], OK);
-            EXPECT(cold, prepare[c], OK);
-        }
-        forget_parks(cold);
-        fake_db_chill(cold->db, cases[i].cold);
-        snprintf(warm_reply, sizeof(warm_reply), "%s", ask(warm, cases[i].line));
-        EXPECT(cold, cases[i].line, warm_reply);
-        assert_int_equal(cold->parks, cases[i].parks);
-        assert_int_equal(fake_db_version_count(cold->db), fake_db_version_count(warm->db));
-        assert_int_equal(cold->outcome.wait_seq, warm->outcome.wait_seq);
-        assert_int_equal(fake_db_waited(cold->db), 0);
-        EXPECT(cold, "MGET k1 k2 k3 n none", ask(warm, "MGET k1 k2 k3 n none"));
-        server_teardown(&warm_state);
-        server_teardown(&cold_state);
+    assert_int_equal(server_setup(&warm_state), 0);
+    assert_int_equal(server_setup(&cold_state), 0);
+    struct server *warm = warm_state;
+    struct server *cold = cold_state;
+    for (size_t c = 0; c < COUNT_OF(prepare); c++) {
+        EXPECT(warm, prepare[c], OK);
+        EXPECT(cold, prepare[c], OK);
     }
+    forget_parks(cold);
+    fake_db_chill(cold->db, name);
+    snprintf(warm_reply, sizeof(warm_reply), "%s", ask(warm, line));
+    EXPECT(cold, line, warm_reply);
+    assert_int_equal(cold->parks, parks);
+    assert_int_equal(fake_db_version_count(cold->db), fake_db_version_count(warm->db));
+    assert_int_equal(cold->outcome.wait_seq, warm->outcome.wait_seq);
+    assert_int_equal(fake_db_waited(cold->db), 0);
+    EXPECT(cold, "MGET k1 k2 k3 n none", ask(warm, "MGET k1 k2 k3 n none"));
+    server_teardown(&warm_state);
+    server_teardown(&cold_state);
+}
+
+static void test_every_command__parks_at_each_of_its_keys(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        compare_cold_with_warm(cases[i].line, cases[i].cold, cases[i].parks);
 }
 
 /* What is counted is what a client sent, however often it was tried. */
@@ -214,6 +221,30 @@ static void test_drain__gives_up_what_is_held(void **state)
         continue;
     processor_drain(s->processor);
     assert_int_equal(fake_db_held(s->db), 0);
+}
+
+static void *step_late(void *arg)
+{
+    usleep(2000);
+    for (int i = 0; i < 2; i++) /* and no look at the list after the last one */
+        assert_true(fake_db_step(arg));
+    return NULL;
+}
+
+/* The fetches end on another thread, as they do in the server. */
+static void test_drain__waits_for_what_runs(void **state)
+{
+    struct server *s = *state;
+    pthread_t thread;
+
+    EXPECT(s, "MSET k1 1 k2 2", OK);
+    fake_db_chill(s->db, NULL);
+    assert_int_equal(try_as(s, s->session, "MGET k1 k2"), PROCESSOR_PARK);
+    assert_int_equal(pthread_create(&thread, NULL, step_late, s->db), 0);
+    processor_drain(s->processor);
+    pthread_join(thread, NULL);
+    assert_int_equal(fake_db_held(s->db), 0);
+    assert_int_equal(s->unparks, 1);
 }
 
 /* ---- what fails ---- */
@@ -336,6 +367,7 @@ int main(void)
         TEST(test_parked_write__sees_what_others_did_meanwhile),
         TEST(test_close__of_a_parked_session),
         TEST(test_drain__gives_up_what_is_held),
+        TEST(test_drain__waits_for_what_runs),
         TEST(test_failed_fetch__is_told_by_a_read_that_waits),
         TEST(test_no_memory__for_a_fetch),
         TEST(test_dbsize__is_the_count_that_was_fetched),
