@@ -1,5 +1,5 @@
 /* INFO. The fields are Redis 7.0's, by the same names, so that exporters and dashboards read them;
- * what varve alone has is in the section Varve. A field whose thing does not exist here is 0 if
+ * what varve alone has is in the sections Varve and LSM. A field whose thing does not exist here is 0 if
  * tools ask for it, and otherwise left out (exporters skip what is absent):
  *
  *   allocator_*, rss_overhead_*, mem_clients_*, mem_aof_buffer, mem_not_counted_for_evict and the
@@ -14,7 +14,8 @@
  *   used_cpu_*_main_thread   the threads are not counted apart
  *   latency_percentiles_usec_*   no histograms yet
  *
- * The reply waits for no sync: what is monitored must answer while a disk hangs. */
+ * The reply waits for no sync: what is monitored must answer while a disk hangs. The section Keyspace alone
+ * may need reads, to count; who must not wait for them asks for the other sections by name. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -136,7 +137,8 @@ static void put_memory(struct info *info, const struct cmd_ctx *ctx,
 {
     uint64_t used = mem_used_bytes();
     uint64_t resident = resident_bytes();
-    uint64_t data = engine->memtable_bytes < used ? engine->memtable_bytes : used;
+    uint64_t held = engine->memtables_bytes + engine->cache_used_bytes;
+    uint64_t data = held < used ? held : used;
 
     metrics_note_memory(ctx->metrics);
     info_bytes(info, "used_memory", used);
@@ -326,7 +328,7 @@ static void put_log(struct info *info, const struct varve_stats *engine)
 {
     info_u64(info, "wal_files", engine->wal_files);
     info_u64(info, "wal_bytes", engine->wal_bytes);
-    info_u64(info, "wal_pool_files", engine->wal_pool_files);
+    info_u64(info, "wal_pool_files", engine->wal_pool_files); /* neither live nor in wal_bytes */
     info_u64(info, "wal_records", engine->wal_records);
     info_u64(info, "wal_written_bytes", engine->wal_written_bytes);
     info_u64(info, "wal_syncs", engine->wal_syncs);
@@ -370,6 +372,105 @@ static void put_varve(struct info *info, const struct cmd_ctx *ctx,
     info_u64(info, "output_limit_closes", metrics->output_limit_closes);
 }
 
+static double ratio(uint64_t part, uint64_t whole)
+{
+    return whole == 0 ? 0 : (double)part / (double)whole;
+}
+
+static void put_levels(struct info *info, const struct varve_stats *engine)
+{
+    for (int i = 0; i < VARVE_LEVELS_MAX; i++) {
+        const struct varve_level_stats *level = &engine->levels[i];
+        char name[16];
+        if (level->segments == 0 && level->written_bytes == 0)
+            continue;
+        snprintf(name, sizeof(name), "level%d", i);
+        info_fmt(info, name,
+                 "runs=%" PRIu64 ",segments=%" PRIu64 ",bytes=%" PRIu64 ",reads=%" PRIu64
+                 ",filter_no=%" PRIu64 ",filter_true=%" PRIu64 ",filter_false=%" PRIu64
+                 ",read_bytes=%" PRIu64 ",written_bytes=%" PRIu64,
+                 level->runs, level->segments, level->bytes, level->reads, level->filter_no,
+                 level->filter_true, level->filter_false, level->read_bytes, level->written_bytes);
+    }
+}
+
+/* Amplification is of flushes and compactions; the log, which writes all once more, is not in it. */
+static void put_rewrites(struct info *info, const struct varve_stats *engine)
+{
+    uint64_t live = engine->segment_bytes > engine->dead_bytes
+                        ? engine->segment_bytes - engine->dead_bytes
+                        : 0;
+
+    info_u64(info, "segment_bytes", engine->segment_bytes);
+    info_u64(info, "dead_bytes", engine->dead_bytes);
+    info_fmt(info, "space_amplification", "%.2f", ratio(engine->segment_bytes, live));
+    info_u64(info, "pinned_bytes", engine->pinned_bytes);
+    info_u64(info, "range_tombstones", engine->range_tombstones);
+    info_u64(info, "flushes", engine->flushes);
+    info_u64(info, "flushes_waiting", engine->flushes_waiting);
+    info_u64(info, "flush_bytes", engine->flush_bytes);
+    info_u64(info, "compactions", engine->compactions);
+    info_u64(info, "compactions_running", engine->compactions_running);
+    info_u64(info, "compaction_read_bytes", engine->compaction_read_bytes);
+    info_u64(info, "compaction_written_bytes", engine->compaction_written_bytes);
+    info_u64(info, "segment_moves", engine->moves);
+    info_u64(info, "segment_drops", engine->drops);
+    info_u64(info, "background_failures", engine->background_failures);
+    info_u64(info, "user_bytes", engine->user_bytes);
+    info_fmt(info, "write_amplification", "%.2f",
+             ratio(engine->flush_bytes + engine->compaction_written_bytes, engine->user_bytes));
+}
+
+static void put_cache(struct info *info, const struct varve_stats *engine)
+{
+    uint64_t absent = 0;
+    uint64_t wrong = 0;
+
+    for (int i = 0; i < VARVE_LEVELS_MAX; i++) {
+        absent += engine->levels[i].filter_no + engine->levels[i].filter_false;
+        wrong += engine->levels[i].filter_false;
+    }
+    info_u64(info, "cache_limit_bytes", engine->cache_limit_bytes);
+    info_u64(info, "cache_used_bytes", engine->cache_used_bytes);
+    info_u64(info, "cache_hits", engine->cache_hits);
+    info_u64(info, "cache_misses", engine->cache_misses);
+    info_fmt(info, "cache_hit_perc", "%.2f%%",
+             percent(engine->cache_hits, engine->cache_hits + engine->cache_misses));
+    info_fmt(info, "filter_false_perc", "%.2f%%", percent(wrong, absent));
+}
+
+static void put_stalls(struct info *info, const struct cmd_ctx *ctx,
+                       const struct varve_stats *engine)
+{
+    struct processor_stats stats;
+
+    processor_get_stats(ctx->processor, &stats);
+    info_str(info, "write_stall", varve_stall_name(stats.delay_cause));
+    for (int i = VARVE_STALL_NONE + 1; i < VARVE_STALL_CAUSE_COUNT; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "stall_%s", varve_stall_name((enum varve_stall_cause)i));
+        info_fmt(info, name, "count=%" PRIu64 ",usec=%" PRIu64, engine->stall_count[i],
+                 engine->stall_us[i]);
+    }
+    info_u64(info, "stall_us_max", engine->stall_us_max);
+    info_u64(info, "delayed_writes", stats.delayed_writes);
+    info_u64(info, "delayed_writes_us", stats.delayed_writes_us);
+    info_u64(info, "parked_reads", stats.parked_reads);
+    info_u64(info, "parked_clients", ctx->metrics->parked_now);
+}
+
+static void put_lsm(struct info *info, const struct cmd_ctx *ctx, const struct varve_stats *engine)
+{
+    info_u64(info, "memtables", engine->memtables);
+    info_u64(info, "memtables_bytes", engine->memtables_bytes);
+    put_levels(info, engine);
+    put_rewrites(info, engine);
+    put_cache(info, engine);
+    put_stalls(info, ctx, engine);
+    info_u64(info, "disk_free_bytes", engine->disk_free_bytes);
+    info_u64(info, "reserve_bytes", engine->reserve_bytes);
+}
+
 static void put_section(struct info *info, enum info_section section, const struct cmd_ctx *ctx,
                         const struct varve_stats *engine)
 {
@@ -386,6 +487,7 @@ static void put_section(struct info *info, enum info_section section, const stru
     case INFO_CLUSTER: info_u64(info, "cluster_enabled", 0); break;
     case INFO_KEYSPACE: put_keyspace(info, ctx); break;
     case INFO_VARVE: put_varve(info, ctx, engine); break;
+    case INFO_LSM: put_lsm(info, ctx, engine); break;
     case INFO_MODULES:      /* there are none */
     case INFO_LATENCYSTATS: /* nor histograms */
     case INFO_SECTIONS: break;

@@ -8,14 +8,15 @@
 
 /* ---- being there ---- */
 
-/* Deletes argv[1] if it is there. Returns 1 if so, 0, or a negative status. */
+/* Deletes a key if it is there. Returns 1 if so, 0, or a negative status. One whose lookup would block is
+ * passed over, so that the others' are noted too: keyspace_apply() refuses then. */
 static int delete_present(struct cmd_ctx *ctx, struct varve_slice key, struct varve_err *err)
 {
     int db = ctx->session->db;
     int rc = keyspace_exists(ctx->keyspace, db, key, ctx->now_ms, KEYSPACE_WRITE, &ctx->wait_seq,
                              err);
 
-    if (rc == VARVE_NOT_FOUND)
+    if (rc == VARVE_NOT_FOUND || rc == VARVE_WOULD_BLOCK)
         return 0;
     if (rc == 0)
         rc = keyspace_delete(ctx->keyspace, db, key, err);

@@ -16,6 +16,7 @@
 #include "cmd/processor.h"
 #include "cmd/session.h"
 #include "resp/writer.h"
+#include "varve/db.h"
 #include "varve/slice.h"
 #include "varve/status.h"
 
@@ -87,6 +88,11 @@ struct processor_stats {
     uint64_t error_replies; /* total_error_replies */
     uint64_t session_count; /* that are open */
     uint64_t sessions_made; /* total_connections_received */
+    uint64_t parked_reads;  /* times that a command waited for the disk */
+    uint64_t
+        delayed_writes; /* times that one was held back since flushes or compactions are late, */
+    uint64_t delayed_writes_us;         /* for how long, summed over the connections, */
+    enum varve_stall_cause delay_cause; /* and why; VARVE_STALL_NONE: the last write was not */
 };
 
 void processor_get_stats(const struct processor *processor, struct processor_stats *stats);

@@ -42,6 +42,9 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     processor->host = *host;
     list_init(&processor->sessions);
     rng_init(&processor->rng, clock_mono_us());
+    processor->keys = keyspace_stats(keyspace);
+    processor->ask_delay = 1;
+    parking_init(processor);
     return processor;
 }
 
@@ -50,6 +53,8 @@ void processor_destroy(struct processor *processor)
     if (processor == NULL)
         return;
     CHECK(list_empty(&processor->sessions));
+    processor_drain(processor); /* of fetches whose sessions are gone */
+    parking_deinit(processor);
     mem_free(processor->command_stats);
     mem_free(processor);
 }
@@ -58,6 +63,8 @@ void processor_tick(struct processor *processor)
 {
     processor->ticked = 1;
     processor->now_uses = 0;
+    processor->turn++;
+    processor->ask_delay = 1;
 }
 
 /* ---- counters ---- */
@@ -222,23 +229,70 @@ static int rejected(struct cmd_ctx *ctx, size_t start)
     return 1;
 }
 
-static void run(struct cmd_ctx *ctx, size_t start)
+/* Returns 0 if the command has to run once more, from its beginning, since it met what would block. */
+static int run(struct cmd_ctx *ctx, size_t start)
 {
     struct processor *processor = ctx->processor;
     struct command_stats *stats = &processor->command_stats[command_index(ctx->command)];
     unsigned weight = timed_weight(processor, stats);
+    uint64_t usec = 0;
 
+    processor->hits_before = processor->keys->hits;
+    processor->misses_before = processor->keys->misses;
     if (UNLIKELY(weight > 0)) {
         uint64_t began_us = clock_mono_us();
         ctx->command->run(ctx);
-        stats->usec += (clock_mono_us() - began_us) * weight;
+        usec = (clock_mono_us() - began_us) * weight;
     } else {
         ctx->command->run(ctx);
     }
+    if (UNLIKELY(processor->keys->blocked > 0))
+        return 0;
+    stats->usec += usec;
     stats->calls++;
     processor->stats.commands++;
     if (UNLIKELY(count_error(processor, ctx->out, start)))
         stats->failed++;
+    return 1;
+}
+
+/* The command met lookups that would block, and so wrote nothing: what it answered is dropped, and what it
+ * needs is fetched. */
+static COLD enum processor_step park_blocked(struct cmd_ctx *ctx, size_t start)
+{
+    struct processor *processor = ctx->processor;
+    struct varve_err err = {0};
+
+    ctx->out->out->len = start;
+    ctx->out->failed = 0;
+    keyspace_uncount_lookups(processor->keyspace, processor->hits_before, processor->misses_before);
+    keyspace_forget_fetched(processor->keyspace);
+    if (park_fetch(processor, ctx->session) == 0) {
+        processor->stats.parked_reads++;
+        return PROCESSOR_PARK;
+    }
+    park_release(ctx->session);
+    cmd_reply_failure(ctx, VARVE_ENOMEM, &err);
+    count_error(processor, ctx->out, start);
+    return PROCESSOR_DONE;
+}
+
+/* 1: the command must wait, and did not run. */
+static COLD int must_wait(struct cmd_ctx *ctx, struct processor_outcome *outcome)
+{
+    struct processor *processor = ctx->processor;
+
+    outcome->uncommitted = keyspace_group_open(processor->keyspace);
+    if (ctx->session->fetches_running > 0)
+        return 1;
+    if (!(ctx->command->flags & CMD_WRITE))
+        return 0;
+    outcome->park_us = park_write_delay_us(processor);
+    if (outcome->park_us == 0)
+        return 0;
+    processor->stats.delayed_writes++;
+    processor->stats.delayed_writes_us += outcome->park_us;
+    return 1;
 }
 
 /* Nearly every command has its first key behind its name; where it has not, nothing is lost. */
@@ -282,11 +336,24 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     }
     if (UNLIKELY(ctx.command->flags & CMD_BARRIER) && keyspace_group_open(processor->keyspace))
         return PROCESSOR_COMMIT_FIRST;
+    if (UNLIKELY(session->fetches != NULL ||
+                 (processor->ask_delay && (ctx.command->flags & CMD_WRITE)))) {
+        if (must_wait(&ctx, outcome))
+            return PROCESSOR_PARK;
+        park_resume(processor, session);
+    }
     ctx.now_ms = now_ms(processor);
     session->active_ms = ctx.now_ms;
     session->last_command = ctx.command;
+    if (UNLIKELY(!run(&ctx, start))) {
+        outcome->uncommitted = keyspace_group_open(processor->keyspace);
+        return park_blocked(&ctx, start);
+    }
     session->command_count++;
-    run(&ctx, start);
+    if (UNLIKELY(session->fetches != NULL)) {
+        keyspace_forget_fetched(processor->keyspace);
+        park_release(session);
+    }
     outcome->wait_seq = ctx.wait_seq;
     outcome->close_after = ctx.close_after;
     outcome->uncommitted = keyspace_group_open(processor->keyspace);

@@ -15,9 +15,14 @@ struct metrics;   /* src/metrics/metrics.h */
 struct processor; /* opaque */
 struct session;   /* src/cmd/session.h */
 
-/* What commands ask of the program around them. All on the loop's thread. */
+/* What commands ask of the program around them. On the loop's thread, but for wake(). The first two may be
+ * NULL if somebody else sees to it that fetches are looked after. */
 struct processor_host {
     void *arg;
+    /* Any thread: processor_woken() is to be called on the loop's thread. */
+    void (*wake)(void *arg);
+    /* The command of a session that is parked may run again: who the session is, is its figures_arg. */
+    void (*unpark)(void *arg, void *figures_arg);
     /* SHUTDOWN was accepted: stop after this turn. */
     void (*shutdown)(void *arg);
     /* A setting that is not read where it is used was changed by CONFIG SET; returns NULL or why it
@@ -25,24 +30,38 @@ struct processor_host {
     const char *(*config_changed)(void *arg, const char *name);
 };
 
-enum processor_step { PROCESSOR_DONE, PROCESSOR_COMMIT_FIRST, PROCESSOR_COMMIT_NOW };
+enum processor_step {
+    PROCESSOR_DONE,
+    PROCESSOR_COMMIT_FIRST,
+    PROCESSOR_COMMIT_NOW,
+    PROCESSOR_PARK,
+};
 
 struct processor_outcome {
     uint64_t wait_seq; /* see net/hooks.h */
     int close_after;
-    int uncommitted; /* 1: the engine's open group is not empty */
+    int uncommitted;  /* 1: the engine's open group is not empty */
+    uint64_t park_us; /* with PARK: run again after this time; 0: when unpark() was called */
 };
 
 /* Everything is borrowed for life. NULL: no memory. */
 struct processor *processor_create(struct keyspace *keyspace, struct config *config,
                                    struct metrics *metrics, const struct processor_host *host);
-void processor_destroy(struct processor *processor); /* takes NULL; after all its sessions */
+/* After all its sessions, and after the threads of the engine's jobs. Takes NULL. */
+void processor_destroy(struct processor *processor);
 
 /* Runs one command for the session. argv is borrowed for the call. COMMIT_FIRST: nothing happened,
- * commit the open group and call again (net/hooks.h says why). */
+ * commit the open group and call again (net/hooks.h says why). PARK: nothing happened, call again later. */
 enum processor_step processor_run(struct processor *processor, struct session *session, int argc,
                                   const struct varve_slice *argv, struct resp_writer *out,
                                   struct processor_outcome *outcome) MUST_CHECK;
+
+/* Takes what was fetched for parked commands, and has those that have all of it unparked. */
+void processor_woken(struct processor *processor);
+
+/* Waits until no fetch runs, and gives up what was fetched: no command runs any more. To be called before
+ * the engine is closed. */
+void processor_drain(struct processor *processor);
 
 /* A hint that these commands of the session run next: what their first keys lead to is brought near. */
 #define PROCESSOR_PREFETCH_MAX 32

@@ -1,4 +1,4 @@
-/* processor_private.h - the processor's insides, for processor.c and session.c alone. */
+/* processor_private.h - the processor's insides, for processor.c, park.c and session.c alone. */
 #ifndef CMD_PROCESSOR_PRIVATE_H
 #define CMD_PROCESSOR_PRIVATE_H
 
@@ -7,6 +7,7 @@
 #include "base/list.h"
 #include "base/rng.h"
 #include "cmd/ctx.h"
+#include "cmd/park.h"
 #include "types/keyspace.h"
 
 #define ERROR_CLASSES_MAX 64
@@ -33,6 +34,14 @@ struct processor {
     int ticked;               /* somebody calls processor_tick() */
     unsigned unsampled_count; /* frequent commands until the next one is timed */
     struct rng rng;
+    const struct keyspace_stats *keys; /* the keyspace's */
+    uint64_t hits_before;              /* the keyspace's, when the command began */
+    uint64_t misses_before;
+    uint64_t turn;       /* counted by processor_tick() */
+    uint64_t delay_turn; /* the one that the next two are of */
+    uint64_t delay_us;   /* of writes */
+    int ask_delay;       /* 0: it is 0 */
+    struct parking parking;
 };
 
 #endif

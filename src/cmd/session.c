@@ -43,6 +43,7 @@ void session_destroy(struct session *session)
     if (session == NULL)
         return;
     list_remove(&session->node);
+    park_release(session);
     session->processor->stats.session_count--;
     buf_deinit(&session->name);
     buf_deinit(&session->lib_name);

@@ -14,8 +14,9 @@
 
 #define SESSION_ADDRESS_MAX_BYTES 128
 
-struct command;   /* src/cmd/table.h */
-struct processor; /* src/cmd/processor.h */
+struct command;      /* src/cmd/table.h */
+struct parked_fetch; /* src/cmd/park.h */
+struct processor;    /* src/cmd/processor.h */
 
 /* What only the connection knows; names as in CLIENT LIST. Bytes, but for the counts. */
 struct session_figures {
@@ -51,6 +52,9 @@ struct session {
     uint64_t active_ms;
     const struct command *last_command; /* NULL: none yet */
     uint64_t command_count;
+    struct parked_fetch
+        *fetches;             /* for its command, which is parked; held until that ran to its end */
+    unsigned fetches_running; /* of those; it runs again when there are none */
     session_figures_fn figures; /* may be NULL */
     void *figures_arg;
 };

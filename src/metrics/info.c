@@ -27,6 +27,7 @@ static const struct {
     [INFO_CLUSTER] = {"cluster", "Cluster", 1},
     [INFO_KEYSPACE] = {"keyspace", "Keyspace", 1},
     [INFO_VARVE] = {"varve", "Varve", 1},
+    [INFO_LSM] = {"lsm", "LSM", 1},
 };
 
 static int word_is(struct varve_slice word, const char *known)

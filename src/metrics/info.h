@@ -25,7 +25,8 @@ enum info_section {
     INFO_LATENCYSTATS,
     INFO_CLUSTER,
     INFO_KEYSPACE,
-    INFO_VARVE, /* what Redis has no name for */
+    INFO_VARVE, /* what Redis has no name for, */
+    INFO_LSM,   /* and of that: the levels, and what keeps them */
     INFO_SECTIONS
 };
 

@@ -46,6 +46,7 @@ void metrics_reset(struct metrics *metrics)
 
     *metrics = (struct metrics){
         .held_replies_now = old.held_replies_now,
+        .parked_now = old.parked_now,
         .memory_peak_bytes = mem_used_bytes(),
         .tcp_port = old.tcp_port,
         .memory_startup_bytes = old.memory_startup_bytes,

@@ -28,9 +28,11 @@ struct metrics {
     uint64_t turns_rerun;         /* whose commit failed: their commands ran twice */
     uint64_t held_replies;        /* that waited for a sync */
     uint64_t unknown_outcomes;    /* held replies whose sync failed */
+    uint64_t parks;               /* of commands that had to wait for the disk, or as writes */
 
     /* Gauges: the present value, or a peak. RESETSTAT zeroes the peaks only. */
     uint64_t held_replies_now;
+    uint64_t parked_now;              /* connections */
     uint64_t input_buffer_max_bytes;  /* the largest of one client */
     uint64_t output_buffer_max_bytes; /* the largest of one client */
     uint64_t memory_peak_bytes;       /* of mem_used_bytes(), as sampled */

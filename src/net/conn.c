@@ -98,6 +98,7 @@ static struct conn *conn_create(struct net_loop *loop)
     list_init(&conn->turn_node);
     list_init(&conn->held_node);
     list_init(&conn->dead_node);
+    list_init(&conn->delay_node);
     conn->born_ms = loop->now_ms;
     conn->active_ms = loop->now_ms;
     return conn;
@@ -152,6 +153,7 @@ void conn_bury(struct net_loop *loop)
         list_remove(&conn->turn_node);
         list_remove(&conn->all_node);
         loop->conn_count--;
+        conn_forget_park(conn);
         if (conn->session != NULL)
             loop->hooks.session_close(conn->session);
         conn->session = NULL;
@@ -166,6 +168,7 @@ void conn_reap(struct net_loop *loop)
         struct conn *conn = CONTAINER_OF(loop->closed.next, struct conn, dead_node);
         list_remove(&conn->dead_node);
         CHECK(conn->writing == NULL);
+        mem_free(conn->again);
         resp_reader_destroy(conn->reader);
         mem_free(conn);
     }
@@ -205,7 +208,8 @@ static void sweep_conn(struct conn *conn)
         conn->active_ms = loop->now_ms;
     conn->swept_unsent_bytes = unsent_bytes;
     uint64_t idle_ms = loop->now_ms - conn->active_ms;
-    if (loop->limits.timeout_s != 0 && idle_ms > (uint64_t)loop->limits.timeout_s * 1000) {
+    if (loop->limits.timeout_s != 0 && !conn->parked &&
+        idle_ms > (uint64_t)loop->limits.timeout_s * 1000) {
         log_line(LOG_VERBOSE, "Closing idle client");
         loop->metrics->idle_closes++;
         conn_kill(conn);

@@ -9,7 +9,14 @@
  * writes answer their error and reads are right. Hence a command that does more than read and write
  * keys must not run while the turn has uncommitted writes: execute() answers NET_COMMIT_FIRST for it,
  * the loop commits, and calls it again. What ran before the turn's first write is not run again: it
- * saw no write of the turn, and may have been such a command. */
+ * saw no write of the turn, and may have been such a command.
+ *
+ * A command that would have to wait answers NET_PARK instead: it did nothing, and is called again, as if
+ * for the first time, after net_unpark() (net/conn.h) or the time that it asked for. Meanwhile its
+ * connection runs and reads nothing more, so that replies keep their order; all others go on. A parked
+ * command does not belong to its turn, but those that ran before it do. One that runs again after a failed
+ * commit may park then: it and those of its connection that ran after it leave the turn, and run
+ * later, in their order. */
 #ifndef NET_HOOKS_H
 #define NET_HOOKS_H
 
@@ -25,12 +32,16 @@ enum net_step {
     NET_DONE,         /* the command ran; its reply is in the writer */
     NET_COMMIT_FIRST, /* it did not run: commit the turn, then call again */
     NET_COMMIT_NOW,   /* it ran, and the turn has grown large: commit before the next command */
+    NET_PARK,         /* it did not run: call again when it is unparked */
 };
 
 struct net_outcome {
     uint64_t wait_seq; /* what the reply saw or wrote: may leave once acknowledgeable; 0: at once */
     int close_after;   /* 1: send what is there, then close; later input is dropped */
     int uncommitted;   /* 1: writes of this or an earlier command wait for commit() */
+    uint64_t
+        park_us; /* with NET_PARK: unparked after so many microseconds, or a little later; 0: by
+                        * net_unpark() alone */
 };
 
 struct net_hooks {
@@ -43,6 +54,11 @@ struct net_hooks {
 
     enum net_step (*execute)(void *session, const struct resp_command *command,
                              struct resp_writer *out, struct net_outcome *outcome);
+
+    /* Around the commands of a turn: after tick(), before the first of them; and after the last commit(),
+     * before anything waits. */
+    void (*turn_begin)(void *arg);
+    void (*turn_end)(void *arg);
 
     /* A hint: these commands run next, unless one of them ends the connection. May do nothing. */
     void (*prefetch)(void *session, const struct resp_command *commands, size_t count);

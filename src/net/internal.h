@@ -51,6 +51,12 @@ struct conn {
     uint8_t ahead_count;
     uint8_t ahead_status; /* enum resp_status: what came behind them; RESP_COMMAND: not known */
 
+    /* Commands that ran, were undone by a failed commit and have to wait; they come before `ahead`. NULL:
+     * none. Those from again_at on did not run yet. */
+    struct resp_command *again;
+    uint32_t again_at;
+    uint32_t again_count;
+
     uint64_t turn_no; /* the turn that the next two count for */
     uint32_t turn_commands;
     size_t turn_bytes;
@@ -62,6 +68,7 @@ struct conn {
     unsigned close_after : 1; /* nothing more is run; closed once all replies have left */
     unsigned bad_input : 1;   /* protocol error: its text follows the replies of the turn */
     unsigned dead : 1;        /* in loop->dying, or beyond */
+    unsigned parked : 1;      /* its next command waits for net_unpark() */
 
     struct held *held; /* [held_first, held_first + held_count) */
     uint32_t held_first;
@@ -80,6 +87,8 @@ struct conn {
     struct list turn_node;
     struct list held_node; /* in loop->held while held_count > 0 */
     struct list dead_node;
+    struct list delay_node;    /* in loop->delayed while it is parked for a time */
+    uint64_t delay_until_us;   /* that ends then, on uv_hrtime()'s clock */
     struct resp_limits limits; /* the reader's */
     uv_tcp_t tcp;
 };
@@ -93,7 +102,7 @@ struct listener {
 
 /* A command of the open group, to be run again if its commit fails. */
 struct logged {
-    struct conn *conn;
+    struct conn *conn; /* NULL: it was taken out, to run later */
     struct resp_command command;
 };
 
@@ -111,6 +120,9 @@ struct net_loop {
     uint32_t logged_count;
     uint32_t logged_cap;
 
+    struct list delayed; /* connections that are parked for a time */
+    uint64_t
+        delay_first_us; /* when the first of them was due as the timer was set; UINT64_MAX: it is not */
     struct list held;    /* connections with held replies */
     uint64_t failed_seq; /* of a failed sync that was reported, UINT64_MAX: none */
     int durable_news;
@@ -134,6 +146,7 @@ struct net_loop {
     uv_check_t check;
     uv_idle_t idle; /* active while work is left over, so that the poll does not wait */
     uv_timer_t timer;
+    uv_timer_t delay_timer; /* active while `delayed` is not empty */
 };
 
 /* loop.c */
@@ -145,6 +158,11 @@ void turn_run_conn(struct conn *conn);
 void conn_bad_status(struct conn *conn, enum resp_status status);
 void turn_commit(struct net_loop *loop);
 void turn_end(struct net_loop *loop);
+
+/* park.c */
+void conn_park(struct conn *conn, uint64_t delay_us);
+void conn_forget_park(struct conn *conn); /* of one that dies */
+void park_on_delay(uv_timer_t *timer);
 
 /* conn.c; fd is the loop's from here on, also if it fails. */
 void conn_accept(struct net_loop *loop, int fd, const char *peer, const char *local);

@@ -66,6 +66,8 @@ static uint64_t system_now_ms(void)
 static int loop_init(struct net_loop *loop, struct varve_err *err)
 {
     list_init(&loop->turn);
+    list_init(&loop->delayed);
+    loop->delay_first_us = UINT64_MAX;
     list_init(&loop->held);
     list_init(&loop->all);
     list_init(&loop->dying);
@@ -85,8 +87,10 @@ static int loop_init(struct net_loop *loop, struct varve_err *err)
     uv_check_init(&loop->uv, &loop->check);
     uv_idle_init(&loop->uv, &loop->idle);
     uv_timer_init(&loop->uv, &loop->timer);
+    uv_timer_init(&loop->uv, &loop->delay_timer);
     loop->check.data = loop;
     loop->timer.data = loop;
+    loop->delay_timer.data = loop;
     uv_check_start(&loop->check, on_check);
     uv_timer_start(&loop->timer, on_timer, NET_TICK_MS, NET_TICK_MS);
     return 0;
@@ -137,6 +141,7 @@ void net_loop_destroy(struct net_loop *loop)
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
     uv_close((uv_handle_t *)&loop->timer, NULL);
+    uv_close((uv_handle_t *)&loop->delay_timer, NULL);
     while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0)
         continue;
     conn_reap(loop);

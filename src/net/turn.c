@@ -4,7 +4,11 @@
  * command}, and a connection's first such command notes where its replies stood. If the commit fails,
  * each noted connection's replies are cut back to there and the logged commands run again, in
  * order; writes are refused then, so nothing is left to commit. A successful commit empties the log.
- * Input is released only after that, at the end of the turn, so the logged arguments stay. */
+ * Input is released only after that, at the end of the turn, so the logged arguments stay.
+ *
+ * A command that parks was taken from conn->ahead and is put back there; it is not logged. One that parks
+ * when it runs again goes, with what its connection ran after it, to conn->again, which comes first. As
+ * long as either holds a command, the input stays. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/mutant.h"
@@ -20,9 +24,14 @@ void turn_touch(struct conn *conn)
     list_push_back(&conn->loop->turn, &conn->turn_node);
 }
 
-static int conn_can_run(const struct conn *conn)
+static int conn_is_open(const struct conn *conn)
 {
     return !conn->dead && !conn->close_after && conn->writer.failed == 0;
+}
+
+static int conn_can_run(const struct conn *conn)
+{
+    return conn_is_open(conn) && !conn->parked;
 }
 
 /* ---- the log of what may have to run again ---- */
@@ -67,18 +76,59 @@ static void hold_if_needed(struct conn *conn, uint64_t wait_seq, size_t start)
         conn->writer.failed = VARVE_ENOMEM;
 }
 
-static void logged_rerun(const struct logged *entry)
+/* The command at `first` has to wait: it leaves the turn, and so does what its connection ran after it. */
+static void logged_take_out(struct net_loop *loop, uint32_t first)
 {
-    struct conn *conn = entry->conn;
-    struct net_loop *loop = conn->loop;
-    struct net_outcome outcome = {0};
-    size_t start = conn->out.len;
+    struct conn *conn = loop->logged[first].conn;
+    uint32_t again_left = conn->again_count - conn->again_at;
+    uint32_t ahead_left = (uint32_t)(conn->ahead_count - conn->ahead_at);
+    uint32_t end = MUTANT("overtake-parked") ? first + 1 : loop->logged_count;
+    uint32_t at = 0;
 
-    if (!conn_can_run(conn))
+    for (uint32_t i = first; i < end; i++)
+        at += loop->logged[i].conn == conn;
+    struct resp_command *again = mem_alloc((at + again_left + ahead_left) * sizeof(*again));
+    if (again == NULL) {
+        conn_kill(conn);
         return;
-    if (loop->hooks.execute(conn->session, &entry->command, &conn->writer, &outcome) ==
-        NET_COMMIT_FIRST) {
+    }
+    at = 0;
+    for (uint32_t i = first; i < end; i++) {
+        if (loop->logged[i].conn != conn)
+            continue;
+        again[at++] = loop->logged[i].command;
+        loop->logged[i].conn = NULL;
+    }
+    for (uint32_t i = 0; i < again_left; i++)
+        again[at++] = conn->again[conn->again_at + i];
+    for (uint32_t i = 0; i < ahead_left; i++)
+        again[at++] = conn->ahead[conn->ahead_at + i];
+    mem_free(conn->again);
+    conn->again = again;
+    conn->again_at = 0;
+    conn->again_count = at;
+    conn->ahead_at = conn->ahead_count;
+    conn->more = 1;
+    conn->bad_input = 0; /* the reader says so again */
+}
+
+static void logged_rerun(struct net_loop *loop, uint32_t i)
+{
+    struct conn *conn = loop->logged[i].conn;
+    struct net_outcome outcome = {0};
+
+    if (conn == NULL || !conn_is_open(conn))
+        return;
+    size_t start = conn->out.len;
+    enum net_step step = loop->hooks.execute(conn->session, &loop->logged[i].command, &conn->writer,
+                                             &outcome);
+    if (step == NET_COMMIT_FIRST) {
         conn_kill(conn); /* writes are not refused, against the hooks' contract */
+        return;
+    }
+    if (step == NET_PARK) {
+        logged_take_out(loop, i);
+        conn_park(conn, outcome.park_us);
         return;
     }
     conn->close_after = outcome.close_after != 0;
@@ -101,7 +151,7 @@ static void turn_redo(struct net_loop *loop)
         conn->mark_group = 0;
     }
     for (uint32_t i = 0; i < loop->logged_count; i++)
-        logged_rerun(&loop->logged[i]);
+        logged_rerun(loop, i);
     loop->metrics->turns_rerun++;
 }
 
@@ -112,7 +162,8 @@ void turn_commit(struct net_loop *loop)
         /* Nothing is there to be committed now; were it, nobody may be told that it was done. */
         if (loop->hooks.commit(loop->hooks.arg) != 0)
             for (uint32_t i = 0; i < loop->logged_count; i++)
-                conn_kill(loop->logged[i].conn);
+                if (loop->logged[i].conn != NULL)
+                    conn_kill(loop->logged[i].conn);
     }
     loop->logged_count = 0;
     loop->group_no++;
@@ -126,47 +177,7 @@ static void turn_begin(struct net_loop *loop)
     loop->now_ms = loop->now_fn();
     loop->metrics->turns++;
     loop->hooks.tick(loop->hooks.arg);
-}
-
-static void conn_execute(struct conn *conn, const struct resp_command *command)
-{
-    struct net_loop *loop = conn->loop;
-    struct net_outcome outcome = {0};
-
-    if (UNLIKELY(loop->logged_count == loop->logged_cap))
-        logged_make_room(loop);
-    if (UNLIKELY(!conn_can_run(conn)))
-        return;
-    size_t start = conn->out.len;
-    uint32_t held_count = conn->held_count;
-    enum net_step step = loop->hooks.execute(conn->session, command, &conn->writer, &outcome);
-    if (UNLIKELY(step == NET_COMMIT_FIRST)) {
-        turn_commit(loop);
-        if (!conn_can_run(conn))
-            return;
-        outcome = (struct net_outcome){0};
-        start = conn->out.len;
-        held_count = conn->held_count;
-        step = loop->hooks.execute(conn->session, command, &conn->writer, &outcome);
-        CHECK(step != NET_COMMIT_FIRST);
-    }
-    if (outcome.uncommitted)
-        logged_add(conn, command, start, held_count);
-    if (outcome.wait_seq != 0)
-        hold_if_needed(conn, outcome.wait_seq, start);
-    if (UNLIKELY(outcome.close_after))
-        conn->close_after = 1;
-    if (UNLIKELY(step == NET_COMMIT_NOW))
-        turn_commit(loop);
-}
-
-/* Output or held replies are at their bounds: nothing is run or read until some have left. */
-static int conn_is_clogged(const struct conn *conn)
-{
-    const struct net_limits *limits = &conn->loop->limits;
-
-    return output_unsent_bytes(conn) > limits->output_pause_bytes ||
-           conn->held_count >= limits->held_max_count;
+    loop->hooks.turn_begin(loop->hooks.arg);
 }
 
 void conn_bad_status(struct conn *conn, enum resp_status status)
@@ -207,9 +218,17 @@ static void conn_parse_ahead(struct conn *conn)
         hooks->prefetch(conn->session, conn->ahead, count);
 }
 
-/* The next command to run; NULL: there is none, and what follows is dealt with. */
-static const struct resp_command *conn_next(struct conn *conn)
+/* conn_next() when nothing is ready in `ahead`, or something comes before it. */
+static const struct resp_command *conn_next_slowly(struct conn *conn)
 {
+    if (UNLIKELY(conn->again != NULL)) {
+        if (conn->again_at < conn->again_count)
+            return &conn->again[conn->again_at++];
+        mem_free(conn->again);
+        conn->again = NULL;
+        conn->again_at = 0;
+        conn->again_count = 0;
+    }
     if (conn->ahead_at == conn->ahead_count && conn->ahead_status == RESP_COMMAND)
         conn_parse_ahead(conn);
     if (conn->ahead_at < conn->ahead_count)
@@ -218,6 +237,67 @@ static const struct resp_command *conn_next(struct conn *conn)
     if (UNLIKELY(conn->ahead_status != RESP_MORE))
         conn_bad_status(conn, (enum resp_status)conn->ahead_status);
     return NULL;
+}
+
+/* The next command to run; NULL: there is none, and what follows is dealt with. */
+static inline const struct resp_command *conn_next(struct conn *conn)
+{
+    if (LIKELY(conn->ahead_at < conn->ahead_count && conn->again == NULL))
+        return &conn->ahead[conn->ahead_at++];
+    return conn_next_slowly(conn);
+}
+
+/* The command that conn_next() gave last is the next one again. */
+static void conn_put_back(struct conn *conn)
+{
+    if (conn->again != NULL)
+        conn->again_at--;
+    else
+        conn->ahead_at--;
+}
+
+static void conn_execute(struct conn *conn, const struct resp_command *command)
+{
+    struct net_loop *loop = conn->loop;
+    struct net_outcome outcome = {0};
+
+    size_t start = conn->out.len;
+    uint32_t held_count = conn->held_count;
+    enum net_step step = loop->hooks.execute(conn->session, command, &conn->writer, &outcome);
+    if (UNLIKELY(step == NET_COMMIT_FIRST)) {
+        conn_put_back(conn);
+        turn_commit(loop);
+        if (!conn_can_run(conn))
+            return;
+        command = conn_next(conn);
+        outcome = (struct net_outcome){0};
+        start = conn->out.len;
+        held_count = conn->held_count;
+        step = loop->hooks.execute(conn->session, command, &conn->writer, &outcome);
+        CHECK(step != NET_COMMIT_FIRST);
+    }
+    if (outcome.uncommitted && (step != NET_PARK || MUTANT("log-parked")))
+        logged_add(conn, command, start, held_count);
+    if (UNLIKELY(step == NET_PARK)) {
+        conn_put_back(conn);
+        conn_park(conn, outcome.park_us);
+        return;
+    }
+    if (outcome.wait_seq != 0)
+        hold_if_needed(conn, outcome.wait_seq, start);
+    if (UNLIKELY(outcome.close_after))
+        conn->close_after = 1;
+    if (UNLIKELY(step == NET_COMMIT_NOW))
+        turn_commit(loop);
+}
+
+/* Output or held replies are at their bounds: nothing is run or read until some have left. */
+static int conn_is_clogged(const struct conn *conn)
+{
+    const struct net_limits *limits = &conn->loop->limits;
+
+    return output_unsent_bytes(conn) > limits->output_pause_bytes ||
+           conn->held_count >= limits->held_max_count;
 }
 
 void turn_run_conn(struct conn *conn)
@@ -242,16 +322,18 @@ void turn_run_conn(struct conn *conn)
     }
     if (conn->ahead_at == conn->ahead_count)
         conn->ahead_status = RESP_COMMAND; /* more may have come */
-    while (conn->turn_commands < limits->turn_commands && conn->turn_bytes < limits->turn_bytes &&
-           !conn_is_clogged(conn)) {
+    while (conn_can_run(conn) && conn->turn_commands < limits->turn_commands &&
+           conn->turn_bytes < limits->turn_bytes && !conn_is_clogged(conn)) {
+        if (UNLIKELY(loop->logged_count == loop->logged_cap)) {
+            logged_make_room(loop); /* by a commit, maybe, after which it may not run any more */
+            continue;
+        }
         command = conn_next(conn);
         if (command == NULL)
             break;
         conn->turn_commands++;
         conn->turn_bytes += command->wire_bytes;
         conn_execute(conn, command);
-        if (UNLIKELY(!conn_can_run(conn)))
-            break;
     }
 }
 
@@ -291,7 +373,8 @@ static void conn_settle(struct conn *conn, uint64_t durable_seq)
         return;
     if (UNLIKELY(conn->bad_input))
         append_protocol_error(conn);
-    if (LIKELY(conn->ahead_at == conn->ahead_count)) /* else their arguments are still needed */
+    /* Else their arguments are still needed. */
+    if (LIKELY(conn->ahead_at == conn->ahead_count && conn->again == NULL))
         resp_reader_release(conn->reader);
     if (UNLIKELY(conn->held_count > 0))
         output_release(conn, durable_seq);
@@ -365,8 +448,10 @@ void turn_end(struct net_loop *loop)
         turn_run_leftovers(loop);
     if (MUTANT("reply-before-commit"))
         turn_settle(loop);
-    if (loop->ticked_turn == loop->turn_no)
+    if (loop->ticked_turn == loop->turn_no) {
         turn_commit(loop);
+        loop->hooks.turn_end(loop->hooks.arg);
+    }
     if (UNLIKELY(loop->durable_news))
         turn_apply_news(loop);
     turn_settle(loop);

@@ -1,10 +1,13 @@
 #include "server/executor.h"
 
 #include <stddef.h>
+#include <sys/resource.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/thread.h"
+
+#define COMPACTION_NICE 5
 
 struct lane {
     struct mutex mutex;
@@ -12,8 +15,9 @@ struct lane {
     struct varve_job *first; /* the next to run */
     struct varve_job **end;  /* where the next submitted goes */
     int stopping;
-    int started;
-    struct thread thread;
+    int nice; /* of its threads */
+    uint32_t started;
+    struct thread threads[EXECUTOR_THREADS_MAX];
 };
 
 struct executor {
@@ -53,15 +57,32 @@ static struct varve_job *lane_take(struct lane *lane)
 
 static void lane_run(void *arg)
 {
+    struct lane *lane = arg;
     struct varve_job *job;
 
-    while ((job = lane_take(arg)) != NULL)
+    /* On Linux it is the calling thread's alone; where it is not to be had, nothing is lost. */
+    if (lane->nice != 0)
+        (void)setpriority(PRIO_PROCESS, 0, lane->nice);
+    while ((job = lane_take(lane)) != NULL)
         job->run(job);
 }
 
-int executor_start(struct executor **out, struct varve_err *err)
+static int lane_start(struct lane *lane, const char *name, uint32_t count)
 {
-    static const char *const names[] = {"varve-sync",   "varve-maint", "varve-flush",
+    int rc = 0;
+
+    CHECK(count >= 1 && count <= EXECUTOR_THREADS_MAX);
+    while (rc == 0 && lane->started < count) {
+        rc = thread_start(&lane->threads[lane->started], name, lane_run, lane);
+        lane->started += rc == 0;
+    }
+    return rc;
+}
+
+int executor_start(const struct executor_threads *threads, struct executor **out,
+                   struct varve_err *err)
+{
+    static const char *const names[] = {"varve-sync",    "varve-maint", "varve-flush",
                                         "varve-compact", "varve-read",  "varve-reclaim"};
     _Static_assert(COUNT_OF(names) == VARVE_JOB_CLASS_COUNT, "a name a class");
     struct executor *executor = mem_alloc_zero(sizeof(*executor));
@@ -77,11 +98,12 @@ int executor_start(struct executor **out, struct varve_err *err)
         cond_init(&lane->changed);
         lane->end = &lane->first;
     }
-    for (int i = 0; rc == 0 && i < VARVE_JOB_CLASS_COUNT; i++) {
-        struct lane *lane = &executor->lanes[i];
-        rc = thread_start(&lane->thread, names[i], lane_run, lane);
-        lane->started = rc == 0;
-    }
+    executor->lanes[VARVE_JOB_COMPACTION].nice = COMPACTION_NICE;
+    for (int i = 0; rc == 0 && i < VARVE_JOB_CLASS_COUNT; i++)
+        rc = lane_start(&executor->lanes[i], names[i],
+                        i == VARVE_JOB_COMPACTION ? threads->compaction
+                        : i == VARVE_JOB_READ     ? threads->read
+                                                  : 1);
     if (rc != 0) {
         executor_stop(executor);
         return err_set(err, rc, "a thread cannot be started");
@@ -90,20 +112,30 @@ int executor_start(struct executor **out, struct varve_err *err)
     return 0;
 }
 
+/* What compactions and flushes leave behind goes to maintenance and reclaim: those end after them. A job
+ * that a lane gets after its end would never run. */
+static const enum varve_job_class stop_order[] = {
+    VARVE_JOB_READ, VARVE_JOB_COMPACTION,  VARVE_JOB_FLUSH,
+    VARVE_JOB_SYNC, VARVE_JOB_MAINTENANCE, VARVE_JOB_RECLAIM,
+};
+_Static_assert(COUNT_OF(stop_order) == VARVE_JOB_CLASS_COUNT, "every class is stopped");
+
 void executor_stop(struct executor *executor)
 {
     if (executor == NULL)
         return;
-    for (int i = 0; i < VARVE_JOB_CLASS_COUNT; i++) {
-        struct lane *lane = &executor->lanes[i];
+    for (size_t i = 0; i < COUNT_OF(stop_order); i++) {
+        struct lane *lane = &executor->lanes[stop_order[i]];
         mutex_lock(&lane->mutex);
         lane->stopping = 1;
-        cond_signal(&lane->changed);
+        cond_broadcast(&lane->changed);
         mutex_unlock(&lane->mutex);
-        if (lane->started)
-            thread_join(&lane->thread);
-        mutex_deinit(&lane->mutex);
-        cond_deinit(&lane->changed);
+        for (uint32_t t = 0; t < lane->started; t++)
+            thread_join(&lane->threads[t]);
+    }
+    for (int i = 0; i < VARVE_JOB_CLASS_COUNT; i++) {
+        mutex_deinit(&executor->lanes[i].mutex);
+        cond_deinit(&executor->lanes[i].changed);
     }
     mem_free(executor);
 }

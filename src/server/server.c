@@ -29,8 +29,9 @@
 #include "types/keyspace.h"
 #include "varve/db.h"
 
-#define OTHER_FDS 64 /* files of the engine, the log, the loop's own */
+#define OTHER_FDS 64 /* files of the engine but segments, the log, the loop's own */
 #define ENGINE_TICK_US ((uint64_t)50000)
+#define SLOWED_LOG_US ((uint64_t)10 * 1000 * 1000)
 
 struct server {
     struct config *config;
@@ -47,6 +48,9 @@ struct server {
     uint64_t told_seq;             /* and as it was last told */
     _Atomic int leave;             /* news: a signal asks us to leave */
     uint64_t engine_ticked_us;
+    uint64_t slowed_count; /* delayed writes, and their time, as of the last line about them */
+    uint64_t slowed_us;
+    uint64_t slowed_log_us; /* no other line before that */
     int pidfile_written;
 };
 
@@ -91,10 +95,27 @@ static enum net_step hook_execute(void *arg, const struct resp_command *command,
     if (step == PROCESSOR_COMMIT_FIRST)
         return NET_COMMIT_FIRST;
     outcome->uncommitted = done.uncommitted;
+    if (UNLIKELY(step == PROCESSOR_PARK)) {
+        outcome->park_us = done.park_us;
+        return NET_PARK;
+    }
     int held_short = session_auth_required(session);
     if (UNLIKELY(held_short != was_held_short))
         conn_set_authenticated(session->figures_arg, !held_short);
     return step == PROCESSOR_COMMIT_NOW ? NET_COMMIT_NOW : NET_DONE;
+}
+
+/* So that the reads of a turn need not enter one by one. */
+static void hook_turn_begin(void *arg)
+{
+    (void)arg;
+    varve_enter();
+}
+
+static void hook_turn_end(void *arg)
+{
+    (void)arg;
+    varve_leave();
 }
 
 static void hook_prefetch(void *arg, const struct resp_command *commands, size_t count)
@@ -148,6 +169,31 @@ static const char *hook_unknown_outcome(void *arg)
            "unknown. Writes are refused until the log is healed. See the server's log.";
 }
 
+/* At most once in a while: that writes are held back, and what for. */
+static void log_slowed(struct server *server, const struct processor_stats *stats, uint64_t now_us)
+{
+    struct varve_stats engine;
+
+    if (stats->delayed_writes < server->slowed_count) { /* CONFIG RESETSTAT */
+        server->slowed_count = 0;
+        server->slowed_us = 0;
+    }
+    if (LIKELY(stats->delayed_writes == server->slowed_count) || now_us < server->slowed_log_us)
+        return;
+    varve_stats(server->db, &engine);
+    log_line(LOG_NOTICE,
+             "writes are slowed: %s; level 0 has %llu runs, %llu memtables wait for their flush, "
+             "%llu compactions run; since the last such line %llu waits, %llu ms in all",
+             varve_stall_name(stats->delay_cause), (unsigned long long)engine.levels[0].runs,
+             (unsigned long long)engine.flushes_waiting,
+             (unsigned long long)engine.compactions_running,
+             (unsigned long long)(stats->delayed_writes - server->slowed_count),
+             (unsigned long long)(stats->delayed_writes_us - server->slowed_us) / 1000);
+    server->slowed_count = stats->delayed_writes;
+    server->slowed_us = stats->delayed_writes_us;
+    server->slowed_log_us = now_us + SLOWED_LOG_US;
+}
+
 static void hook_tick(void *arg)
 {
     struct server *server = arg;
@@ -162,6 +208,7 @@ static void hook_tick(void *arg)
     varve_tick(server->db);
     processor_get_stats(server->processor, &stats);
     metrics_tick(&server->metrics, clock_mono_us(), stats.commands);
+    log_slowed(server, &stats, now_us);
 }
 
 /* ---- news from other threads ---- */
@@ -195,6 +242,8 @@ static void on_news(uv_async_t *news)
     }
     if (server->db != NULL)
         tell_durable(server);
+    if (server->processor != NULL)
+        processor_woken(server->processor);
 }
 
 static void on_engine_line(void *arg, int level, const char *line)
@@ -225,11 +274,13 @@ static void fill_limits(const struct config *config, struct net_limits *limits)
     limits->resp.unauthenticated = has_password;
 }
 
-/* Asks the system for the files that so many clients need; returns how many clients it allows. */
-static uint64_t raise_file_limit(uint64_t maxclients)
+/* Asks the system for the files that so many clients, besides all segments, need; returns how many clients
+ * it allows. */
+static uint64_t raise_file_limit(const struct config *config, uint64_t maxclients)
 {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)maxclients + OTHER_FDS;
+    rlim_t others = (rlim_t)config_int(config, OPT_MAX_OPEN_SEGMENTS) + OTHER_FDS;
+    rlim_t wanted = (rlim_t)maxclients + others;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return maxclients;
@@ -243,24 +294,43 @@ static uint64_t raise_file_limit(uint64_t maxclients)
         raised = limit;
     if (raised.rlim_cur >= wanted)
         return maxclients;
-    return raised.rlim_cur > OTHER_FDS ? raised.rlim_cur - OTHER_FDS : 0;
+    return raised.rlim_cur > others ? raised.rlim_cur - others : 0;
 }
 
 /* With fewer files than maxclients needs, there are fewer clients. */
 static int fit_maxclients(struct config *config, struct varve_err *err)
 {
     uint64_t wanted = (uint64_t)config_int(config, OPT_MAXCLIENTS);
-    uint64_t allowed = raise_file_limit(wanted);
+    uint64_t allowed = raise_file_limit(config, wanted);
     char lowered[32];
 
     if (allowed == wanted)
         return 0;
     if (allowed == 0)
-        return err_set(err, VARVE_EINVAL, "the limit of open files leaves none for clients");
+        return err_set(err, VARVE_EINVAL,
+                       "the limit of open files (ulimit -n) leaves none for clients beside %lld "
+                       "segments (max-open-segments)",
+                       (long long)config_int(config, OPT_MAX_OPEN_SEGMENTS));
     snprintf(lowered, sizeof(lowered), "%llu", (unsigned long long)allowed);
-    log_line(LOG_WARNING, "maxclients is lowered to %s by the limit of open files (ulimit -n)",
-             lowered);
+    log_line(
+        LOG_WARNING,
+        "maxclients is lowered to %s: with max-open-segments it needs more open files than the "
+        "limit (ulimit -n) allows",
+        lowered);
     return config_set(config, "maxclients", lowered, err);
+}
+
+static void host_wake(void *arg)
+{
+    struct server *server = arg;
+
+    uv_async_send(&server->news);
+}
+
+static void host_unpark(void *arg, void *conn)
+{
+    (void)arg;
+    net_unpark(conn);
 }
 
 static void host_shutdown(void *arg)
@@ -278,7 +348,7 @@ static const char *host_config_changed(void *arg, const char *name)
 
     if (strcmp(name, "maxclients") == 0) {
         uint64_t wanted = (uint64_t)config_int(server->config, OPT_MAXCLIENTS);
-        if (raise_file_limit(wanted) < wanted)
+        if (raise_file_limit(server->config, wanted) < wanted)
             return "The operating system is not able to handle the specified number of clients";
     }
     /* The others are cheap to apply, whichever it was. */
@@ -312,6 +382,8 @@ static int start_loop(struct server *server, struct varve_err *err)
         .session_open = hook_session_open,
         .session_close = hook_session_close,
         .execute = hook_execute,
+        .turn_begin = hook_turn_begin,
+        .turn_end = hook_turn_end,
         .prefetch = hook_prefetch,
         .commit = hook_commit,
         .ack_seq = hook_ack_seq,
@@ -332,17 +404,39 @@ static int start_loop(struct server *server, struct varve_err *err)
     return bind_all(server, err);
 }
 
-static int start_engine(struct server *server, struct varve_err *err)
+static uint32_t compaction_threads(const struct config *config)
+{
+    int64_t chosen = config_int(config, OPT_COMPACTION_THREADS);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (chosen > 0)
+        return (uint32_t)chosen;
+    return cores < 4 ? 1 : cores > 8 ? 4 : (uint32_t)cores / 2;
+}
+
+static void fill_engine_options(struct server *server, uint32_t compaction_jobs,
+                                struct varve_options *options)
 {
     const struct config *config = server->config;
-    int rc = executor_start(&server->executor, err);
+    uint32_t bloom_bits = (uint32_t)config_int(config, OPT_BLOOM_BITS_PER_KEY);
+    uint64_t min_free = (uint64_t)config_int(config, OPT_MIN_FREE);
+    uint64_t reserve = (uint64_t)config_int(config, OPT_RESERVE_SIZE);
 
-    if (rc != 0)
-        return rc;
-    struct varve_options options = {
+    *options = (struct varve_options){
         .executor = executor_of(server->executor),
         .durability = (enum varve_durability)config_int(config, OPT_APPENDFSYNC),
         .memtable_size_bytes = (uint64_t)config_int(config, OPT_MEMTABLE_SIZE),
+        .memtables_max = (uint32_t)config_int(config, OPT_MEMTABLES_MAX),
+        .block_cache_size_bytes = (uint64_t)config_int(config, OPT_BLOCK_CACHE_SIZE),
+        .block_size_bytes = (uint32_t)config_int(config, OPT_BLOCK_SIZE),
+        .segment_size_bytes = (uint64_t)config_int(config, OPT_SEGMENT_SIZE),
+        .segments_max = (uint32_t)config_int(config, OPT_MAX_OPEN_SEGMENTS),
+        .bloom_bits_per_key = bloom_bits == 0 ? VARVE_NO_FILTER : bloom_bits,
+        .compression = (enum varve_compression)config_int(config, OPT_COMPRESSION),
+        .compaction_jobs = compaction_jobs,
+        .rate_limit_bytes = (uint64_t)config_int(config, OPT_RATE_LIMIT),
+        .min_free_bytes = min_free == 0 ? VARVE_NO_RESERVE : min_free,
+        .reserve_size_bytes = reserve == 0 ? VARVE_NO_RESERVE : reserve,
         .wal_size_bytes = (uint64_t)config_int(config, OPT_WAL_SIZE),
         .wal_pool_size = (uint32_t)config_int(config, OPT_WAL_POOL_SIZE),
         .on_durable = on_durable,
@@ -350,6 +444,21 @@ static int start_engine(struct server *server, struct varve_err *err)
         .count_group = keycode_count_group,
         .arg = server,
     };
+}
+
+static int start_engine(struct server *server, struct varve_err *err)
+{
+    const struct config *config = server->config;
+    struct executor_threads threads = {
+        .compaction = compaction_threads(config),
+        .read = (uint32_t)config_int(config, OPT_READ_THREADS),
+    };
+    struct varve_options options;
+    int rc = executor_start(&threads, &server->executor, err);
+
+    if (rc != 0)
+        return rc;
+    fill_engine_options(server, threads.compaction, &options);
     rc = varve_open(config_str(config, OPT_DIR), &options, &server->db, err);
     if (rc == 0)
         rc = keyspace_open(server->db, &server->keyspace, err);
@@ -360,6 +469,8 @@ static int start_processor(struct server *server, struct varve_err *err)
 {
     struct processor_host host = {
         .arg = server,
+        .wake = host_wake,
+        .unpark = host_unpark,
         .shutdown = host_shutdown,
         .config_changed = host_config_changed,
     };
@@ -460,8 +571,10 @@ int server_stop(struct server *server, struct varve_err *err)
 
     if (server == NULL)
         return 0;
-    if (server->processor != NULL)
+    if (server->processor != NULL) {
         settle(server);
+        processor_drain(server->processor);
+    }
     /* The sync thread may still send news: the handle goes last, with the loop. */
     if (server->db != NULL) {
         keyspace_close(server->keyspace);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "types/blocked.h"
 #include "varve/db.h"
 
 #define SCRATCH_KEEP_BYTES ((size_t)64 * 1024)
@@ -48,6 +49,7 @@ struct keyspace {
     uint64_t write_seq;          /* of the newest operation applied */
     uint64_t group_bytes;
     struct keyspace_stats stats;
+    struct blocked blocked;
 };
 
 /* ---- the map ---- */
@@ -68,10 +70,10 @@ static struct varve_slice next_space_key(uint8_t out[2])
 }
 
 /* A record of space 0: *id is 0 if there is none. */
-static int map_load_id(struct varve_db *db, struct varve_slice key, uint64_t *id, uint64_t *seq,
-                       struct varve_err *err)
+static int map_load_id(struct varve_db *db, struct varve_slice key, int no_wait, uint64_t *id,
+                       uint64_t *seq, struct varve_err *err)
 {
-    struct varve_read read = {.uncommitted = 1};
+    struct varve_read read = {.uncommitted = 1, .no_wait = no_wait};
     struct varve_pin pin = {0};
     int rc = varve_get(db, &read, key, &pin, err);
 
@@ -88,10 +90,11 @@ static int map_load_id(struct varve_db *db, struct varve_slice key, uint64_t *id
     return rc;
 }
 
-static int space_load(struct varve_db *engine, int db, struct space *space, struct varve_err *err)
+static int space_load(struct varve_db *engine, int db, int no_wait, struct space *space,
+                      struct varve_err *err)
 {
     uint8_t key[3];
-    int rc = map_load_id(engine, database_key(key, db), &space->id, &space->map_seq, err);
+    int rc = map_load_id(engine, database_key(key, db), no_wait, &space->id, &space->map_seq, err);
 
     key_prefix_set(&space->prefix, space->id, KEY_TAG_NAME);
     return rc;
@@ -120,12 +123,12 @@ static int map_load(struct varve_db *db, struct space_map *map, struct varve_err
     struct space_map loaded = {0};
     uint8_t key[2];
     uint64_t seq;
-    int rc = map_load_id(db, next_space_key(key), &loaded.next_id, &seq, err);
+    int rc = map_load_id(db, next_space_key(key), 0, &loaded.next_id, &seq, err);
 
     if (loaded.next_id == 0)
         loaded.next_id = SPACE_FIRST;
     for (int i = 0; rc == 0 && i < KEYSPACE_DATABASES_MAX; i++)
-        rc = space_load(db, i, &loaded.of_db[i], err);
+        rc = space_load(db, i, 0, &loaded.of_db[i], err);
     if (rc == 0)
         rc = map_check(&loaded, err);
     if (rc == 0)
@@ -170,6 +173,7 @@ int keyspace_open(struct varve_db *db, struct keyspace **keyspace, struct varve_
     if (made == NULL)
         return err_set(err, VARVE_ENOMEM, "keyspace: out of memory");
     made->db = db;
+    blocked_init(&made->blocked);
     buf_init(&made->scratch, VARVE_KEY_MAX_BYTES + sizeof(struct key_prefix));
     made->batch = varve_batch_create();
     made->sweep = varve_batch_create();
@@ -193,7 +197,19 @@ void keyspace_close(struct keyspace *keyspace)
     varve_batch_destroy(keyspace->batch);
     varve_batch_destroy(keyspace->sweep);
     buf_deinit(&keyspace->scratch);
+    blocked_deinit(&keyspace->blocked);
     mem_free(keyspace);
+}
+
+const struct keyspace_stats *keyspace_stats(const struct keyspace *keyspace)
+{
+    return &keyspace->stats;
+}
+
+void keyspace_uncount_lookups(struct keyspace *keyspace, uint64_t hits, uint64_t misses)
+{
+    keyspace->stats.hits = hits;
+    keyspace->stats.misses = misses;
 }
 
 void keyspace_get_stats(const struct keyspace *keyspace, struct keyspace_stats *stats)
@@ -203,7 +219,7 @@ void keyspace_get_stats(const struct keyspace *keyspace, struct keyspace_stats *
 
 void keyspace_reset_stats(struct keyspace *keyspace)
 {
-    keyspace->stats = (struct keyspace_stats){0};
+    keyspace->stats = (struct keyspace_stats){.blocked = keyspace->stats.blocked};
 }
 
 /* ---- reading ---- */
@@ -222,11 +238,67 @@ static int corrupt_value(struct varve_slice key, struct varve_err *err)
                    log_escape(key, name, sizeof(name)));
 }
 
+/* ---- lookups that would block ---- */
+
+static COLD int note_blocked(struct keyspace *keyspace, struct varve_slice key,
+                             uint64_t counted_space, struct varve_err *err)
+{
+    int rc = blocked_note(&keyspace->blocked, key, counted_space);
+
+    if (rc == VARVE_ENOMEM)
+        err_set(err, rc, "out of memory for a key of %zu bytes", key.len);
+    keyspace->stats.blocked = keyspace->blocked.count;
+    return rc;
+}
+
+int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
+                   uint64_t *counted_space)
+{
+    const struct blocked_note *note = &keyspace->blocked.notes[i];
+    struct varve_read read = {.uncommitted = 1, .dead = 1, .no_wait = 1};
+    struct varve_slice key = varve_slice(keyspace->blocked.keys.data + note->at, note->len);
+
+    CHECK(i < keyspace->blocked.count);
+    *counted_space = note->counted_space;
+    if (note->counted_space != 0)
+        return varve_fetch_count(keyspace->db, key, fetch);
+    return varve_fetch_start(keyspace->db, &read, key, fetch);
+}
+
+void keyspace_forget_blocked(struct keyspace *keyspace)
+{
+    blocked_forget(&keyspace->blocked);
+    keyspace->stats.blocked = 0;
+    keyspace_begin(keyspace);
+}
+
+void keyspace_know_count(struct keyspace *keyspace, uint64_t space, uint64_t count)
+{
+    blocked_know_count(&keyspace->blocked, space, count);
+}
+
+void keyspace_let_wait(struct keyspace *keyspace, int wait)
+{
+    keyspace->blocked.wait = wait;
+}
+
+void keyspace_forget_fetched(struct keyspace *keyspace)
+{
+    keyspace->blocked.known_count = 0;
+    keyspace->blocked.wait = 0;
+}
+
+uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_stall_cause *cause)
+{
+    return varve_write_delay_us(keyspace->db, cause);
+}
+
 /* Reads the record of a name, expired or not. */
 static int record_get(struct keyspace *keyspace, const struct space *space, struct varve_slice key,
                       uint64_t now_ms, struct varve_pin *pin, struct varve_err *err)
 {
-    struct varve_read read = {.now_ms = now_ms, .uncommitted = 1, .dead = 1};
+    struct varve_read read = {
+        .now_ms = now_ms, .uncommitted = 1, .dead = 1, .no_wait = !keyspace->blocked.wait};
     struct buf *scratch = &keyspace->scratch;
 
     buf_clear(scratch);
@@ -240,6 +312,9 @@ static int record_get(struct keyspace *keyspace, const struct space *space, stru
         memcpy(scratch->data + space->prefix.len, key.data, key.len);
     scratch->len = space->prefix.len + key.len;
     rc = varve_get(keyspace->db, &read, buf_slice(scratch), pin, err);
+    if (UNLIKELY(rc == VARVE_WOULD_BLOCK))
+        rc = MUTANT("blocked-is-absent") ? VARVE_NOT_FOUND
+                                         : note_blocked(keyspace, buf_slice(scratch), 0, err);
     if (UNLIKELY(scratch->cap > SCRATCH_KEEP_BYTES)) {
         buf_clear(scratch);
         buf_shrink(scratch, SCRATCH_KEEP_BYTES);
@@ -248,8 +323,8 @@ static int record_get(struct keyspace *keyspace, const struct space *space, stru
 }
 
 /* Deletes a name that expired. That it cannot be is no error: it stays absent for every reader. */
-static void sweep_expired(struct keyspace *keyspace, const struct space *space,
-                          struct varve_slice key)
+static COLD void sweep_expired(struct keyspace *keyspace, const struct space *space,
+                               struct varve_slice key)
 {
     struct varve_slice parts[2] = {key_prefix_slice(&space->prefix), key};
     uint64_t seq;
@@ -268,6 +343,16 @@ static void sweep_expired(struct keyspace *keyspace, const struct space *space,
     keyspace->stats.expired_keys++;
 }
 
+/* While a failed sync heals, the space too is the one that varve_get() shows. */
+static COLD int space_shown(struct keyspace *keyspace, int db, struct space *shown,
+                            struct varve_err *err)
+{
+    uint8_t record[3];
+    int rc = space_load(keyspace->db, db, !keyspace->blocked.wait, shown, err);
+
+    return rc == VARVE_WOULD_BLOCK ? note_blocked(keyspace, database_key(record, db), 0, err) : rc;
+}
+
 static int lookup_live(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                        struct varve_pin *pin, uint64_t *seq, struct varve_err *err)
 {
@@ -276,9 +361,8 @@ static int lookup_live(struct keyspace *keyspace, int db, struct varve_slice key
     int rc = 0;
 
     map_settle(keyspace);
-    /* While a failed sync heals, the space too is the one that varve_get() shows. */
     if (UNLIKELY(varve_writable(keyspace->db, NULL) != 0)) {
-        rc = space_load(keyspace->db, db, &shown, err);
+        rc = space_shown(keyspace, db, &shown, err);
         if (rc != 0)
             return rc;
         space = &shown;
@@ -380,7 +464,15 @@ int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t 
      * What was undone since is not waited for. */
     varve_stats(keyspace->db, &stats);
     saw(seq, keyspace->write_seq < stats.seq_applied ? keyspace->write_seq : stats.seq_applied);
-    return varve_count(keyspace->db, key_prefix_slice(&space->prefix), count, err);
+    struct varve_slice group = key_prefix_slice(&space->prefix);
+    if (UNLIKELY(blocked_known_count(&keyspace->blocked, space->id, count)))
+        return 0;
+    int rc = varve_count_now(keyspace->db, group, count, err);
+    if (rc != VARVE_WOULD_BLOCK)
+        return rc;
+    if (keyspace->blocked.wait)
+        return varve_count(keyspace->db, group, count, err);
+    return note_blocked(keyspace, group, space->id, err);
 }
 
 /* ---- writing ---- */
@@ -491,7 +583,9 @@ int keyspace_flush(struct keyspace *keyspace, int db, struct varve_err *err)
     struct space *space = space_of(keyspace, db);
     if (space->id == 0)
         return 0;
-    rc = varve_count(keyspace->db, key_prefix_slice(&space->prefix), &count, err);
+    rc = varve_count_now(keyspace->db, key_prefix_slice(&space->prefix), &count, err);
+    if (rc == VARVE_WOULD_BLOCK) /* the count is an upper bound */
+        rc = 0;
     if (rc != 0 || (count == 0 && varve_batch_count(keyspace->batch) == 0))
         return rc;
     struct varve_slice record = database_key(key, db);
@@ -536,6 +630,8 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
 {
     uint64_t batch_seq = 0;
 
+    if (UNLIKELY(keyspace->stats.blocked > 0) && !MUTANT("write-though-blocked"))
+        return VARVE_WOULD_BLOCK;
     if (keyspace->batch == NULL || varve_batch_count(keyspace->batch) == 0)
         return 0;
     uint64_t bytes = varve_batch_size(keyspace->batch) +

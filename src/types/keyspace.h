@@ -8,8 +8,12 @@
  * Sequences: what reads and apply report in *seq is the record that decided the answer; a caller
  * that must not show what is not durable waits for the highest of them.
  *
- * One thread, the engine's writer. Everything that returns int returns 0, VARVE_NOT_FOUND, or a
- * negative status and fills err. */
+ * Waiting: no call here waits for the disk. A lookup that would is noted and returns VARVE_WOULD_BLOCK, and
+ * from then on keyspace_apply() refuses in the same way: a command that met such a lookup has written
+ * nothing. Its caller drops what it answered, fetches what was noted, and runs it again.
+ *
+ * One thread, the engine's writer. Everything that returns int returns 0, VARVE_NOT_FOUND,
+ * VARVE_WOULD_BLOCK, or a negative status and fills err. */
 #ifndef TYPES_KEYSPACE_H
 #define TYPES_KEYSPACE_H
 
@@ -17,6 +21,7 @@
 
 #include "base/check.h"
 #include "types/keycode.h"
+#include "varve/db.h"
 #include "varve/pin.h"
 #include "varve/slice.h"
 #include "varve/status.h"
@@ -25,12 +30,12 @@
 #define KEYSPACE_VALUE_PARTS_MAX 3
 
 struct keyspace; /* opaque */
-struct varve_db;
 
 struct keyspace_stats {
     uint64_t expired_keys;
     uint64_t hits; /* lookups of KEYSPACE_READ */
     uint64_t misses;
+    unsigned blocked; /* a gauge: lookups that are noted since they would block */
 };
 
 /* Reads the map of databases. db is borrowed for life and was opened with keycode_count_group().
@@ -39,6 +44,10 @@ int keyspace_open(struct varve_db *db, struct keyspace **keyspace,
                   struct varve_err *err) MUST_CHECK;
 void keyspace_close(struct keyspace *keyspace); /* takes NULL; what was not applied is dropped */
 
+/* Borrowed for the keyspace's life. */
+const struct keyspace_stats *keyspace_stats(const struct keyspace *keyspace);
+/* Sets hits and misses back to what they were: the lookups since are made again. */
+void keyspace_uncount_lookups(struct keyspace *keyspace, uint64_t hits, uint64_t misses);
 void keyspace_get_stats(const struct keyspace *keyspace, struct keyspace_stats *stats);
 void keyspace_reset_stats(struct keyspace *keyspace);
 
@@ -74,9 +83,32 @@ int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, u
 void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_slice *keys,
                        size_t count);
 
-/* The names of a database, with those that expired and that nobody looked up since. */
+/* The names of a database, with those that expired and that nobody looked up since. Exact as of this
+ * moment, or as of the end of a fetch that keyspace_know_count() was told of. */
 int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
                    struct varve_err *err) MUST_CHECK;
+
+/* ---- lookups that would block ---- */
+
+/* keyspace_stats()->blocked of them are noted. More than this are not, but return VARVE_WOULD_BLOCK all the
+ * same. */
+#define KEYSPACE_BLOCKED_MAX 128
+
+/* Starts the fetch of one of them (varve_fetch_start, varve_fetch_count). *counted_space is the space whose
+ * names are counted, 0 if it is a key that is read. Returns 0 or VARVE_ENOMEM. */
+int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
+                   uint64_t *counted_space) MUST_CHECK;
+/* Forgets them: the next command begins. */
+void keyspace_forget_blocked(struct keyspace *keyspace);
+
+/* What the next lookups may build on: the count of a space that was fetched; and, if `wait` is not 0, the
+ * disk. Until keyspace_forget_fetched(). */
+void keyspace_know_count(struct keyspace *keyspace, uint64_t space, uint64_t count);
+void keyspace_let_wait(struct keyspace *keyspace, int wait);
+void keyspace_forget_fetched(struct keyspace *keyspace);
+
+/* How long the next write is to be held back, in microseconds (varve_write_delay_us). */
+uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_stall_cause *cause);
 
 /* ---- writing ---- */
 
@@ -97,12 +129,12 @@ int keyspace_set_expiry(struct keyspace *keyspace, int db, struct varve_slice ke
                         const struct keyspace_value *value, uint64_t expire_ms,
                         struct varve_err *err) MUST_CHECK;
 
-/* Empties a database at the cost of two records; one that is empty costs nothing. */
+/* Empties a database at the cost of two records; one that is known to be empty costs nothing. */
 int keyspace_flush(struct keyspace *keyspace, int db, struct varve_err *err) MUST_CHECK;
 int keyspace_flush_all(struct keyspace *keyspace, struct varve_err *err) MUST_CHECK;
 
 /* Makes the batch part of the engine's open group; an empty one does nothing. On an error nothing
- * of it happened. seq is raised to the last operation's. */
+ * of it happened. seq is raised to the last operation's. VARVE_WOULD_BLOCK after any lookup that said so. */
 int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *err) MUST_CHECK;
 
 /* ---- the engine behind it ---- */

@@ -1,5 +1,6 @@
 #include "fake_db.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +29,29 @@ struct varve_batch {
     struct list ops;
 };
 
+/* A fetch, from its start to its release. */
+struct fetching {
+    struct fetching *next;
+    struct varve_db *db;
+    struct varve_fetch *fetch;
+    uint8_t *key;
+    size_t key_len;
+    int is_count;
+    int ended;
+};
+
 struct varve_db {
+    char cold[8][32]; /* names; one that is empty is every name */
+    unsigned cold_count;
+    int cold_counts;
+    struct fetching *fetches; /* oldest first */
+    int fail_fetches;
+    int refuse_fetches;
+    uint64_t blocked;
+    uint64_t waited;
+    uint64_t delay_us;
+    enum varve_stall_cause delay_cause;
+    uint64_t delay_asked;
     struct list versions; /* oldest first */
     uint64_t seq;
     uint64_t committed;
@@ -153,6 +176,8 @@ struct varve_db *fake_db_create(void)
 
 void fake_db_destroy(struct varve_db *db)
 {
+    if (db->fetches != NULL)
+        abort(); /* somebody forgot to release one */
     list_free(&db->versions);
     free(db);
 }
@@ -230,6 +255,150 @@ int varve_writable(const struct varve_db *db, struct varve_err *err)
     return db->refuse == 0 ? 0 : err_set(err, VARVE_EREADONLY, "refused by the test");
 }
 
+/* ---- what is not in memory ---- */
+
+void fake_db_chill(struct varve_db *db, const char *name)
+{
+    snprintf(db->cold[db->cold_count++], sizeof(db->cold[0]), "%s", name == NULL ? "" : name);
+}
+
+void fake_db_chill_counts(struct varve_db *db, int on)
+{
+    db->cold_counts = on;
+}
+
+void fake_db_fail_fetches(struct varve_db *db, int code)
+{
+    db->fail_fetches = code;
+}
+
+void fake_db_refuse_fetches(struct varve_db *db, int on)
+{
+    db->refuse_fetches = on;
+}
+
+uint64_t fake_db_blocked(const struct varve_db *db)
+{
+    return db->blocked;
+}
+
+uint64_t fake_db_waited(const struct varve_db *db)
+{
+    return db->waited;
+}
+
+uint64_t fake_db_held(const struct varve_db *db)
+{
+    uint64_t count = 0;
+
+    for (const struct fetching *f = db->fetches; f != NULL; f = f->next)
+        count++;
+    return count;
+}
+
+void fake_db_delay_writes(struct varve_db *db, uint64_t us, enum varve_stall_cause cause)
+{
+    db->delay_us = us;
+    db->delay_cause = cause;
+}
+
+uint64_t fake_db_delay_asked(const struct varve_db *db)
+{
+    return db->delay_asked;
+}
+
+uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause *cause)
+{
+    ((struct varve_db *)(uintptr_t)db)->delay_asked++;
+    *cause = db->delay_cause;
+    return db->delay_us;
+}
+
+const char *varve_stall_name(enum varve_stall_cause cause)
+{
+    return cause == VARVE_STALL_LEVEL0 ? "level0" : cause == VARVE_STALL_NONE ? "none" : "other";
+}
+
+static int is_cold(const struct varve_db *db, struct varve_slice key)
+{
+    int cold = 0;
+
+    for (unsigned i = 0; i < db->cold_count; i++) {
+        size_t len = strlen(db->cold[i]);
+        cold |= key.len >= len && memcmp(key.data + key.len - len, db->cold[i], len) == 0;
+    }
+    for (const struct fetching *f = db->fetches; f != NULL; f = f->next)
+        if (f->ended && !f->is_count && f->fetch->rc == 0 && f->key_len == key.len &&
+            memcmp(f->key, key.data, key.len) == 0)
+            cold = 0;
+    return cold;
+}
+
+static int fetch_add(struct varve_db *db, struct varve_slice key, int is_count,
+                     struct varve_fetch *fetch)
+{
+    struct fetching **end = &db->fetches;
+    struct fetching *made;
+
+    if (db->refuse_fetches)
+        return VARVE_ENOMEM;
+    made = calloc(1, sizeof(*made));
+    *made = (struct fetching){.db = db, .fetch = fetch, .is_count = is_count};
+    made->key = copy_parts(&key, 1, &made->key_len);
+    fetch->request = made;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = made;
+    return 0;
+}
+
+int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
+                      struct varve_fetch *fetch)
+{
+    (void)read;
+    return fetch_add(db, key, 0, fetch);
+}
+
+int varve_fetch_count(struct varve_db *db, struct varve_slice group, struct varve_fetch *fetch)
+{
+    return fetch_add(db, group, 1, fetch);
+}
+
+int fake_db_step(struct varve_db *db)
+{
+    struct fetching *f = db->fetches;
+
+    while (f != NULL && f->ended)
+        f = f->next;
+    if (f == NULL)
+        return 0;
+    f->ended = 1;
+    f->fetch->rc = db->fail_fetches;
+    if (f->is_count)
+        varve_count(db, varve_slice(f->key, f->key_len), &f->fetch->count, NULL);
+    f->fetch->done(f->fetch);
+    return 1;
+}
+
+/* One that did not end must not be released: it is the job's yet. */
+void varve_fetch_release(struct varve_fetch *fetch)
+{
+    struct fetching *f = fetch->request;
+    struct fetching **at;
+
+    if (f == NULL)
+        return;
+    if (!f->ended)
+        abort();
+    at = &f->db->fetches;
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
+    free(f->key);
+    free(f);
+    fetch->request = NULL;
+}
+
 /* The newest version that speaks of the key, below index `below`. */
 static const struct version *find(const struct varve_db *db, struct varve_slice key, size_t below)
 {
@@ -259,8 +428,15 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
         shown--;
     const struct version *v = find(db, key, shown);
 
-    (void)err;
     *pin = (struct varve_pin){0};
+    if (is_cold(db, key)) {
+        db->blocked += read->no_wait != 0;
+        db->waited += read->no_wait == 0;
+        if (read->no_wait)
+            return VARVE_WOULD_BLOCK;
+        if (db->fail_fetches != 0)
+            return err_set(err, db->fail_fetches, "failed by the test");
+    }
     if (v == NULL)
         return VARVE_NOT_FOUND;
     pin->seq = v->seq;
@@ -278,6 +454,18 @@ void varve_pin_release(struct varve_pin *pin)
 {
     free(pin->owner[0]);
     *pin = (struct varve_pin){0};
+}
+
+int varve_count_now(struct varve_db *db, struct varve_slice group, uint64_t *count,
+                    struct varve_err *err)
+{
+    int rc = varve_count(db, group, count, err);
+
+    if (!db->cold_counts)
+        return rc;
+    db->blocked++;
+    *count += 7;
+    return VARVE_WOULD_BLOCK;
 }
 
 int varve_count(struct varve_db *db, struct varve_slice group, uint64_t *count,

@@ -23,4 +23,25 @@ uint64_t fake_db_version_count(const struct varve_db *db);
 void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const void *value,
                    size_t value_len);
 
+/* ---- what is not in memory ---- */
+
+/* From now on a read of a key that ends in `name` (NULL: of any key) that must not wait answers
+ * VARVE_WOULD_BLOCK, unless a fetch of it is held that has ended. */
+void fake_db_chill(struct varve_db *db, const char *name);
+/* So do counts. */
+void fake_db_chill_counts(struct varve_db *db, int on);
+/* Ends the oldest fetch that runs; 0: there is none. The test is the job's thread. */
+int fake_db_step(struct varve_db *db);
+/* The next fetch to be started has this result, and so have reads of cold keys that wait; 0: neither. */
+void fake_db_fail_fetches(struct varve_db *db, int code);
+/* Fetches are not started (VARVE_ENOMEM). */
+void fake_db_refuse_fetches(struct varve_db *db, int on);
+uint64_t fake_db_blocked(const struct varve_db *db); /* VARVE_WOULD_BLOCK answers so far, */
+uint64_t fake_db_waited(const struct varve_db *db);  /* and reads of cold keys that waited */
+uint64_t fake_db_held(const struct varve_db *db);    /* fetches that are not released */
+
+/* What varve_write_delay_us() answers. */
+void fake_db_delay_writes(struct varve_db *db, uint64_t us, enum varve_stall_cause cause);
+uint64_t fake_db_delay_asked(const struct varve_db *db); /* how often it was called */
+
 #endif

@@ -16,10 +16,22 @@ static void on_shutdown(void *arg)
     ((struct server *)arg)->shutdowns++;
 }
 
+static void on_wake(void *arg)
+{
+    ((struct server *)arg)->wakes++;
+}
+
+static void on_unpark(void *arg, void *figures_arg)
+{
+    (void)figures_arg;
+    ((struct server *)arg)->unparks++;
+}
+
 int server_setup(void **state)
 {
     struct server *server = calloc(1, sizeof(*server));
-    struct processor_host host = {.arg = server, .shutdown = on_shutdown};
+    struct processor_host host = {
+        .arg = server, .wake = on_wake, .unpark = on_unpark, .shutdown = on_shutdown};
     struct varve_err err;
 
     server->db = fake_db_create();
@@ -35,6 +47,15 @@ int server_setup(void **state)
     buf_init(&server->out, SIZE_MAX / 2);
     *state = server;
     return 0;
+}
+
+int server_setup_cold(void **state)
+{
+    int rc = server_setup(state);
+
+    fake_db_chill(((struct server *)*state)->db, NULL);
+    fake_db_chill_counts(((struct server *)*state)->db, 1);
+    return rc;
 }
 
 int server_teardown(void **state)
@@ -58,27 +79,55 @@ void server_set(struct server *server, const char *option, const char *value)
     assert_int_equal(config_set(server->config, option, value, &err), 0);
 }
 
-const char *ask_argv(struct server *server, struct session *session, int argc,
-                     const struct varve_slice *argv)
+enum processor_step try_argv(struct server *server, struct session *session, int argc,
+                             const struct varve_slice *argv)
 {
     struct resp_writer writer = {.out = &server->out, .proto = 2};
 
     buf_clear(&server->out);
-    while ((server->step = processor_run(server->processor, session, argc, argv, &writer,
-                                         &server->outcome)) == PROCESSOR_COMMIT_FIRST) {
+    server->step = processor_run(server->processor, session, argc, argv, &writer, &server->outcome);
+    assert_int_equal(writer.failed, 0);
+    return server->step;
+}
+
+/* Brings what parked the command. */
+static void fetch_all(struct server *server)
+{
+    int unparks = server->unparks;
+    int wakes = server->wakes;
+
+    assert_int_equal(server->outcome.park_us, 0);
+    server->parks++;
+    while (fake_db_step(server->db)) {
+        assert_int_equal(server->unparks, unparks); /* not before the last one */
+        wakes++;
+    }
+    processor_woken(server->processor);
+    assert_int_equal(server->unparks, unparks + 1);
+    assert_int_equal(server->wakes, wakes);
+}
+
+const char *ask_argv(struct server *server, struct session *session, int argc,
+                     const struct varve_slice *argv)
+{
+    while (try_argv(server, session, argc, argv) == PROCESSOR_COMMIT_FIRST ||
+           server->step == PROCESSOR_PARK) {
         assert_int_equal(server->out.len, 0);
+        if (server->step == PROCESSOR_PARK) {
+            fetch_all(server);
+            continue;
+        }
         assert_true(varve_group_open(server->db));
         server->commit_firsts++;
         assert_int_equal(varve_group_commit(server->db, NULL), 0);
     }
-    assert_int_equal(writer.failed, 0);
+    assert_int_equal(fake_db_held(server->db), 0);
     assert_int_equal(buf_append(&server->out, "", 1), 0);
     return (const char *)server->out.data;
 }
 
-const char *ask_as(struct server *server, struct session *session, const char *line)
+static int split(const char *line, struct varve_slice argv[ARGS_MAX])
 {
-    struct varve_slice argv[ARGS_MAX];
     int argc = 0;
 
     for (;;) {
@@ -89,7 +138,21 @@ const char *ask_as(struct server *server, struct session *session, const char *l
             break;
         line += len + 1;
     }
-    return ask_argv(server, session, argc, argv);
+    return argc;
+}
+
+enum processor_step try_as(struct server *server, struct session *session, const char *line)
+{
+    struct varve_slice argv[ARGS_MAX];
+
+    return try_argv(server, session, split(line, argv), argv);
+}
+
+const char *ask_as(struct server *server, struct session *session, const char *line)
+{
+    struct varve_slice argv[ARGS_MAX];
+
+    return ask_argv(server, session, split(line, argv), argv);
 }
 
 const char *ask(struct server *server, const char *line)

@@ -24,21 +24,30 @@ struct server {
     enum processor_step step;
     int commit_firsts; /* COMMIT_FIRST answers since the start */
     int shutdowns;
+    int parks; /* PARK answers to ask_argv() */
+    int wakes;
+    int unparks;
 };
 
-int server_setup(void **state); /* cmocka's: *state is a struct server */
+int server_setup(void **state);      /* cmocka's: *state is a struct server */
+int server_setup_cold(void **state); /* nothing is in memory that was not fetched for the command */
 int server_teardown(void **state);
 
 void server_set(struct server *server, const char *option, const char *value);
 
 /* Runs one command and returns its reply, NUL-terminated, until the next call. COMMIT_FIRST is obeyed;
- * nothing else commits. */
+ * nothing else commits. What a parked command waits for is fetched. */
 const char *ask_argv(struct server *server, struct session *session, int argc,
                      const struct varve_slice *argv);
 
 /* Words separated by single spaces; '' is the empty word. */
 const char *ask_as(struct server *server, struct session *session, const char *line);
 const char *ask(struct server *server, const char *line);
+
+/* Runs it once, whatever comes of it. */
+enum processor_step try_argv(struct server *server, struct session *session, int argc,
+                             const struct varve_slice *argv);
+enum processor_step try_as(struct server *server, struct session *session, const char *line);
 
 #define EXPECT(server, line, reply) assert_string_equal(ask(server, line), reply)
 

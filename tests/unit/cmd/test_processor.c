@@ -12,7 +12,7 @@
 #include "cmd/table.h"
 
 #define OOM                                                                                        \
-    "-OOM command not allowed when the memtable is full ('memtable-size' is 2147483648 "           \
+    "-OOM command not allowed when the memtable is full ('memtable-size' is 67108864 "             \
     "bytes).\r\n"
 
 static const struct command_stats *stats_of(struct server *s, const char *name)

@@ -248,7 +248,12 @@ static void test_databases__are_separate(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, server_setup, server_teardown)
+/* Each with everything in memory, and with nothing. */
+#define TEST(name)                                                                                 \
+    {#name, name, server_setup, server_teardown, NULL},                                            \
+    {                                                                                              \
+#name " (cold)", name, server_setup_cold, server_teardown, NULL                            \
+    }
     const struct CMUnitTest tests[] = {
         TEST(test_set__options),
         TEST(test_set__times),

@@ -77,7 +77,7 @@ static void test_values__defaults(void **state)
     char word[64];
 
     assert_int_equal(config_int(config, OPT_PORT), 6379);
-    assert_int_equal(config_int(config, OPT_MEMTABLE_SIZE), INT64_C(2) << 30);
+    assert_int_equal(config_int(config, OPT_MEMTABLE_SIZE), 64 << 20);
     assert_int_equal(config_int(config, OPT_APPENDFSYNC), VARVE_EVERYSEC);
     assert_int_equal(config_int(config, OPT_LOGLEVEL), LOG_NOTICE);
     assert_string_equal(config_str(config, OPT_LOGLEVEL), "notice");
@@ -92,6 +92,51 @@ static void test_values__defaults(void **state)
     assert_int_equal(limit.soft_bytes, 8 << 20);
     assert_int_equal(limit.soft_seconds, 60);
     assert_string_equal(config_file(config), "");
+}
+
+/* The bounds are the engine's (varve/options.h). */
+static void test_values__of_the_levels(void **state)
+{
+    static const struct {
+        const char *name;
+        enum config_option option;
+        int64_t value;
+        const char *least;
+        const char *too_little;
+        const char *most;
+        const char *too_much;
+    } cases[] = {
+        {"memtable-size", OPT_MEMTABLE_SIZE, 64 << 20, "65536", "65535", "100gb", NULL},
+        {"memtables-max", OPT_MEMTABLES_MAX, 4, "2", "1", "16", "17"},
+        {"block-cache-size", OPT_BLOCK_CACHE_SIZE, 256 << 20, "1mb", "1048575", "100gb", NULL},
+        {"block-size", OPT_BLOCK_SIZE, 4096, "512", "511", "1mb", "1048577"},
+        {"segment-size", OPT_SEGMENT_SIZE, 64 << 20, "16kb", "16383", "100gb", NULL},
+        {"max-open-segments", OPT_MAX_OPEN_SEGMENTS, 4096, "16", "15", "32768", "32769"},
+        {"bloom-bits-per-key", OPT_BLOOM_BITS_PER_KEY, 10, "0", "-1", "32", "33"},
+        {"compaction-threads", OPT_COMPACTION_THREADS, 0, "0", "-1", "16", "17"},
+        {"read-threads", OPT_READ_THREADS, 4, "1", "0", "64", "65"},
+        {"rate-limit", OPT_RATE_LIMIT, 0, "0", "-1", "10gb", NULL},
+        {"min-free", OPT_MIN_FREE, 64 << 20, "0", "-1", "10gb", NULL},
+        {"reserve-size", OPT_RESERVE_SIZE, 16 << 20, "0", "-1", "10gb", NULL},
+    };
+    struct config *config = *state;
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        assert_int_equal(config_int(config, cases[i].option), cases[i].value);
+        assert_int_equal(config_set(config, cases[i].name, cases[i].least, NULL), 0);
+        assert_int_equal(config_set(config, cases[i].name, cases[i].most, NULL), 0);
+        int64_t most = config_int(config, cases[i].option);
+        assert_int_equal(config_set(config, cases[i].name, cases[i].too_little, NULL),
+                         VARVE_EINVAL);
+        if (cases[i].too_much != NULL)
+            assert_int_equal(config_set(config, cases[i].name, cases[i].too_much, NULL),
+                             VARVE_EINVAL);
+        assert_int_equal(config_int(config, cases[i].option), most);
+    }
+    assert_int_equal(config_int(config, OPT_COMPRESSION), VARVE_SNAPPY);
+    assert_int_equal(config_set(config, "compression", "NONE", NULL), 0);
+    assert_int_equal(config_int(config, OPT_COMPRESSION), VARVE_COMPRESSION_NONE);
+    assert_int_equal(config_set(config, "compression", "zstd", NULL), VARVE_EINVAL);
 }
 
 static void test_values__words_are_the_enums_of_others(void **state)
@@ -459,6 +504,7 @@ int main(void)
         TEST(test_table__rows_are_complete),
         TEST(test_table__finds_names_and_their_neighbours),
         TEST(test_values__defaults),
+        TEST(test_values__of_the_levels),
         TEST(test_values__words_are_the_enums_of_others),
         TEST(test_values__units),
         TEST(test_values__reasons),

@@ -173,6 +173,14 @@ static const char *const needed[] = {
     "memtable_bytes",
     "wal_syncs",
     "recovered_ops",
+    "segment_bytes",
+    "write_amplification",
+    "cache_hits",
+    "write_stall",
+    "stall_level0",
+    "delayed_writes",
+    "parked_clients",
+    "disk_free_bytes",
 };
 
 static void test_info__has_what_tools_read(void **state)

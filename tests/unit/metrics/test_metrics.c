@@ -83,6 +83,7 @@ static void test_reset__zeroes_counters_and_keeps_the_rest(void **state)
     metrics.net_reads = metrics.rejected_connections = metrics.held_replies = 9;
     metrics.output_buffer_max_bytes = 9;
     metrics.held_replies_now = 2;
+    metrics.parked_now = 3;
     metrics.tcp_port = 7000;
     old = metrics;
     metrics_reset(&metrics);
@@ -91,6 +92,7 @@ static void test_reset__zeroes_counters_and_keeps_the_rest(void **state)
     assert_int_equal(metrics.held_replies, 0);
     assert_int_equal(metrics.output_buffer_max_bytes, 0);
     assert_int_equal(metrics.held_replies_now, 2);
+    assert_int_equal(metrics.parked_now, 3);
     assert_int_equal(metrics.tcp_port, 7000);
     assert_int_equal(metrics.start_mono_us, old.start_mono_us);
     assert_string_equal(metrics.run_id, old.run_id);

@@ -28,6 +28,7 @@ struct fake_session {
     struct fake *fake;
     struct conn *conn;
     uint32_t index;
+    int delayed;
 };
 
 static struct fake_session *last_session;
@@ -92,6 +93,25 @@ static void count_turn(struct fake *fake, struct fake_session *session)
         fake->turn_executed_max = fake->turn_executed;
 }
 
+/* 1: the command parks. */
+static int parks(struct fake_session *session, const struct resp_command *command,
+                 struct net_outcome *outcome)
+{
+    struct fake *fake = session->fake;
+    int waits = is(command, "SLOW") && fake->slow_disk;
+
+    waits |= is(command, "COLD") && fake->slow_disk && fake->refuse;
+    if (is(command, "DELAY") || (is(command, "SLOW") && fake->slow_once)) {
+        session->delayed = !session->delayed;
+        waits = session->delayed;
+    }
+    if (is(command, "DELAY"))
+        outcome->park_us = strtoul((const char *)command->argv[1].data, NULL, 10);
+    fake->parks += (uint32_t)waits;
+    outcome->uncommitted = fake->seq != fake->committed;
+    return waits;
+}
+
 static enum net_step execute(void *arg, const struct resp_command *command, struct resp_writer *out,
                              struct net_outcome *outcome)
 {
@@ -99,16 +119,19 @@ static enum net_step execute(void *arg, const struct resp_command *command, stru
     struct fake *fake = session->fake;
     enum net_step step = NET_DONE;
 
+    assert_int_equal(fake->inside, 1);
     if (is(command, "BARRIER") && fake->seq != fake->committed)
         return NET_COMMIT_FIRST;
+    if (parks(session, command, outcome))
+        return NET_PARK;
     count_turn(fake, session);
-    if (is(command, "ECHO")) {
+    if (is(command, "ECHO") || is(command, "SLOW")) {
         resp_bulk(out, command->argv[1]);
     } else if (is(command, "PUT") || is(command, "LAST")) {
         write_one(fake, out, outcome);
         if (is(command, "LAST"))
             step = NET_COMMIT_NOW;
-    } else if (is(command, "GET")) {
+    } else if (is(command, "GET") || is(command, "COLD")) {
         resp_integer(out, (int64_t)fake->seq);
         outcome->wait_seq = fake->seq;
     } else if (is(command, "BIG")) {
@@ -116,6 +139,8 @@ static enum net_step execute(void *arg, const struct resp_command *command, stru
     } else if (is(command, "BARRIER")) {
         fake->barriers++;
         resp_simple(out, "BARRIER");
+    } else if (is(command, "DELAY")) {
+        resp_ok(out);
     } else if (is(command, "QUIT")) {
         resp_ok(out);
         outcome->close_after = 1;
@@ -181,6 +206,21 @@ static void tick(void *arg)
     fake->ticks++;
 }
 
+static void turn_begin(void *arg)
+{
+    struct fake *fake = arg;
+
+    assert_int_equal(fake->inside++, 0);
+}
+
+static void turn_end(void *arg)
+{
+    struct fake *fake = arg;
+
+    assert_int_equal(fake->inside--, 1);
+    assert_int_equal(fake->seq, fake->committed);
+}
+
 /* ---- the loop ---- */
 
 void fake_init(struct fake *fake)
@@ -198,6 +238,8 @@ void fake_start(struct fake *fake)
         .session_open = session_open,
         .session_close = session_close,
         .execute = execute,
+        .turn_begin = turn_begin,
+        .turn_end = turn_end,
         .prefetch = prefetch,
         .commit = commit,
         .ack_seq = ack_seq,
@@ -218,6 +260,8 @@ void fake_stop(struct fake *fake)
     net_loop_destroy(fake->loop);
     assert_int_equal(fake->opened, fake->closed);
     assert_int_equal(fake->metrics.held_replies_now, 0);
+    assert_int_equal(fake->metrics.parked_now, 0);
+    assert_int_equal(fake->inside, 0);
 }
 
 /* ---- clients ---- */

@@ -13,7 +13,9 @@
 #define FAKE_SESSIONS_MAX 64
 
 /* Commands: ECHO text | PUT (a write: its sequence) | GET (the writes so far) | BIG bytes |
- * BARRIER (wants no open writes) | LAST (a write; commit now) | QUIT | SUICIDE | SILENT */
+ * BARRIER (wants no open writes) | LAST (a write; commit now) | QUIT | SUICIDE | SILENT |
+ * SLOW text (ECHO, but parks while the disk is slow) | COLD (GET, but parks while writes are refused and
+ * the disk is slow) | DELAY microseconds (parks once for that time, then OK) */
 struct fake {
     struct net_loop *loop;
     struct net_limits limits;
@@ -32,6 +34,10 @@ struct fake {
     int always;         /* replies wait for the sync */
     uint64_t durable;
     int refuse_sessions;
+    int slow_disk;
+    int slow_once; /* each SLOW parks, once */
+    int inside;    /* between turn_begin() and turn_end() */
+    uint32_t parks;
 
     uint32_t executed;
     uint32_t barriers;

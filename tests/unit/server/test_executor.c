@@ -1,8 +1,9 @@
-/* The executor: order within a class, no waiting between classes, everything run before it stops. */
+/* The executor: order within a class, no waiting between classes, threads a class, everything run before it stops. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -11,6 +12,8 @@
 #include "server/executor.h"
 
 #define JOBS 1000
+
+static const struct executor_threads threads = {.compaction = 2, .read = 3};
 
 struct numbered_job {
     struct varve_job job;
@@ -33,7 +36,7 @@ static void test_jobs_of_a_class__run_in_order_and_all_of_them(void **state)
 
     (void)state;
     atomic_store(&ran, 0);
-    assert_int_equal(executor_start(&executor, &err), 0);
+    assert_int_equal(executor_start(&threads, &executor, &err), 0);
     for (int i = 0; i < JOBS; i++) {
         jobs[i] = (struct numbered_job){.job = {.run = note_number}, .number = i};
         executor_of(executor)->submit(executor_of(executor), VARVE_JOB_SYNC, &jobs[i].job);
@@ -97,7 +100,7 @@ static void test_slow_maintenance__does_not_hold_up_a_sync(void **state)
     (void)state;
     gate_init(&slow);
     gate_init(&sync);
-    assert_int_equal(executor_start(&executor, &err), 0);
+    assert_int_equal(executor_start(&threads, &executor, &err), 0);
     struct varve_executor *api = executor_of(executor);
     api->submit(api, VARVE_JOB_MAINTENANCE, &slow.job);
     gate_wait_entered(&slow);
@@ -132,12 +135,113 @@ static void test_job__may_submit_itself_anew(void **state)
     struct varve_err err;
 
     (void)state;
-    assert_int_equal(executor_start(&executor, &err), 0);
+    assert_int_equal(executor_start(&threads, &executor, &err), 0);
     struct again_job again = {
         .job = {.run = submit_again}, .executor = executor_of(executor), .left = 100};
     again.executor->submit(again.executor, VARVE_JOB_SYNC, &again.job);
     executor_stop(executor);
     assert_int_equal(again.left, 0);
+}
+
+/* Would wait for ever if a class had fewer threads than it was given. */
+static void fill_class(enum varve_job_class class, uint32_t count)
+{
+    struct executor *executor;
+    struct varve_err err;
+    struct gate gates[4];
+
+    assert_in_range(count, 1, COUNT_OF(gates));
+    assert_int_equal(executor_start(&threads, &executor, &err), 0);
+    struct varve_executor *api = executor_of(executor);
+    for (uint32_t i = 0; i < count; i++) {
+        gate_init(&gates[i]);
+        api->submit(api, class, &gates[i].job);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        gate_wait_entered(&gates[i]);
+    for (uint32_t i = 0; i < count; i++)
+        gate_open(&gates[i]);
+    executor_stop(executor);
+    for (uint32_t i = 0; i < count; i++) {
+        mutex_deinit(&gates[i].mutex);
+        cond_deinit(&gates[i].changed);
+    }
+}
+
+static void test_reads_and_compactions__run_side_by_side(void **state)
+{
+    (void)state;
+    fill_class(VARVE_JOB_READ, threads.read);
+    fill_class(VARVE_JOB_COMPACTION, threads.compaction);
+}
+
+struct nice_job {
+    struct varve_job job;
+    int nice;
+};
+
+static void note_nice(struct varve_job *job)
+{
+    CONTAINER_OF(job, struct nice_job, job)->nice = getpriority(PRIO_PROCESS, 0);
+}
+
+static void test_compaction__runs_below_the_others(void **state)
+{
+    struct executor *executor;
+    struct varve_err err;
+    struct nice_job compaction = {.job = {.run = note_nice}};
+    struct nice_job read = {.job = {.run = note_nice}};
+    int before = getpriority(PRIO_PROCESS, 0);
+
+    (void)state;
+    assert_int_equal(executor_start(&threads, &executor, &err), 0);
+    struct varve_executor *api = executor_of(executor);
+    api->submit(api, VARVE_JOB_COMPACTION, &compaction.job);
+    api->submit(api, VARVE_JOB_READ, &read.job);
+    executor_stop(executor);
+    assert_int_equal(read.nice, before);
+    assert_true(compaction.nice > before || before >= 15);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), before);
+}
+
+struct chain_job {
+    struct varve_job job;
+    struct varve_executor *executor;
+    struct chain_job *behind;
+    enum varve_job_class class; /* of the one behind */
+    int ran;
+};
+
+static void submit_behind(struct varve_job *job)
+{
+    struct chain_job *chain = CONTAINER_OF(job, struct chain_job, job);
+
+    chain->ran = 1;
+    if (chain->behind != NULL)
+        chain->executor->submit(chain->executor, chain->class, &chain->behind->job);
+}
+
+/* A compaction that ends while the executor stops leaves an edit of the manifest, and that a free. */
+static void test_stop__runs_what_running_jobs_leave_behind(void **state)
+{
+    struct executor *executor;
+    struct varve_err err;
+
+    (void)state;
+    assert_int_equal(executor_start(&threads, &executor, &err), 0);
+    struct varve_executor *api = executor_of(executor);
+    struct chain_job reclaim = {.job = {.run = submit_behind}};
+    struct chain_job edit = {.job = {.run = submit_behind},
+                             .executor = api,
+                             .behind = &reclaim,
+                             .class = VARVE_JOB_RECLAIM};
+    struct chain_job compaction = {.job = {.run = submit_behind},
+                                   .executor = api,
+                                   .behind = &edit,
+                                   .class = VARVE_JOB_MAINTENANCE};
+    api->submit(api, VARVE_JOB_COMPACTION, &compaction.job);
+    executor_stop(executor);
+    assert_true(compaction.ran && edit.ran && reclaim.ran);
 }
 
 int main(void)
@@ -146,6 +250,9 @@ int main(void)
         cmocka_unit_test(test_jobs_of_a_class__run_in_order_and_all_of_them),
         cmocka_unit_test(test_slow_maintenance__does_not_hold_up_a_sync),
         cmocka_unit_test(test_job__may_submit_itself_anew),
+        cmocka_unit_test(test_reads_and_compactions__run_side_by_side),
+        cmocka_unit_test(test_compaction__runs_below_the_others),
+        cmocka_unit_test(test_stop__runs_what_running_jobs_leave_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

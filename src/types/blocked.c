@@ -1,0 +1,52 @@
+#include "types/blocked.h"
+
+#define KEYS_KEEP_BYTES ((size_t)64 * 1024)
+
+void blocked_init(struct blocked *blocked)
+{
+    *blocked = (struct blocked){0};
+    buf_init(&blocked->keys, SIZE_MAX / 2);
+}
+
+void blocked_deinit(struct blocked *blocked)
+{
+    buf_deinit(&blocked->keys);
+}
+
+int blocked_note(struct blocked *blocked, struct varve_slice key, uint64_t counted_space)
+{
+    size_t at = blocked->keys.len;
+
+    if (blocked->count == KEYSPACE_BLOCKED_MAX)
+        return VARVE_WOULD_BLOCK;
+    if (buf_append(&blocked->keys, key.data, key.len) != 0)
+        return blocked->count > 0 ? VARVE_WOULD_BLOCK : VARVE_ENOMEM;
+    blocked->notes[blocked->count++] = (struct blocked_note){
+        .at = at, .len = key.len, .counted_space = counted_space};
+    return VARVE_WOULD_BLOCK;
+}
+
+void blocked_forget(struct blocked *blocked)
+{
+    blocked->count = 0;
+    buf_clear(&blocked->keys);
+    buf_shrink(&blocked->keys, KEYS_KEEP_BYTES);
+}
+
+void blocked_know_count(struct blocked *blocked, uint64_t space, uint64_t count)
+{
+    if (blocked->known_count < KEYSPACE_DATABASES_MAX)
+        blocked->known[blocked->known_count++] = (struct known_count){.space = space,
+                                                                      .count = count};
+}
+
+int blocked_known_count(const struct blocked *blocked, uint64_t space, uint64_t *count)
+{
+    for (unsigned i = 0; i < blocked->known_count; i++) {
+        if (blocked->known[i].space != space)
+            continue;
+        *count = blocked->known[i].count;
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,379 @@
+/* Commands that would have to wait for the disk, or as writes for flushes and compactions. test_string.c
+ * runs as a whole with nothing in memory; here is what a client does not see. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "client.h"
+#include "cmd/ctx.h"
+#include "cmd/table.h"
+
+#define OK "+OK\r\n"
+
+static void forget_parks(struct server *s)
+{
+    s->parks = 0;
+    assert_int_equal(varve_group_commit(s->db, NULL), 0);
+}
+
+/* What each command answers when any one of its keys is cold, or all are (NULL), is what it answers when
+ * none is; and it parks, so many times, before its first effect. */
+static const struct {
+    const char *line;
+    const char *cold;
+    int parks;
+} cases[] = {
+    {"GET k1", "k1", 1},
+    {"GET none", "none", 1},
+    {"STRLEN k1", "k1", 1},
+    {"MGET k1 none k2 k3 k1", "k1", 1},
+    {"MGET k1 none k2 k3", "none", 1},
+    {"MGET k1 none k2 k3", "k3", 1},
+    {"MGET k1 none k2 k3", NULL, 1},
+    {"EXISTS k1 none k2 k1", "k1", 1},
+    {"EXISTS k1 none k2", "k2", 1},
+    {"EXISTS k1 none k2", NULL, 1},
+    {"TOUCH k1 none k2", NULL, 1},
+    {"TYPE k1", "k1", 1},
+    {"TTL k1", "k1", 1},
+    {"PTTL k1", "k1", 1},
+    {"EXPIRETIME k1", "k1", 1},
+    {"PEXPIRETIME k1", "k1", 1},
+    {"SET k1 v", "k1", 0},
+    {"MSET k1 v k2 v", NULL, 0},
+    {"SET k1 v NX", "k1", 1},
+    {"SET none v NX", "none", 1},
+    {"SET k1 v XX", "k1", 1},
+    {"SET k1 v GET", "k1", 1},
+    {"SET k1 v KEEPTTL", "k1", 1},
+    {"SET k1 v EX", "k1", 0},
+    {"APPEND k1 v", "k1", 1},
+    {"INCR n", "n", 1},
+    {"INCR k1", "k1", 1},
+    {"DECR n", "n", 1},
+    {"INCRBY n 5", "n", 1},
+    {"DECRBY n 5", "n", 1},
+    {"EXPIRE k1 100", "k1", 1},
+    {"PEXPIRE k1 100000 XX", "k1", 1},
+    {"EXPIREAT k1 1", "k1", 1},
+    {"PEXPIREAT k1 1900000000000 GT", "k1", 1},
+    {"PERSIST k1", "k1", 1},
+    {"DEL k1", "k1", 1},
+    {"DEL k1 none k2 k1", "k1", 1},
+    {"DEL k1 none k2", "none", 1},
+    {"DEL k1 none k2", "k2", 1},
+    {"DEL k1 none k2", NULL, 1},
+    {"UNLINK k1 none k2", NULL, 1},
+    {"FLUSHDB", NULL, 0},
+    {"FLUSHALL", NULL, 0},
+    {"PING", NULL, 0},
+};
+
+static void compare_cold_with_warm(const char *line, const char *name, int parks)
+{
+    static const char *const prepare[] = {"SET k1 one EX 1000", "SET k2 two", "SET n 7",
+                                          "SET k3 three"};
+    void *warm_state;
+    void *cold_state;
+    char warm_reply[256];
+
+    assert_int_equal(server_setup(&warm_state), 0);
+    assert_int_equal(server_setup(&cold_state), 0);
+    struct server *warm = warm_state;
+    struct server *cold = cold_state;
+    for (size_t c = 0; c < COUNT_OF(prepare); c++) {
+        EXPECT(warm, prepare[c], OK);
+        EXPECT(cold, prepare[c], OK);
+    }
+    forget_parks(cold);
+    fake_db_chill(cold->db, name);
+    snprintf(warm_reply, sizeof(warm_reply), "%s", ask(warm, line));
+    EXPECT(cold, line, warm_reply);
+    assert_int_equal(cold->parks, parks);
+    assert_int_equal(fake_db_version_count(cold->db), fake_db_version_count(warm->db));
+    assert_int_equal(cold->outcome.wait_seq, warm->outcome.wait_seq);
+    assert_int_equal(fake_db_waited(cold->db), 0);
+    EXPECT(cold, "MGET k1 k2 k3 n none", ask(warm, "MGET k1 k2 k3 n none"));
+    server_teardown(&warm_state);
+    server_teardown(&cold_state);
+}
+
+static void test_every_command__parks_at_each_of_its_keys(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        compare_cold_with_warm(cases[i].line, cases[i].cold, cases[i].parks);
+}
+
+/* What is counted is what a client sent, however often it was tried. */
+static void test_parked__is_counted_once(void **state)
+{
+    struct server *s = *state;
+    struct keyspace_stats keys;
+    struct processor_stats stats;
+    const struct command *mget = command_find(NULL, varve_slice_str("mget"));
+
+    EXPECT(s, "MSET k1 a k2 b", OK);
+    forget_parks(s);
+    fake_db_chill(s->db, "k2");
+    uint64_t commands = s->session->command_count;
+    EXPECT(s, "MGET k1 k2 none k1", "*4\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n$1\r\na\r\n");
+    assert_int_equal(s->parks, 1);
+    keyspace_get_stats(s->keyspace, &keys);
+    assert_int_equal(keys.hits, 3);
+    assert_int_equal(keys.misses, 1);
+    processor_get_stats(s->processor, &stats);
+    assert_int_equal(stats.commands, 2);
+    assert_int_equal(stats.parked_reads, 1);
+    assert_int_equal(stats.error_replies, 0);
+    assert_int_equal(processor_command_stats(s->processor, mget)->calls, 1);
+    assert_int_equal(s->session->command_count, commands + 1);
+}
+
+/* More keys than are fetched at once, each of which stays only while its fetch is held. */
+static void test_many_cold_keys__make_progress(void **state)
+{
+    enum { KEYS = 300 };
+    static char names[KEYS][8];
+    struct varve_slice argv[KEYS + 1] = {varve_slice_str("EXISTS")};
+    struct server *s = *state;
+
+    for (int i = 0; i < KEYS; i++) {
+        char line[32];
+        snprintf(names[i], sizeof(names[i]), "k%d", i);
+        argv[1 + i] = varve_slice_str(names[i]);
+        snprintf(line, sizeof(line), "SET k%d v", i);
+        EXPECT(s, line, OK);
+    }
+    forget_parks(s);
+    fake_db_chill(s->db, NULL);
+    assert_string_equal(ask_argv(s, s->session, KEYS + 1, argv), ":300\r\n");
+    assert_int_equal(s->parks, (KEYS + KEYSPACE_BLOCKED_MAX - 1) / KEYSPACE_BLOCKED_MAX);
+    argv[0] = varve_slice_str("DEL");
+    assert_string_equal(ask_argv(s, s->session, KEYS + 1, argv), ":300\r\n");
+    EXPECT(s, "EXISTS k0 k299", ":0\r\n");
+    assert_int_equal(fake_db_waited(s->db), 0);
+}
+
+/* While it waits nothing of it is there, and what others do meanwhile counts. */
+static void test_parked_write__sees_what_others_did_meanwhile(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    EXPECT(s, "MSET k1 1 k2 2", OK);
+    forget_parks(s);
+    fake_db_chill(s->db, "k1");
+    uint64_t versions = fake_db_version_count(s->db);
+    assert_int_equal(try_as(s, s->session, "INCR k1"), PROCESSOR_PARK);
+    assert_int_equal(s->out.len, 0);
+    assert_int_equal(s->outcome.park_us, 0);
+    assert_int_equal(s->outcome.uncommitted, 0);
+    assert_int_equal(try_as(s, s->session, "INCR k1"), PROCESSOR_PARK); /* too early */
+    assert_int_equal(fake_db_held(s->db), 1);
+    assert_int_equal(fake_db_version_count(s->db), versions);
+    assert_int_equal(try_as(s, other, "SET k1 10"), PROCESSOR_DONE);
+    assert_int_equal(s->outcome.uncommitted, 1);
+    while (fake_db_step(s->db))
+        continue;
+    processor_woken(s->processor);
+    EXPECT(s, "INCR k1", ":11\r\n");
+    session_destroy(other);
+}
+
+static void test_close__of_a_parked_session(void **state)
+{
+    struct server *s = *state;
+    struct session *early = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+    struct session *late = session_create(s->processor, "a:2", "b:1", NULL, NULL);
+
+    EXPECT(s, "MSET k1 1 k2 2", OK);
+    fake_db_chill(s->db, NULL);
+    assert_int_equal(try_as(s, early, "MGET k1 k2"), PROCESSOR_PARK);
+    assert_int_equal(try_as(s, late, "MGET k1 k2"), PROCESSOR_PARK);
+    assert_int_equal(fake_db_held(s->db), 4);
+    session_destroy(early);
+    assert_int_equal(fake_db_held(s->db), 4); /* they run yet */
+    while (fake_db_step(s->db))
+        continue;
+    processor_woken(s->processor);
+    assert_int_equal(fake_db_held(s->db), 2);
+    assert_int_equal(s->unparks, 1);
+    session_destroy(late);
+    assert_int_equal(fake_db_held(s->db), 0);
+}
+
+static void test_drain__gives_up_what_is_held(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "MSET k1 1 k2 2", OK);
+    fake_db_chill(s->db, NULL);
+    assert_int_equal(try_as(s, s->session, "MGET k1 k2"), PROCESSOR_PARK);
+    while (fake_db_step(s->db))
+        continue;
+    processor_drain(s->processor);
+    assert_int_equal(fake_db_held(s->db), 0);
+}
+
+static void *step_late(void *arg)
+{
+    usleep(2000);
+    for (int i = 0; i < 2; i++) /* and no look at the list after the last one */
+        assert_true(fake_db_step(arg));
+    return NULL;
+}
+
+/* The fetches end on another thread, as they do in the server. */
+static void test_drain__waits_for_what_runs(void **state)
+{
+    struct server *s = *state;
+    pthread_t thread;
+
+    EXPECT(s, "MSET k1 1 k2 2", OK);
+    fake_db_chill(s->db, NULL);
+    assert_int_equal(try_as(s, s->session, "MGET k1 k2"), PROCESSOR_PARK);
+    assert_int_equal(pthread_create(&thread, NULL, step_late, s->db), 0);
+    processor_drain(s->processor);
+    pthread_join(thread, NULL);
+    assert_int_equal(fake_db_held(s->db), 0);
+    assert_int_equal(s->unparks, 1);
+}
+
+/* ---- what fails ---- */
+
+static void test_failed_fetch__is_told_by_a_read_that_waits(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SET k1 1", OK);
+    forget_parks(s);
+    fake_db_chill(s->db, "k1");
+    fake_db_fail_fetches(s->db, VARVE_EIO);
+    const char *reply = ask(s, "GET k1");
+    assert_memory_equal(reply, "-MISCONF", 8);
+    assert_int_equal(s->parks, 1);
+    assert_int_equal(fake_db_waited(s->db), 1);
+    fake_db_fail_fetches(s->db, 0);
+    EXPECT(s, "GET k1", "$1\r\n1\r\n");
+    assert_int_equal(fake_db_waited(s->db), 1);
+}
+
+static void test_no_memory__for_a_fetch(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SET k1 1", OK);
+    forget_parks(s);
+    fake_db_chill(s->db, "k1");
+    fake_db_refuse_fetches(s->db, 1);
+    EXPECT(s, "INCR k1", "-ERR out of memory\r\n");
+    assert_int_equal(s->step, PROCESSOR_DONE);
+    fake_db_refuse_fetches(s->db, 0);
+    EXPECT(s, "INCR k1", ":2\r\n");
+}
+
+/* ---- counts ---- */
+
+static void test_dbsize__is_the_count_that_was_fetched(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    EXPECT(s, "MSET k1 1 k2 2", OK);
+    forget_parks(s);
+    fake_db_chill_counts(s->db, 1);
+    EXPECT(s, "DBSIZE", ":2\r\n");
+    assert_int_equal(s->parks, 1);
+    /* Were it counted anew until nobody writes, it would never end. */
+    assert_int_equal(try_as(s, s->session, "DBSIZE"), PROCESSOR_PARK);
+    assert_true(fake_db_step(s->db));
+    processor_woken(s->processor);
+    assert_int_equal(try_as(s, other, "SET k3 3"), PROCESSOR_DONE);
+    assert_int_equal(try_as(s, s->session, "DBSIZE"), PROCESSOR_DONE);
+    assert_memory_equal(s->out.data, ":2\r\n", 4);
+    assert_int_equal(s->outcome.wait_seq,
+                     5); /* not without what may be counted: two records a space */
+    EXPECT(s, "DBSIZE", ":3\r\n");
+    EXPECT(s, "FLUSHDB", OK);
+    EXPECT(s, "DBSIZE", ":0\r\n");
+    session_destroy(other);
+}
+
+static void test_info__counts_all_databases_at_once(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SET a 1", OK);
+    EXPECT(s, "SELECT 3", OK);
+    EXPECT(s, "MSET a 1 b 2", OK);
+    forget_parks(s);
+    fake_db_chill_counts(s->db, 1);
+    const char *reply = ask(s, "INFO keyspace");
+    assert_non_null(strstr(reply, "db0:keys=1,"));
+    assert_non_null(strstr(reply, "db3:keys=2,"));
+    assert_int_equal(s->parks, 1);
+    ask(s, "INFO server");
+    assert_int_equal(s->parks, 1);
+}
+
+/* ---- writes that are held back ---- */
+
+static void test_write_delay__parks_writes_for_a_time(void **state)
+{
+    struct server *s = *state;
+    struct processor_stats stats;
+
+    EXPECT(s, "SET k1 1", OK);
+    fake_db_delay_writes(s->db, 4000, VARVE_STALL_LEVEL0);
+    processor_tick(s->processor); /* a new turn */
+    uint64_t asked = fake_db_delay_asked(s->db);
+    assert_int_equal(try_as(s, s->session, "SET k1 2"), PROCESSOR_PARK);
+    assert_int_equal(s->outcome.park_us, 4000);
+    assert_int_equal(s->out.len, 0);
+    assert_int_equal(try_as(s, s->session, "DEL k1"), PROCESSOR_PARK);
+    assert_int_equal(fake_db_delay_asked(s->db), asked + 1); /* once a turn */
+    EXPECT(s, "GET k1", "$1\r\n1\r\n");
+    processor_get_stats(s->processor, &stats);
+    assert_int_equal(stats.delayed_writes, 2);
+    assert_int_equal(stats.delayed_writes_us, 8000);
+    assert_int_equal(stats.delay_cause, VARVE_STALL_LEVEL0);
+
+    fake_db_delay_writes(s->db, 1000000, VARVE_STALL_MEMTABLES);
+    processor_tick(s->processor);
+    assert_int_equal(try_as(s, s->session, "SET k1 2"), PROCESSOR_PARK);
+    assert_int_equal(s->outcome.park_us, 10000);
+    fake_db_delay_writes(s->db, 300, VARVE_STALL_LEVEL0); /* too short to be kept by a timer */
+    processor_tick(s->processor);
+    EXPECT(s, "SET k1 2", OK);
+    fake_db_delay_writes(s->db, 1000, VARVE_STALL_LEVEL0);
+    EXPECT(s, "SET k1 3", OK); /* as asked for in this turn */
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, server_setup, server_teardown)
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_command__parks_at_each_of_its_keys),
+        TEST(test_parked__is_counted_once),
+        TEST(test_many_cold_keys__make_progress),
+        TEST(test_parked_write__sees_what_others_did_meanwhile),
+        TEST(test_close__of_a_parked_session),
+        TEST(test_drain__gives_up_what_is_held),
+        TEST(test_drain__waits_for_what_runs),
+        TEST(test_failed_fetch__is_told_by_a_read_that_waits),
+        TEST(test_no_memory__for_a_fetch),
+        TEST(test_dbsize__is_the_count_that_was_fetched),
+        TEST(test_info__counts_all_databases_at_once),
+        TEST(test_write_delay__parks_writes_for_a_time),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
