@@ -116,6 +116,7 @@ struct varve_read {
     int dead;        /* 1: a record that expired is returned all the same (sweepers, DUMP) */
     int no_wait;     /* 1: VARVE_WOULD_BLOCK instead of waiting for the disk */
     int no_fill;     /* 1: what is read from the disk does not enter the block cache */
+    const struct varve_fetch *fetched; /* what was fetched for this read, all done, linked by `next` */
 };
 
 /* 0 and *pin, or VARVE_NOT_FOUND (pin->seq says which record decided it), or an error (a record
@@ -126,7 +127,8 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
               struct varve_pin *pin, struct varve_err *err);
 
 /* After VARVE_WOULD_BLOCK: brings what a read of the key needs into memory, as a READ job, and holds it
- * there until the release, so that the same read then succeeds. One request at a time a struct; the caller
+ * there until the release. The same read, told of it (read->fetched), then succeeds however small the cache
+ * is, unless a flush or compaction took effect meanwhile: then it may block once more. One request at a time a struct; the caller
  * owns it and keeps it in place until done() was called, on the job's thread, exactly once. key is
  * copied. Returns 0, or VARVE_ENOMEM: nothing was started. */
 struct varve_fetch {
@@ -134,6 +136,7 @@ struct varve_fetch {
     int rc;                                  /* of the read: an error is told by the read again */
     uint64_t count;                          /* of varve_fetch_count() */
     void *request;                           /* the engine's */
+    const struct varve_fetch *next;          /* the caller's list */
 };
 int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
                       struct varve_fetch *fetch);

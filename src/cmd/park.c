@@ -79,13 +79,19 @@ int park_fetch(struct processor *processor, struct session *session)
 /* A read whose fetch failed is made again by a command that waits for it, and tells why. */
 void park_resume(struct processor *processor, struct session *session)
 {
+    const struct varve_fetch *fetched = NULL;
     int failed = 0;
 
-    for (const struct parked_fetch *one = session->fetches; one != NULL; one = one->next) {
+    for (struct parked_fetch *one = session->fetches; one != NULL; one = one->next) {
+        if (one->counted_space == 0) {
+            one->fetch.next = fetched;
+            fetched = &one->fetch;
+        }
         failed |= one->fetch.rc < 0;
         if (one->counted_space != 0 && one->fetch.rc == 0)
             keyspace_know_count(processor->keyspace, one->counted_space, one->fetch.count);
     }
+    keyspace_know_fetched(processor->keyspace, fetched);
     keyspace_let_wait(processor->keyspace, failed);
 }
 

@@ -131,6 +131,14 @@ int db_lookup(const struct varve_db *db, const struct view *view, size_t from_me
               struct entry *entry, struct segment_hold *hold, struct memtable **memtable,
               struct varve_err *err) MUST_CHECK;
 
+/* Whose slot of a pin's owners is whose. */
+enum pin_owner { PIN_BLOCK, PIN_MEMTABLE };
+
+/* What was fetched for a read of the key from this version, as varve_get() with `dead`; VARVE_WOULD_BLOCK:
+ * nothing was. */
+int fetch_find(const struct varve_read *read, const struct version *version,
+               struct varve_slice key, struct varve_pin *pin);
+
 /* WAL files of the manifest below file_no are no longer needed: forgotten with the edits that say so
  * (appended; room for all of them), and reused or removed afterwards. Maintenance. */
 size_t db_plan_wal_drops(struct varve_db *db, uint64_t file_no, struct manifest_edit *edits);

@@ -151,8 +151,6 @@ int db_lookup(const struct varve_db *db, const struct view *view, size_t from_me
 
 /* ---- pins ---- */
 
-enum pin_owner { PIN_BLOCK, PIN_MEMTABLE };
-
 void varve_pin_keep(struct varve_pin *pin)
 {
     if (pin->kept)
@@ -190,6 +188,23 @@ static int pin_value(const struct entry *entry, const struct segment_read *read,
     return rc;
 }
 
+/* The same read waited for this. */
+static COLD int get_fetched(struct varve_db *db, const struct varve_read *read,
+                            struct varve_slice key, const struct version *version,
+                            struct varve_pin *pin)
+{
+    int rc = fetch_find(read, version, key, pin);
+
+    if (rc == 0 && !read->dead && pin->expire_ms != 0 &&
+        pin->expire_ms <= db_read_now(db, read)) {
+        uint64_t seq = pin->seq;
+        varve_pin_release(pin);
+        pin->seq = seq;
+        return VARVE_NOT_FOUND;
+    }
+    return rc;
+}
+
 static int get_inside(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
                       struct varve_pin *pin, struct varve_err *err)
 {
@@ -206,6 +221,8 @@ static int get_inside(struct varve_db *db, const struct varve_read *read, struct
 
     if (rc == 0 || rc == VARVE_NOT_FOUND)
         pin->seq = entry.seq;
+    if (rc == VARVE_WOULD_BLOCK && read->fetched != NULL)
+        return get_fetched(db, read, key, view->version, pin);
     if (rc != 0)
         return rc;
     if (entry.chunk.expire_ms != 0 && !(read != NULL && read->dead) &&
@@ -218,6 +235,8 @@ static int get_inside(struct varve_db *db, const struct varve_read *read, struct
     if (rc != 0) {
         segment_hold_release(&hold);
         *pin = (struct varve_pin){.seq = pin->seq};
+        if (rc == VARVE_WOULD_BLOCK && read->fetched != NULL)
+            return get_fetched(db, read, key, view->version, pin);
         return rc;
     }
     pin->value.len = entry.chunk.value.len;

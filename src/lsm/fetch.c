@@ -10,6 +10,8 @@ struct request {
     struct varve_fetch *fetch;
     struct varve_read read;
     struct varve_pin pin; /* keeps what was fetched in memory */
+    struct version *version; /* that it was read from; NULL: from another one, or not at all */
+    int answer;              /* 0 or VARVE_NOT_FOUND */
     struct count_task *count;
     size_t key_len;
     uint8_t key[];
@@ -20,8 +22,16 @@ static void request_get(struct varve_job *job)
     struct request *request = CONTAINER_OF(job, struct request, job);
     struct varve_fetch *fetch = request->fetch;
 
+    struct view *view = view_acquire(&request->db->view);
     int rc = varve_get(request->db, &request->read, varve_slice(request->key, request->key_len),
                        &request->pin, NULL);
+
+    rcu_enter();
+    if (rc >= 0 && view_current(&request->db->view)->version == view->version)
+        request->version = version_ref(view->version);
+    rcu_leave();
+    view_release(&request->db->view, view);
+    request->answer = rc;
     fetch->rc = rc < 0 ? rc : 0; /* that there is nothing is an answer */
     fetch->done(fetch);
 }
@@ -62,6 +72,8 @@ int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct
     if (read != NULL)
         request->read = *read;
     request->read.no_wait = 0;
+    request->read.fetched = NULL;
+    request->read.dead = 1; /* the read itself looks at the time */
     request->read.uncommitted = 0; /* what is open is in memory */
     request->job.run = request_get;
     db->options.executor->submit(db->options.executor, VARVE_JOB_READ, &request->job);
@@ -84,6 +96,25 @@ int varve_fetch_count(struct varve_db *db, struct varve_slice group, struct varv
     return 0;
 }
 
+/* The caller's memtables say nothing of the key, and its version is the one that was read: so the answer
+ * is still the same. One that lay in a memtable is none: the read would have found it there. */
+int fetch_find(const struct varve_read *read, const struct version *version,
+               struct varve_slice key, struct varve_pin *pin)
+{
+    for (const struct varve_fetch *fetch = read->fetched; fetch != NULL; fetch = fetch->next) {
+        const struct request *request = fetch->request;
+        if (request->version != version || request->read.snapshot != read->snapshot ||
+            !varve_slice_equal(varve_slice(request->key, request->key_len), key) ||
+            request->pin.owner[PIN_MEMTABLE] != NULL)
+            continue;
+        *pin = request->pin;
+        pin->kept = 0;
+        varve_pin_keep(pin);
+        return request->answer;
+    }
+    return VARVE_WOULD_BLOCK;
+}
+
 void varve_fetch_release(struct varve_fetch *fetch)
 {
     struct request *request = fetch->request;
@@ -93,6 +124,7 @@ void varve_fetch_release(struct varve_fetch *fetch)
         return;
     struct varve_db *db = request->db;
     varve_pin_release(&request->pin);
+    version_unref(request->version);
     count_task_destroy(request->count);
     mem_free(request);
     atomic_fetch_sub(&db->fetches, 1);

@@ -37,6 +37,7 @@ struct space_map {
 
 struct keyspace {
     struct varve_db *db;
+    const struct varve_fetch *fetched; /* for the command that runs; borrowed */
     struct varve_batch *batch; /* between begin and apply; NULL: to be made */
     struct varve_batch *sweep; /* one tombstone of an expired name */
     struct buf scratch;        /* an engine key, for reads */
@@ -282,8 +283,14 @@ void keyspace_let_wait(struct keyspace *keyspace, int wait)
     keyspace->blocked.wait = wait;
 }
 
+void keyspace_know_fetched(struct keyspace *keyspace, const struct varve_fetch *fetched)
+{
+    keyspace->fetched = fetched;
+}
+
 void keyspace_forget_fetched(struct keyspace *keyspace)
 {
+    keyspace->fetched = NULL;
     keyspace->blocked.known_count = 0;
     keyspace->blocked.wait = 0;
 }
@@ -298,7 +305,8 @@ static int record_get(struct keyspace *keyspace, const struct space *space, stru
                       uint64_t now_ms, struct varve_pin *pin, struct varve_err *err)
 {
     struct varve_read read = {
-        .now_ms = now_ms, .uncommitted = 1, .dead = 1, .no_wait = !keyspace->blocked.wait};
+        .now_ms = now_ms, .uncommitted = 1, .dead = 1, .no_wait = !keyspace->blocked.wait,
+        .fetched = keyspace->fetched};
     struct buf *scratch = &keyspace->scratch;
 
     buf_clear(scratch);

@@ -105,6 +105,8 @@ void keyspace_forget_blocked(struct keyspace *keyspace);
  * disk. Until keyspace_forget_fetched(). */
 void keyspace_know_count(struct keyspace *keyspace, uint64_t space, uint64_t count);
 void keyspace_let_wait(struct keyspace *keyspace, int wait);
+/* What was fetched for the command that runs next, all done, linked by `next`; borrowed until then. */
+void keyspace_know_fetched(struct keyspace *keyspace, const struct varve_fetch *fetched);
 void keyspace_forget_fetched(struct keyspace *keyspace);
 
 /* How long the next write is to be held back, in microseconds (varve_write_delay_us). */

@@ -265,6 +265,7 @@ void model_get_blocked(struct model *model)
     for (unsigned i = 0; i < count; i++) {
         if (keys[i] != SIZE_MAX) {
             fetch_wait(model, &fetching[i]);
+            read.fetched = &fetching[i].fetch;
             get_one(model, &read, &view, keys[i], NULL);
         }
         varve_fetch_release(&fetching[i].fetch);
