@@ -28,7 +28,9 @@ void varve_iter_prev(struct varve_iter *iter); /* of a valid iterator only */
 int varve_iter_valid(const struct varve_iter *iter);
 int varve_iter_status(const struct varve_iter *iter, struct varve_err *err); /* 0 or the error */
 struct varve_slice varve_iter_key(const struct varve_iter *iter);
-struct varve_slice varve_iter_value(const struct varve_iter *iter);
+/* A value of 16 KiB or more may be read from the disk here; where that fails the iterator is no longer
+ * valid, the value is empty and varve_iter_status() says why. */
+struct varve_slice varve_iter_value(struct varve_iter *iter);
 uint64_t varve_iter_expire_ms(const struct varve_iter *iter);
 uint64_t varve_iter_seq(const struct varve_iter *iter);
 

@@ -1,7 +1,9 @@
 #include "base/thread.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "varve/status.h"
@@ -91,4 +93,12 @@ int thread_start(struct thread *thread, const char *name, void (*run)(void *), v
 void thread_join(struct thread *thread)
 {
     CHECK(pthread_join(thread->handle, NULL) == 0);
+}
+
+void thread_sleep_us(uint64_t us)
+{
+    struct timespec left = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+
+    while (nanosleep(&left, &left) != 0 && errno == EINTR)
+        continue;
 }

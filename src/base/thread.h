@@ -3,6 +3,7 @@
 #define BASE_THREAD_H
 
 #include <pthread.h>
+#include <stdint.h>
 
 #include "base/check.h"
 
@@ -33,5 +34,8 @@ void cond_broadcast(struct cond *cond);
 int thread_start(struct thread *thread, const char *name, void (*run)(void *),
                  void *arg) MUST_CHECK;
 void thread_join(struct thread *thread);
+
+/* Lets at least that much time pass. For pacing, never for waiting until something happened. */
+void thread_sleep_us(uint64_t us);
 
 #endif

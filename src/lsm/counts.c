@@ -25,28 +25,30 @@ void counts_deinit(struct counts *counts)
     *counts = (struct counts){0};
 }
 
-static int counts_rebuild(struct counts *counts, int keep_empty)
+/* Of no use to anybody any more. */
+static int group_is_spent(const struct count_group *group)
 {
-    struct counts next = {0};
-    size_t kept = 0;
+    return group->fresh && group->reset && !group->cut && group->live == 0;
+}
+
+static int counts_rebuild(struct counts *counts, int keep_spent)
+{
+    struct counts next = {.cap = 16, .compact_at = counts->compact_at};
 
     for (size_t i = 0; i < counts->cap; i++)
-        kept += counts->slots[i].name_len != 0 && (keep_empty || counts->slots[i].live != 0);
-    next.cap = 16;
-    while (next.cap < 4 * (kept + 1))
+        next.used += counts->slots[i].name_len != 0 &&
+                     (keep_spent || !group_is_spent(&counts->slots[i]));
+    while (next.cap < 4 * (next.used + 1))
         next.cap *= 2;
     next.slots = mem_alloc_zero(next.cap * sizeof(*next.slots));
     if (next.slots == NULL)
         return -1;
     for (size_t i = 0; i < counts->cap; i++) {
         const struct count_group *group = &counts->slots[i];
-        if (group->name_len == 0 || (!keep_empty && group->live == 0))
-            continue;
-        next.slots[counts_slot(&next, varve_slice(group->name, group->name_len))] = *group;
-        next.used++;
+        if (group->name_len != 0 && (keep_spent || !group_is_spent(group)))
+            next.slots[counts_slot(&next, varve_slice(group->name, group->name_len))] = *group;
     }
     mem_free(counts->slots);
-    next.compact_at = counts->compact_at;
     *counts = next;
     return 0;
 }
@@ -76,10 +78,10 @@ struct count_group *counts_at(struct counts *counts, struct varve_slice name)
     return made;
 }
 
-int64_t counts_get(const struct counts *counts, struct varve_slice name)
+const struct count_group *counts_find(const struct counts *counts, struct varve_slice name)
 {
     if (counts->cap == 0)
-        return 0;
+        return NULL;
     const struct count_group *group = &counts->slots[counts_slot(counts, name)];
-    return group->name_len == 0 ? 0 : group->live;
+    return group->name_len == 0 ? NULL : group;
 }

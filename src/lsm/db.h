@@ -4,25 +4,32 @@
 
 #include <stdatomic.h>
 
+#include "lsm/compactor.h"
+#include "lsm/count_keys.h"
 #include "lsm/counts.h"
+#include "lsm/flusher.h"
 #include "lsm/heal.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
+#include "lsm/pacer.h"
+#include "lsm/snapshots.h"
+#include "lsm/space.h"
+#include "lsm/stall.h"
+#include "lsm/view.h"
 #include "lsm/wal.h"
 #include "varve/db.h"
 
 /* How to take one operation of the open group back. */
 struct undo_op {
     struct memtable_undo memtable;
-    int64_t count_delta; /* what it added to its key's group */
+    int64_t count_live; /* what it added to its key's group */
+    uint64_t count_unknown;
 };
 
-/* What a range tombstone took from a count group. */
+/* A count group as it was before a range tombstone. */
 struct undo_range {
     size_t op; /* index of its undo_op */
-    uint8_t group[VARVE_GROUP_MAX_BYTES];
-    uint8_t group_len;
-    int64_t taken;
+    struct count_group group;
 };
 
 struct undo_log {
@@ -43,17 +50,36 @@ struct varve_db {
     struct varve_lock *lock;
 
     struct manifest *manifest;
-    struct memtable *memtable;
-    struct counts counts;
+    struct memtable *memtable; /* writer thread: the active one, borrowed from the view */
+    struct view_slot view;
+    struct cache *cache;
+    struct snapshots snapshots;
+    struct read_counters reads;
     struct wal wal;
     struct heal heal;
+    struct flusher flusher;
+    struct compactor compactor;
+    struct space space;
+    struct stall stall; /* writer thread */
+
+    /* Frees what no reader can see any more: one RECLAIM job at a time. */
+    struct varve_job reclaim_job;
+    struct mutex reclaim_mutex;
+    struct cond reclaim_changed;
+    int reclaim_running;
+
+    struct pacer pacer;
+    struct count_memory count_memory;
+    _Atomic uint64_t wal_dropped_files; /* of those that wal counts as live */
+    _Atomic uint64_t wal_dropped_bytes;
+    _Atomic uint64_t fetches; /* that are not released */
+    _Atomic int stopping;     /* closing: background jobs give up */
 
     uint64_t applied_seq;         /* writer thread: the newest operation in the memtable */
     _Atomic uint64_t visible_seq; /* the newest committed operation */
     _Atomic int durability;       /* enum varve_durability */
     _Atomic int failed;           /* writes are refused until the log healed */
     _Atomic uint64_t clock_ms;    /* the largest time seen */
-    _Atomic uint64_t snapshots;
     struct undo_log undo;     /* of the open group */
     uint64_t now_us;          /* of the last commit or tick */
     int holding;              /* the oldest unsynced byte is so old that nothing may be
@@ -61,8 +87,55 @@ struct varve_db {
     struct varve_err failure; /* why writes are refused */
     uint64_t failures;
     uint64_t heals;
+    uint64_t user_bytes;      /* of keys and values that were committed */
+    uint64_t group_bytes;     /* of the open group */
+    uint64_t swapped_us;      /* when the active memtable was made */
+    uint64_t recovering_file_no; /* the WAL file that recovery reads */
+    uint64_t slow_tick_us;    /* when the slower part of a tick ran last */
+    enum varve_stall_cause told_cause; /* what the log was told last */
+    uint64_t told_us;
     struct varve_stats recovered; /* the recovered_* fields */
 };
+
+/* Fills defaults in and checks the bounds. 0 or VARVE_EINVAL. */
+int db_options_fill(struct varve_options *options, struct varve_err *err) MUST_CHECK;
+/* Frees everything; no job is running. Takes NULL. */
+void db_free(struct varve_db *db);
+/* Under the reclaim mutex, for db_wait(). */
+int db_reclaim_is_running(const void *db);
+
+/* Puts a fresh memtable in the active one's place, which then waits for its flush. The group is not
+ * open. 0, VARVE_EFULL: memtables_max are there, or VARVE_ENOMEM. Writer thread. */
+int db_swap_memtable(struct varve_db *db) MUST_CHECK;
+
+/* What the stalls are computed from. Writer thread. */
+void db_refresh_load(struct varve_db *db);
+
+/* Something was retired: sees to it that a job frees it. Any thread. */
+void db_reclaim(void *db);
+
+/* A file number that was never used. Any thread. */
+uint64_t db_new_file_no(void *db);
+/* Options of segments that jobs of this database write. */
+struct segment_writer_options db_writer_options(struct varve_db *db);
+
+/* The current view and the sequence that a read of it sees: everything up to it is in the view. Inside
+ * rcu. */
+struct view *db_read_view(const struct varve_db *db, const struct varve_read *read, uint64_t *seq);
+
+/* The newest record of key as of seq in layers of the view, the memtables from `from_memtable` on (0: the
+ * active one, 1: the newest immutable one ...). Inside rcu. 0: *entry is a put, *hold what it lies in
+ * (a memtable: nothing); VARVE_NOT_FOUND, and entry->seq says which record decided it, 0: none. */
+int db_lookup(const struct varve_db *db, const struct view *view, size_t from_memtable,
+              struct varve_slice key, uint64_t seq, const struct segment_read *read,
+              struct entry *entry, struct segment_hold *hold, struct memtable **memtable,
+              struct varve_err *err) MUST_CHECK;
+
+/* WAL files of the manifest below file_no are no longer needed: forgotten with the edits that say so
+ * (appended; room for all of them), and reused or removed afterwards. Maintenance. */
+size_t db_plan_wal_drops(struct varve_db *db, uint64_t file_no, struct manifest_edit *edits);
+void db_discard_wal(struct varve_db *db, uint64_t file_no);
+
 
 /* Applies one record to memtable and counts. With undo it can be taken back. */
 int db_apply(struct varve_db *db, uint64_t seq, const struct chunk *chunk, int with_undo,

@@ -17,11 +17,6 @@
 #include "lsm/names.h"
 #include "lsm/recovery.h"
 
-#define MEMTABLE_SIZE_DEFAULT ((uint64_t)64 * 1024 * 1024)
-#define MEMTABLE_SIZE_MIN ((uint64_t)64 * 1024)
-#define WAL_SIZE_DEFAULT ((uint64_t)64 * 1024 * 1024)
-#define WAL_SIZE_MIN ((uint64_t)4 * 1024)
-#define WAL_POOL_DEFAULT 2
 
 const char *varve_version(void)
 {
@@ -62,33 +57,6 @@ void db_wait(struct varve_db *db, struct mutex *mutex, struct cond *changed,
         mutex_lock(mutex);
     }
     mutex_unlock(mutex);
-}
-
-/* ---- options ---- */
-
-static int options_fill(struct varve_options *options, struct varve_err *err)
-{
-    if (options->executor == NULL)
-        return err_set(err, VARVE_EINVAL, "options: an executor is required");
-    if (options->env == NULL)
-        options->env = varve_env_posix();
-    if (options->memtable_size_bytes == 0)
-        options->memtable_size_bytes = MEMTABLE_SIZE_DEFAULT;
-    if (options->wal_size_bytes == 0)
-        options->wal_size_bytes = WAL_SIZE_DEFAULT;
-    if (options->wal_pool_size == 0)
-        options->wal_pool_size = WAL_POOL_DEFAULT;
-    if (options->memtable_size_bytes < MEMTABLE_SIZE_MIN)
-        return err_set(err, VARVE_EINVAL, "options: memtable size below 64 KiB");
-    if (options->wal_size_bytes < WAL_SIZE_MIN)
-        return err_set(err, VARVE_EINVAL, "options: WAL size below 4 KiB");
-    if (options->wal_pool_size > WAL_POOL_MAX)
-        return err_set(err, VARVE_EINVAL, "options: WAL pool above %d files", WAL_POOL_MAX);
-    if (options->durability != VARVE_EVERYSEC && options->durability != VARVE_ALWAYS &&
-        options->durability != VARVE_NO)
-        return err_set(err, VARVE_EINVAL, "options: unknown durability %d",
-                       (int)options->durability);
-    return 0;
 }
 
 /* ---- the directory ---- */
@@ -138,7 +106,7 @@ static int dir_lock(struct varve_db *db, struct varve_err *err)
 struct dir_scan {
     struct varve_db *db;
     uint64_t max_file_no;
-    int has_wal;
+    int has_data;
     struct varve_err *err;
 };
 
@@ -186,6 +154,16 @@ static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err 
     return 0;
 }
 
+static int manifest_names_segment(const struct varve_db *db, uint64_t file_no)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+
+    for (size_t i = 0; i < state->segment_count; i++)
+        if (state->segments[i].file_no == file_no)
+            return 1;
+    return 0;
+}
+
 static int manifest_names(const struct varve_db *db, uint64_t file_no)
 {
     const struct manifest_state *state = manifest_state(db->manifest);
@@ -206,9 +184,10 @@ static int dir_scan_entry(void *arg, const char *name)
         return err_set(scan->err, VARVE_ECORRUPT, "%s: no file of ours has such a number", name);
     if (file_no > scan->max_file_no)
         scan->max_file_no = file_no;
+    if (kind == NAME_WAL || kind == NAME_SEGMENT)
+        scan->has_data = 1;
     if (kind != NAME_WAL)
         return 0;
-    scan->has_wal = 1;
     if (scan->db->manifest == NULL || manifest_names(scan->db, file_no))
         return 0;
     return orphan_check(scan->db, file_no, scan->err);
@@ -238,8 +217,8 @@ static int dir_open(struct varve_db *db, struct varve_err *err)
     rc = db->env->ops->list_dir(db->env, db->dir, dir_scan_entry, &scan, err);
     if (rc != 0)
         return rc;
-    if (is_new && scan.has_wal)
-        return err_set(err, VARVE_ECORRUPT, "CURRENT is missing, but there are WAL files");
+    if (is_new && scan.has_data)
+        return err_set(err, VARVE_ECORRUPT, "CURRENT is missing, but there are WAL files or segments");
     if (is_new) {
         db->env->ops->random(db->env, db->id.bytes, DIR_ID_BYTES);
         rc = manifest_create(db->env, db->dir, &db->id, 1, &db->manifest, err);
@@ -257,7 +236,14 @@ static int dir_open(struct varve_db *db, struct varve_err *err)
 static int apply_recovered(void *arg, uint64_t seq, const struct chunk *chunk,
                            struct varve_err *err)
 {
-    return db_apply(arg, seq, chunk, 0, err);
+    struct varve_db *db = arg;
+    int rc = db_apply(db, seq, chunk, 0, err);
+
+    /* However much the log holds, memory does not: full memtables wait for their flush, and beyond their
+     * number the newest one grows. */
+    if (rc == 0 && memtable_used_bytes(db->memtable) >= db->options.memtable_size_bytes)
+        (void)db_swap_memtable(db);
+    return rc;
 }
 
 static void recovery_init(struct recovery *recovery, struct varve_db *db)
@@ -269,6 +255,7 @@ static void recovery_init(struct recovery *recovery, struct varve_db *db)
         .manifest = db->manifest,
         .apply = apply_recovered,
         .arg = db,
+        .at_file_no = &db->recovering_file_no,
     };
 }
 
@@ -322,7 +309,7 @@ static int start_log(struct varve_db *db, struct recovery *recovery, uint64_t fi
 }
 
 /* Old files that no longer count go to the pool, if they have the right size, or away. */
-static void discard_wal(struct varve_db *db, uint64_t file_no)
+void db_discard_wal(struct varve_db *db, uint64_t file_no)
 {
     struct log_reader *reader = NULL;
     struct varve_file *file = NULL;
@@ -338,6 +325,10 @@ static void discard_wal(struct varve_db *db, uint64_t file_no)
     if (db->env->ops->open(db->env, path, VARVE_OPEN_READ, &file, NULL) == 0)
         (void)db->env->ops->size(db->env, file, &size_bytes, NULL);
     db->env->ops->close(db->env, file);
+    if (db->wal.files > 0) { /* not while the database is opened */
+        atomic_fetch_add(&db->wal_dropped_files, 1);
+        atomic_fetch_add(&db->wal_dropped_bytes, size_bytes);
+    }
     if (size_bytes == db->options.wal_size_bytes && wal_pool_reuse(&db->wal.pool, path))
         return;
     (void)db->env->ops->remove(db->env, path, NULL);
@@ -352,8 +343,9 @@ static int remove_entry(void *arg, const char *name)
     enum name_kind kind = name_parse(name, &file_no);
 
     if (kind == NAME_WAL && !manifest_names(db, file_no)) {
-        discard_wal(db, file_no);
-    } else if (kind == NAME_CURRENT_TMP ||
+        db_discard_wal(db, file_no);
+    } else if (kind == NAME_CURRENT_TMP || kind == NAME_RESERVE ||
+               (kind == NAME_SEGMENT && !manifest_names_segment(db, file_no)) ||
                (kind == NAME_MANIFEST && file_no != manifest_place(db->manifest).file_no)) {
         char *path = name_path(db->dir, name);
         if (path != NULL)
@@ -426,21 +418,35 @@ static void tell_recovery(struct varve_db *db, const struct recovery *recovery, 
 
 /* ---- open ---- */
 
-static void db_free(struct varve_db *db)
+void db_free(struct varve_db *db)
 {
     if (db == NULL)
         return;
+    db->view.on_retired = NULL;
+    compactor_deinit(&db->compactor);
+    flusher_deinit(&db->flusher);
+    space_deinit(&db->space);
     heal_deinit(&db->heal);
     wal_deinit(&db->wal);
     manifest_close(db->manifest);
-    memtable_unref(db->memtable);
-    counts_deinit(&db->counts);
+    view_slot_deinit(&db->view);
+    (void)rcu_reclaim();
+    snapshots_deinit(&db->snapshots);
+    pacer_deinit(&db->pacer);
+    count_memory_deinit(&db->count_memory);
+    mutex_deinit(&db->reclaim_mutex);
+    cond_deinit(&db->reclaim_changed);
+    while (rcu_pending()) /* what the views held */
+        (void)rcu_reclaim();
+    cache_destroy(db->cache);
     mem_free(db->undo.ops);
     mem_free(db->undo.ranges);
     db->env->ops->unlock(db->env, db->lock);
     mem_free(db->dir);
     mem_free(db);
 }
+
+static void db_reclaim_run(struct varve_job *job);
 
 static struct varve_db *db_create(const char *dir, const struct varve_options *options)
 {
@@ -457,14 +463,137 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
     wal_sync_init(&db->wal.sync, options->executor, options->on_durable, options->arg);
     wal_pool_init(&db->wal.pool);
     heal_init(&db->heal, db);
+    flusher_init(&db->flusher, db);
+    compactor_init(&db->compactor, db);
+    space_init(&db->space, db);
+    snapshots_init(&db->snapshots);
+    mutex_init(&db->reclaim_mutex);
+    cond_init(&db->reclaim_changed);
+    db->reclaim_job.run = db_reclaim_run;
+    count_memory_init(&db->count_memory);
+    pacer_init(&db->pacer, options->rate_limit_bytes);
+    db->view.arg = db;
     buf_init(&db->wal.ops, WAL_GROUP_MAX_BYTES);
     db->dir = mem_strndup(dir, len);
+    db->cache = cache_create(options->block_cache_size_bytes);
     db->memtable = memtable_create();
-    if (db->dir == NULL || db->memtable == NULL) {
+    int rc = view_slot_init(&db->view, db->memtable, version_create());
+    if (db->dir == NULL || db->cache == NULL || rc != 0) {
         db_free(db);
         return NULL;
     }
     return db;
+}
+
+/* ---- what others retire ---- */
+
+static void db_reclaim_run(struct varve_job *job)
+{
+    struct varve_db *db = CONTAINER_OF(job, struct varve_db, reclaim_job);
+
+    (void)rcu_reclaim();
+    mutex_lock(&db->reclaim_mutex);
+    db->reclaim_running = 0;
+    cond_broadcast(&db->reclaim_changed);
+    mutex_unlock(&db->reclaim_mutex);
+}
+
+void db_reclaim(void *arg)
+{
+    struct varve_db *db = arg;
+    struct varve_executor *executor = db->options.executor;
+
+    mutex_lock(&db->reclaim_mutex);
+    int submit = !db->reclaim_running;
+    db->reclaim_running = 1;
+    mutex_unlock(&db->reclaim_mutex);
+    if (submit)
+        executor->submit(executor, VARVE_JOB_RECLAIM, &db->reclaim_job);
+}
+
+int db_reclaim_is_running(const void *arg)
+{
+    return ((const struct varve_db *)arg)->reclaim_running;
+}
+
+/* ---- what jobs write with ---- */
+
+uint64_t db_new_file_no(void *db)
+{
+    return manifest_new_file_no(((struct varve_db *)db)->manifest);
+}
+
+struct segment_writer_options db_writer_options(struct varve_db *db)
+{
+    return (struct segment_writer_options){
+        .env = db->env,
+        .id = &db->id,
+        .block_size_bytes = db->options.block_size_bytes,
+        .bits_per_key = db->options.bloom_bits_per_key,
+        .compress = db->options.compression == VARVE_SNAPPY,
+        .count_group = db->options.count_group,
+        .group_arg = db->options.arg,
+        .pace = db->options.rate_limit_bytes == 0 ? NULL : pacer_wait,
+        .pace_arg = &db->pacer,
+    };
+}
+
+size_t db_plan_wal_drops(struct varve_db *db, uint64_t file_no, struct manifest_edit *edits)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+    size_t count = 0;
+
+    for (size_t i = 0; i < state->wal_count && state->wals[i].file_no < file_no; i++)
+        edits[count++] = (struct manifest_edit){.change = MANIFEST_DROP_WAL,
+                                                .file_no = state->wals[i].file_no};
+    return count;
+}
+
+/* ---- the segments that the manifest names ---- */
+
+static int open_segments(struct varve_db *db, struct version_add *added, struct varve_err *err)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < state->segment_count; i++) {
+        const struct manifest_segment *named = &state->segments[i];
+        char *path = name_segment_path(db->dir, named->file_no);
+        added[i] = (struct version_add){.level = named->level, .run_no = named->run_no};
+        rc = path == NULL ? err_set(err, VARVE_ENOMEM, "no memory for a path")
+                          : segment_open(db->env, path, &db->id, named->file_no, db->cache,
+                                         &added[i].segment, err);
+        if (rc == VARVE_ENOENT)
+            rc = err_set(err, VARVE_ECORRUPT, "%s is missing, but the manifest names it", path);
+        if (rc == 0 && segment_size_bytes(added[i].segment) != named->size_bytes)
+            rc = err_set(err, VARVE_ECORRUPT,
+                         "%s has %" PRIu64 " bytes, the manifest says %" PRIu64, path,
+                         segment_size_bytes(added[i].segment), named->size_bytes);
+        mem_free(path);
+    }
+    return rc;
+}
+
+static int open_version(struct varve_db *db, struct varve_err *err)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+    struct version_add *added = mem_alloc_zero((state->segment_count + 1) * sizeof(*added));
+    struct version_change change = {
+        .added = added,
+        .added_count = state->segment_count,
+        .groups = state->groups,
+        .group_count = state->group_count,
+        .flushed_seq = state->flushed_seq,
+    };
+    int rc = added == NULL ? err_set(err, VARVE_ENOMEM, "no memory for the segments")
+                           : open_segments(db, added, err);
+
+    if (rc == 0)
+        rc = view_install(&db->view, &change, NULL, err);
+    for (size_t i = 0; added != NULL && i < state->segment_count; i++)
+        segment_unref(added[i].segment);
+    mem_free(added);
+    return rc;
 }
 
 static void wal_start(struct varve_db *db, const struct recovery *recovery)
@@ -522,7 +651,7 @@ int varve_open(const char *dir, const struct varve_options *given, struct varve_
 {
     struct varve_options options = *given;
     struct recovery recovery = {0};
-    int rc = options_fill(&options, err);
+    int rc = db_options_fill(&options, err);
 
     *out = NULL;
     if (rc != 0)
@@ -539,11 +668,19 @@ int varve_open(const char *dir, const struct varve_options *given, struct varve_
     if (rc != 0)
         goto out;
     wal_configure(db);
+    rc = open_version(db, err);
+    if (rc != 0)
+        goto out;
     recovery_init(&recovery, db);
     rc = recover(db, &recovery, err);
     if (rc != 0)
         goto out;
     wal_start(db, &recovery);
+    db->applied_seq = recovery.last_seq;
+    db->view.on_retired = db_reclaim; /* from here on jobs run */
+    flusher_poke(&db->flusher);
+    compactor_poke(&db->compactor);
+    space_poke(&db->space);
     tell_recovery(db, &recovery, db->env->ops->now_mono_us(db->env) - started_us);
 out:
     recovery_deinit(&recovery);
@@ -553,108 +690,4 @@ out:
     }
     *out = db;
     return 0;
-}
-
-/* ---- close ---- */
-
-static int sync_is_running(const void *arg)
-{
-    return ((const struct wal_sync *)arg)->running;
-}
-
-static int pool_is_running(const void *arg)
-{
-    return ((const struct wal_pool *)arg)->running;
-}
-
-static void db_wait_jobs(struct varve_db *db)
-{
-    struct wal_sync *sync = &db->wal.sync;
-    struct wal_pool *pool = &db->wal.pool;
-
-    db_wait(db, &sync->mutex, &sync->changed, sync_is_running, sync);
-    db_wait(db, &pool->mutex, &pool->changed, pool_is_running, pool);
-}
-
-/* All that was committed, durable. */
-static int db_sync_all(struct varve_db *db, struct varve_err *err)
-{
-    int rc = 0;
-
-    db_wait_jobs(db);
-    wal_sync_start(&db->wal.sync);
-    db_wait_jobs(db);
-    if (varve_writable(db, NULL) != 0) {
-        if (!atomic_load(&db->failed)) /* note why */
-            varve_tick(db);
-        rc = heal_now(&db->heal, err);
-    }
-    return rc;
-}
-
-/* The manifest says where the log ends, the seal included: rot that takes the seal together with what it
- * vouches for, which a disk can do that loses a sector, is then seen. */
-static int close_manifest(struct varve_db *db, struct varve_err *err)
-{
-    struct log_place end = wal_end(&db->wal);
-    struct manifest_edit edit = {
-        .change = MANIFEST_END_WAL, .file_no = end.file_no, .end = end.offset};
-
-    manifest_set_clock(db->manifest, varve_now_ms(db));
-    return manifest_apply(db->manifest, &edit, MUTANT("no-end-at-close") ? 0 : 1, err);
-}
-
-int varve_close(struct varve_db *db, struct varve_err *err)
-{
-    if (db == NULL)
-        return 0;
-    CHECK(atomic_load(&db->snapshots) == 0);
-    int rc = varve_group_commit(db, err);
-    /* What was committed before that group is made durable all the same, and no job is left behind. */
-    struct varve_err *later = rc == 0 ? err : NULL;
-    int synced = db_sync_all(db, later);
-    if (synced == 0)
-        synced = wal_seal(&db->wal, db->applied_seq + 1, later);
-    db_wait_jobs(db);
-    if (synced == 0)
-        synced = close_manifest(db, later);
-    if (rc == 0)
-        rc = synced;
-    if (rc != 0)
-        err_wrap(err, rc, "close %s", db->dir);
-    db_free(db);
-    return rc;
-}
-
-/* ---- figures ---- */
-
-void varve_stats(const struct varve_db *db, struct varve_stats *stats)
-{
-    struct varve_db *mutable = (struct varve_db *)(uintptr_t)db; /* for its mutexes */
-    struct wal_sync *sync = &mutable->wal.sync;
-
-    *stats = db->recovered;
-    stats->seq_applied = db->applied_seq;
-    stats->seq_visible = atomic_load(&db->visible_seq);
-    stats->seq_durable = atomic_load(&db->wal.sync.durable_seq);
-    stats->memtable_bytes = memtable_used_bytes(db->memtable);
-    stats->memtable_limit_bytes = db->options.memtable_size_bytes;
-    stats->memtable_entries = memtable_entry_count(db->memtable);
-    stats->wal_files = db->wal.files;
-    stats->wal_bytes = db->wal.live_bytes + db->wal.log->offset;
-    stats->wal_pool_files = wal_pool_ready_count(&mutable->wal.pool);
-    stats->wal_records = db->wal.records;
-    stats->wal_written_bytes = db->wal.written_bytes;
-    stats->wal_slow_writes = db->wal.slow_writes;
-    stats->wal_unsynced_us = wal_sync_age_us(sync, db->now_us);
-    stats->wal_failures = db->failures;
-    stats->heals = db->heals;
-    stats->snapshots = atomic_load(&db->snapshots);
-    mutex_lock(&sync->mutex);
-    stats->wal_syncs = sync->syncs;
-    stats->wal_sync_us_total = sync->sync_us_total;
-    stats->wal_sync_us_max = sync->sync_us_max;
-    mutex_unlock(&sync->mutex);
-    if (varve_writable(db, NULL) != 0)
-        stats->health = heal_state(&mutable->heal) == HEAL_RUNNING ? VARVE_HEALING : VARVE_FAILED;
 }

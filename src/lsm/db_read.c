@@ -1,4 +1,6 @@
-/* Reads: one acquire load of the visible sequence, then the memtable; no lock, no shared counter. */
+/* Reads: two acquire loads, of the view and of the visible sequence, then the layers from the newest on; no
+ * lock, no shared counter. The first layer that knows anything of the key decides, since for one key it is
+ * newer than all behind it. */
 #include "lsm/db.h"
 
 #include <stdio.h>
@@ -9,11 +11,6 @@
 
 /* A longer value is checked where it comes in (recovery), not on each read. */
 #define CRC_ON_READ_MAX_BYTES ((size_t)64 * 1024)
-
-struct varve_snapshot {
-    uint64_t seq;
-    uint64_t now_ms;
-};
 
 uint64_t varve_now_ms(struct varve_db *db)
 {
@@ -83,55 +80,185 @@ uint64_t db_read_now(struct varve_db *db, const struct varve_read *read)
     return read != NULL && read->now_ms != 0 ? read->now_ms : varve_now_ms(db);
 }
 
+/* ---- threads ---- */
+
+void varve_enter(void)
+{
+    rcu_enter();
+}
+
+void varve_leave(void)
+{
+    rcu_leave();
+}
+
+/* ---- lookup ---- */
+
+struct view *db_read_view(const struct varve_db *db, const struct varve_read *read, uint64_t *seq)
+{
+    /* What a sequence sees must be in the view: neither may a memtable have been swapped between the two
+     * loads, nor a flush have dropped what only an older sequence sees. */
+    for (;;) {
+        struct view *view = view_current(&db->view);
+        *seq = db_read_seq(db, read);
+        atomic_thread_fence(memory_order_acquire);
+        if (LIKELY(view == atomic_load_explicit(&db->view.current, memory_order_relaxed)) ||
+            MUTANT("view-not-rechecked"))
+            return view;
+    }
+}
+
+static int lookup_version(const struct varve_db *db, const struct view *view,
+                          struct varve_slice key, uint64_t seq, const struct segment_read *read,
+                          struct entry *entry, struct segment_hold *hold, struct varve_err *err)
+{
+    struct varve_db *mutable = (struct varve_db *)(uintptr_t)db; /* for its counters */
+    uint64_t range_seq = range_set_seq(view->version->ranges, key, seq);
+    int rc = version_get(view->version, key, range_seq, seq, read, &mutable->reads, entry, hold,
+                         err);
+
+    if (rc == 0 && entry->seq > range_seq && entry->chunk.kind == CHUNK_PUT)
+        return 0;
+    if (rc != 0 && rc != VARVE_NOT_FOUND)
+        return rc;
+    uint64_t decided = rc == 0 && entry->seq > range_seq ? entry->seq : range_seq;
+    segment_hold_release(hold);
+    *entry = (struct entry){.seq = decided};
+    return VARVE_NOT_FOUND;
+}
+
+int db_lookup(const struct varve_db *db, const struct view *view, size_t from_memtable,
+              struct varve_slice key, uint64_t seq, const struct segment_read *read,
+              struct entry *entry, struct segment_hold *hold, struct memtable **memtable,
+              struct varve_err *err)
+{
+    *hold = (struct segment_hold){0};
+    for (size_t i = from_memtable; i <= view->immutable_count; i++) {
+        struct memtable *layer = i == 0 ? view->active : view->immutable[i - 1];
+        enum memtable_answer answer = memtable_get(layer, key, seq, entry);
+        if (answer == MEMTABLE_NONE)
+            continue;
+        *memtable = layer;
+        return answer == MEMTABLE_VALUE ? 0 : VARVE_NOT_FOUND;
+    }
+    *memtable = NULL;
+    if (view->version->run_count == 0) {
+        *entry = (struct entry){0};
+        return VARVE_NOT_FOUND;
+    }
+    return lookup_version(db, view, key, seq, read, entry, hold, err);
+}
+
+/* ---- pins ---- */
+
+enum pin_owner { PIN_BLOCK, PIN_MEMTABLE };
+
+void varve_pin_keep(struct varve_pin *pin)
+{
+    if (pin->kept)
+        return;
+    if (pin->owner[PIN_BLOCK] != NULL)
+        cached_ref(pin->owner[PIN_BLOCK]);
+    if (pin->owner[PIN_MEMTABLE] != NULL)
+        memtable_ref(pin->owner[PIN_MEMTABLE]);
+    pin->kept = 1;
+}
+
+void varve_pin_release(struct varve_pin *pin)
+{
+    if (pin->kept) {
+        cached_unref(pin->owner[PIN_BLOCK]);
+        memtable_unref(pin->owner[PIN_MEMTABLE]);
+    }
+    *pin = (struct varve_pin){0};
+}
+
+/* ---- get ---- */
+
+/* A value that lies in a block of its own is fetched now; the block that named it is let go. */
+static int pin_value(const struct entry *entry, const struct segment_read *read,
+                     struct segment_hold *hold, struct varve_pin *pin, struct varve_err *err)
+{
+    struct segment_hold value_hold = {0};
+
+    pin->value = entry->chunk.value;
+    if (LIKELY(entry->value_segment == NULL))
+        return 0;
+    int rc = entry_value(entry, read, &pin->value, &value_hold, err);
+    segment_hold_release(hold);
+    *hold = value_hold;
+    return rc;
+}
+
+static int get_inside(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
+                      struct varve_pin *pin, struct varve_err *err)
+{
+    struct segment_read how = {
+        .wait = read != NULL && read->no_wait ? SEGMENT_NO_WAIT : SEGMENT_WAIT,
+        .no_fill = read != NULL && read->no_fill,
+    };
+    struct memtable *memtable;
+    struct segment_hold hold;
+    struct entry entry;
+    uint64_t seq;
+    const struct view *view = db_read_view(db, read, &seq);
+    int rc = db_lookup(db, view, 0, key, seq, &how, &entry, &hold, &memtable, err);
+
+    if (rc == 0 || rc == VARVE_NOT_FOUND)
+        pin->seq = entry.seq;
+    if (rc != 0)
+        return rc;
+    if (entry.chunk.expire_ms != 0 && !(read != NULL && read->dead) &&
+        db_record_expired(&entry, db_read_now(db, read)))
+        rc = VARVE_NOT_FOUND;
+    else if (memtable != NULL)
+        rc = db_record_check(&entry, err);
+    if (rc == 0)
+        rc = pin_value(&entry, &how, &hold, pin, err);
+    if (rc != 0) {
+        segment_hold_release(&hold);
+        *pin = (struct varve_pin){.seq = pin->seq};
+        return rc;
+    }
+    pin->value.len = entry.chunk.value.len;
+    pin->expire_ms = entry.chunk.expire_ms;
+    pin->owner[PIN_BLOCK] = hold.cached;
+    pin->owner[PIN_MEMTABLE] = memtable;
+    pin->kept = hold.counted;
+    return 0;
+}
+
 int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
               struct varve_pin *pin, struct varve_err *err)
 {
-    struct entry record;
+    int was_inside = rcu_inside();
 
     *pin = (struct varve_pin){0};
-    enum memtable_answer answer = memtable_get(db->memtable, key, db_read_seq(db, read), &record);
-    if (answer == MEMTABLE_NONE)
-        return VARVE_NOT_FOUND;
-    pin->seq = record.seq;
-    if (answer == MEMTABLE_DELETED)
-        return VARVE_NOT_FOUND;
-    int rc = db_record_check(&record, err);
-    if (rc != 0)
-        return rc;
-    if (record.chunk.expire_ms != 0 && !(read != NULL && read->dead) &&
-        db_record_expired(&record, db_read_now(db, read)))
-        return VARVE_NOT_FOUND;
-    pin->value = record.chunk.value;
-    pin->expire_ms = record.chunk.expire_ms;
-    return 0;
+    if (!was_inside)
+        rcu_enter();
+    int rc = get_inside(db, read, key, pin, err);
+    if (!was_inside) {
+        if (rc == 0)
+            varve_pin_keep(pin);
+        rcu_leave();
+    }
+    return rc;
 }
 
 void varve_prefetch(struct varve_db *db, const struct varve_slice *keys, size_t count)
 {
-    memtable_prefetch(db->memtable, keys,
+    rcu_enter();
+    memtable_prefetch(view_current(&db->view)->active, keys,
                       count < MEMTABLE_PREFETCH_MAX ? count : MEMTABLE_PREFETCH_MAX);
-}
-
-/* The memtable lives as long as the database is open, so a pin has nothing to hold yet. */
-void varve_pin_release(struct varve_pin *pin)
-{
-    *pin = (struct varve_pin){0};
-}
-
-int varve_count(struct varve_db *db, struct varve_slice group, uint64_t *count,
-                struct varve_err *err)
-{
-    *count = 0;
-    if (group.len == 0 || group.len > VARVE_GROUP_MAX_BYTES)
-        return err_set(err, VARVE_EINVAL, "a count group has a name of 1 to %d bytes",
-                       VARVE_GROUP_MAX_BYTES);
-    int64_t live = counts_get(&db->counts, group);
-    CHECK(live >= 0);
-    *count = (uint64_t)live;
-    return 0;
+    rcu_leave();
 }
 
 /* ---- snapshots ---- */
+
+static uint64_t newest_seq(const void *db)
+{
+    return db_newest_seq(db);
+}
 
 struct varve_snapshot *varve_snapshot_acquire(struct varve_db *db)
 {
@@ -139,8 +266,8 @@ struct varve_snapshot *varve_snapshot_acquire(struct varve_db *db)
 
     if (snapshot == NULL)
         return NULL;
-    *snapshot = (struct varve_snapshot){.seq = db_newest_seq(db), .now_ms = varve_now_ms(db)};
-    atomic_fetch_add(&db->snapshots, 1);
+    *snapshot = (struct varve_snapshot){.now_ms = varve_now_ms(db)};
+    snapshots_add(&db->snapshots, snapshot, newest_seq, db);
     return snapshot;
 }
 
@@ -148,8 +275,9 @@ void varve_snapshot_release(struct varve_db *db, struct varve_snapshot *snapshot
 {
     if (snapshot == NULL)
         return;
-    atomic_fetch_sub(&db->snapshots, 1);
+    snapshots_remove(&db->snapshots, snapshot);
     mem_free(snapshot);
+    compactor_poke(&db->compactor); /* what only it needed may go */
 }
 
 uint64_t varve_snapshot_seq(const struct varve_snapshot *snapshot)

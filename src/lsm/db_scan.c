@@ -1,22 +1,39 @@
-/* Iterators over one state: the memtable's walk, with what is not there for this state left out. */
+/* Iterators over one state: the entries of all layers merged; of each key the newest version that the
+ * sequence sees, unless it is deleted, covered by a range tombstone or expired.
+ *
+ * Forward, the merge stands on the entry that is shown. Backward it meets a key's versions oldest first, so
+ * the one to show is copied, and the merge stands in front of the key. A change of direction seeks. */
 #include "lsm/db.h"
 #include "varve/iter.h"
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "segment/merge_iter.h"
+
+#define READAHEAD_BYTES ((size_t)64 * 1024)
+#define KEEP_BYTES ((size_t)64 * 1024)
+
+enum direction { FORWARD, BACKWARD };
 
 struct varve_iter {
     struct varve_db *db;
-    struct memtable_iter *inner;
+    struct view *view;
+    struct iter *inner;
     uint64_t seq;
     uint64_t now_ms;
     int dead;
+    struct segment_read how;
     struct varve_slice lower; /* owned; data NULL: open */
     struct varve_slice upper;
+    enum direction direction;
     int valid;
     int rc;
     struct varve_err err;
-    struct entry record;
+    struct entry entry;       /* what is shown; backward its key and value lie in `copy` */
+    struct buf key;           /* of the entry, across a move */
+    struct buf copy;
+    struct varve_slice value; /* once it was asked for, of a value in a block of its own */
+    struct segment_hold hold;
 };
 
 static int bound_copy(struct varve_slice *to, const struct varve_slice *from)
@@ -32,6 +49,53 @@ static int bound_copy(struct varve_slice *to, const struct varve_slice *from)
     return 0;
 }
 
+/* ---- making one ---- */
+
+static int iter_add(struct iter **sources, size_t *count, struct iter *source)
+{
+    if (source == NULL)
+        return VARVE_ENOMEM;
+    sources[(*count)++] = source;
+    return 0;
+}
+
+static int iter_sources(struct varve_iter *iter, struct iter **sources, size_t *count)
+{
+    const struct view *view = iter->view;
+    int rc = iter_add(sources, count,
+                      memtable_entries_create(view->active, MEMTABLE_NEWEST, iter->seq));
+
+    for (size_t i = 0; rc == 0 && i < view->immutable_count; i++)
+        rc = iter_add(sources, count,
+                      memtable_entries_create(view->immutable[i], MEMTABLE_NEWEST, iter->seq));
+    for (size_t i = 0; rc == 0 && i < view->version->run_count; i++) {
+        const struct sorted_run *run = &view->version->runs[i];
+        rc = iter_add(sources, count,
+                      run_iter_create(run->segments, run->count, &iter->how, READAHEAD_BYTES));
+    }
+    return rc;
+}
+
+static int iter_open(struct varve_iter *iter)
+{
+    size_t most = iter->view->immutable_count + 1 + iter->view->version->run_count;
+    struct iter **sources = mem_alloc(most * sizeof(struct iter *));
+    size_t count = 0;
+
+    if (sources == NULL)
+        return VARVE_ENOMEM;
+    int rc = iter_sources(iter, sources, &count);
+    if (rc == 0) {
+        iter->inner = merge_iter_create(sources, count);
+        rc = iter->inner == NULL ? VARVE_ENOMEM : 0;
+    } else {
+        while (count > 0)
+            iter_destroy(sources[--count]);
+    }
+    mem_free(sources);
+    return rc;
+}
+
 struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_read *read,
                                      const struct varve_slice *lower,
                                      const struct varve_slice *upper, struct varve_err *err)
@@ -41,13 +105,18 @@ struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_rea
     if (iter == NULL)
         goto no_memory;
     iter->db = db;
-    iter->seq = db_read_seq(db, read);
+    buf_init(&iter->key, VARVE_KEY_MAX_BYTES);
+    buf_init(&iter->copy, VARVE_KEY_MAX_BYTES + VARVE_VALUE_MAX_BYTES);
+    rcu_enter();
+    iter->view = db_read_view(db, read, &iter->seq);
+    view_ref(iter->view);
+    rcu_leave();
     iter->now_ms = db_read_now(db, read);
     iter->dead = read != NULL && read->dead;
-    if (bound_copy(&iter->lower, lower) != 0 || bound_copy(&iter->upper, upper) != 0)
-        goto no_memory;
-    iter->inner = memtable_iter_create(db->memtable);
-    if (iter->inner != NULL)
+    iter->how.wait = read != NULL && read->no_wait ? SEGMENT_NO_WAIT : SEGMENT_WAIT;
+    iter->how.no_fill = read != NULL && read->no_fill;
+    if (bound_copy(&iter->lower, lower) == 0 && bound_copy(&iter->upper, upper) == 0 &&
+        iter_open(iter) == 0)
         return iter;
 no_memory:
     varve_iter_destroy(iter);
@@ -55,15 +124,27 @@ no_memory:
     return NULL;
 }
 
+static void iter_let_go(struct varve_iter *iter)
+{
+    segment_hold_release(&iter->hold);
+    iter->value = varve_slice(NULL, 0);
+}
+
 void varve_iter_destroy(struct varve_iter *iter)
 {
     if (iter == NULL)
         return;
-    memtable_iter_destroy(iter->inner);
+    iter_let_go(iter);
+    iter_destroy(iter->inner);
+    view_release(&iter->db->view, iter->view);
+    buf_deinit(&iter->key);
+    buf_deinit(&iter->copy);
     mem_free((void *)(uintptr_t)iter->lower.data);
     mem_free((void *)(uintptr_t)iter->upper.data);
     mem_free(iter);
 }
+
+/* ---- what is shown ---- */
 
 static int iter_in_bounds(const struct varve_iter *iter, struct varve_slice key)
 {
@@ -72,36 +153,95 @@ static int iter_in_bounds(const struct varve_iter *iter, struct varve_slice key)
     return iter->upper.data == NULL || varve_slice_compare(key, iter->upper) < 0;
 }
 
-/* From where the inner iterator stands, goes in one direction to the first key that is there for
- * this iterator. */
-static void iter_settle(struct varve_iter *iter, void (*step)(struct memtable_iter *))
+/* Is the newest version that the sequence sees a value for this iterator? */
+static int iter_shows(struct varve_iter *iter, const struct entry *entry)
+{
+    if (entry->chunk.kind != CHUNK_PUT)
+        return 0;
+    if (!iter->dead && db_record_expired(entry, iter->now_ms))
+        return 0;
+    return view_range_seq(iter->view, entry->chunk.key, iter->seq) < entry->seq;
+}
+
+static void iter_fail(struct varve_iter *iter, int rc, const struct varve_err *err)
 {
     iter->valid = 0;
+    iter->rc = rc;
+    if (err != NULL && err->code != 0)
+        iter->err = *err;
+    else
+        err_set(&iter->err, rc, "no memory for an iterator's move");
+}
+
+static void iter_show(struct varve_iter *iter)
+{
+    iter->valid = 1;
+    if (iter->entry.value_segment != NULL)
+        return; /* its value is checked where it is fetched */
+    int rc = db_record_check(&iter->entry, &iter->err);
+    if (rc != 0)
+        iter_fail(iter, rc, &iter->err);
+}
+
+static void iter_begin_move(struct varve_iter *iter)
+{
+    iter_let_go(iter);
+    iter->valid = 0;
     iter->rc = 0;
-    for (; memtable_iter_valid(iter->inner); step(iter->inner)) {
-        if (!iter_in_bounds(iter, memtable_iter_key(iter->inner)))
+}
+
+/* ---- forward ---- */
+
+/* Over what is left of the key in iter->key. */
+static void iter_skip_key_up(struct varve_iter *iter)
+{
+    while (iter->inner->valid && varve_slice_equal(iter->inner->entry.chunk.key,
+                                                   buf_slice(&iter->key)))
+        iter->inner->ops->next(iter->inner);
+}
+
+static int iter_save_key(struct varve_iter *iter, struct varve_slice key)
+{
+    buf_clear(&iter->key);
+    buf_shrink(&iter->key, KEEP_BYTES);
+    return buf_append(&iter->key, key.data, key.len);
+}
+
+/* From where the merge stands, at a key's first version, to the first key that is shown. */
+static void iter_settle_up(struct varve_iter *iter)
+{
+    iter->direction = FORWARD;
+    while (iter->inner->valid) {
+        const struct entry *entry = &iter->inner->entry;
+        if (!iter_in_bounds(iter, entry->chunk.key))
             return;
-        if (memtable_iter_get(iter->inner, iter->seq, &iter->record) != MEMTABLE_VALUE)
+        if (entry->seq > iter->seq) {
+            iter->inner->ops->next(iter->inner);
             continue;
-        iter->rc = db_record_check(&iter->record, &iter->err);
-        if (iter->rc != 0)
+        }
+        if (iter_shows(iter, entry)) {
+            iter->entry = *entry;
+            iter_show(iter);
             return;
-        if (!iter->dead && db_record_expired(&iter->record, iter->now_ms))
-            continue;
-        iter->valid = 1;
-        return;
+        }
+        if (iter_save_key(iter, entry->chunk.key) != 0) {
+            iter_fail(iter, VARVE_ENOMEM, NULL);
+            return;
+        }
+        iter->inner->ops->next(iter->inner);
+        iter_skip_key_up(iter);
     }
-    iter->rc = memtable_iter_status(iter->inner);
-    if (iter->rc != 0)
-        err_set(&iter->err, iter->rc, "no memory for an iterator's move");
+    if (iter->inner->rc != 0)
+        iter_fail(iter, iter->inner->rc, &iter->inner->err);
 }
 
 void varve_iter_seek(struct varve_iter *iter, struct varve_slice key)
 {
     if (iter->lower.data != NULL && varve_slice_compare(key, iter->lower) < 0)
         key = iter->lower;
-    memtable_iter_seek(iter->inner, key);
-    iter_settle(iter, memtable_iter_next);
+    iter_begin_move(iter);
+    iter->inner->ops->seek(iter->inner, key);
+    iter_settle_up(iter);
 }
 
 void varve_iter_first(struct varve_iter *iter)
@@ -109,17 +249,90 @@ void varve_iter_first(struct varve_iter *iter)
     varve_iter_seek(iter, varve_slice(NULL, 0));
 }
 
+void varve_iter_next(struct varve_iter *iter)
+{
+    CHECK(iter->valid);
+    int rc = iter_save_key(iter, iter->entry.chunk.key);
+    int turned = iter->direction == BACKWARD;
+
+    iter_begin_move(iter);
+    if (rc != 0) {
+        iter_fail(iter, rc, NULL);
+        return;
+    }
+    if (turned)
+        iter->inner->ops->seek(iter->inner, buf_slice(&iter->key));
+    else
+        iter->inner->ops->next(iter->inner);
+    iter_skip_key_up(iter);
+    iter_settle_up(iter);
+}
+
+/* ---- backward ---- */
+
+/* The newest seen version of the key that the merge stands on; the merge goes in front of the key. Returns
+ * 1 if it is shown. */
+static int iter_take_key_down(struct varve_iter *iter, int *rc)
+{
+    int found = 0;
+
+    *rc = iter_save_key(iter, iter->inner->entry.chunk.key);
+    while (*rc == 0 && iter->inner->valid &&
+           varve_slice_equal(iter->inner->entry.chunk.key, buf_slice(&iter->key))) {
+        const struct entry *entry = &iter->inner->entry;
+        if (entry->seq <= iter->seq) {
+            found = 1;
+            iter->entry = *entry;
+            buf_clear(&iter->copy);
+            if (entry->chunk.value.data != NULL)
+                *rc = buf_append(&iter->copy, entry->chunk.value.data, entry->chunk.value.len);
+        }
+        iter->inner->ops->prev(iter->inner);
+    }
+    if (*rc != 0 || !found)
+        return 0;
+    iter->entry.chunk.key = buf_slice(&iter->key);
+    if (iter->entry.value_segment == NULL)
+        iter->entry.chunk.value.data = iter->copy.data;
+    return iter_shows(iter, &iter->entry);
+}
+
+static void iter_settle_down(struct varve_iter *iter)
+{
+    int rc = 0;
+
+    iter->direction = BACKWARD;
+    buf_clear(&iter->copy);
+    buf_shrink(&iter->copy, KEEP_BYTES);
+    while (iter->inner->valid && iter_in_bounds(iter, iter->inner->entry.chunk.key)) {
+        if (iter_take_key_down(iter, &rc)) {
+            iter_show(iter);
+            break;
+        }
+        if (rc != 0) {
+            iter_fail(iter, rc, NULL);
+            return;
+        }
+    }
+    if (iter->inner->rc != 0)
+        iter_fail(iter, iter->inner->rc, &iter->inner->err);
+}
+
+static void iter_skip_key_down(struct varve_iter *iter, struct varve_slice key)
+{
+    while (iter->inner->valid && varve_slice_compare(iter->inner->entry.chunk.key, key) >= 0)
+        iter->inner->ops->prev(iter->inner);
+}
+
 void varve_iter_seek_prev(struct varve_iter *iter, struct varve_slice key)
 {
-    if (iter->upper.data != NULL && varve_slice_compare(key, iter->upper) >= 0) {
-        memtable_iter_seek_prev(iter->inner, iter->upper);
-        if (memtable_iter_valid(iter->inner) &&
-            varve_slice_equal(memtable_iter_key(iter->inner), iter->upper))
-            memtable_iter_prev(iter->inner); /* the upper bound is exclusive */
-    } else {
-        memtable_iter_seek_prev(iter->inner, key);
-    }
-    iter_settle(iter, memtable_iter_prev);
+    int at_upper = iter->upper.data != NULL && varve_slice_compare(key, iter->upper) >= 0;
+
+    iter_begin_move(iter);
+    iter->inner->ops->seek_prev(iter->inner, at_upper ? iter->upper : key);
+    if (at_upper) /* it is exclusive */
+        iter_skip_key_down(iter, iter->upper);
+    iter_settle_down(iter);
 }
 
 void varve_iter_last(struct varve_iter *iter)
@@ -128,23 +341,32 @@ void varve_iter_last(struct varve_iter *iter)
         varve_iter_seek_prev(iter, iter->upper);
         return;
     }
-    memtable_iter_last(iter->inner);
-    iter_settle(iter, memtable_iter_prev);
-}
-
-void varve_iter_next(struct varve_iter *iter)
-{
-    CHECK(iter->valid);
-    memtable_iter_next(iter->inner);
-    iter_settle(iter, memtable_iter_next);
+    iter_begin_move(iter);
+    iter->inner->ops->last(iter->inner);
+    iter_settle_down(iter);
 }
 
 void varve_iter_prev(struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    memtable_iter_prev(iter->inner);
-    iter_settle(iter, memtable_iter_prev);
+    int rc = 0;
+
+    if (iter->direction == FORWARD)
+        rc = iter_save_key(iter, iter->entry.chunk.key);
+    int turned = iter->direction == FORWARD;
+    iter_begin_move(iter);
+    if (rc != 0) {
+        iter_fail(iter, rc, NULL);
+        return;
+    }
+    if (turned) {
+        iter->inner->ops->seek_prev(iter->inner, buf_slice(&iter->key));
+        iter_skip_key_down(iter, buf_slice(&iter->key));
+    }
+    iter_settle_down(iter);
 }
+
+/* ---- looking ---- */
 
 int varve_iter_valid(const struct varve_iter *iter)
 {
@@ -161,23 +383,35 @@ int varve_iter_status(const struct varve_iter *iter, struct varve_err *err)
 struct varve_slice varve_iter_key(const struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    return iter->record.chunk.key;
+    return iter->entry.chunk.key;
 }
 
-struct varve_slice varve_iter_value(const struct varve_iter *iter)
+struct varve_slice varve_iter_value(struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    return iter->record.chunk.value;
+    if (iter->entry.value_segment == NULL)
+        return iter->entry.chunk.value;
+    if (iter->value.data == NULL) {
+        rcu_enter();
+        int rc = entry_value(&iter->entry, &iter->how, &iter->value, &iter->hold, &iter->err);
+        segment_hold_keep(&iter->hold);
+        rcu_leave();
+        if (rc != 0) {
+            iter_fail(iter, rc, &iter->err);
+            return varve_slice(NULL, 0);
+        }
+    }
+    return iter->value;
 }
 
 uint64_t varve_iter_expire_ms(const struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    return iter->record.chunk.expire_ms;
+    return iter->entry.chunk.expire_ms;
 }
 
 uint64_t varve_iter_seq(const struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    return iter->record.seq;
+    return iter->entry.seq;
 }

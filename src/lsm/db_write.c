@@ -11,6 +11,8 @@
 
 #define PREFETCH_MIN 4
 #define SYNC_AFTER_US ((uint64_t)800000)
+#define SLOW_TICK_US ((uint64_t)500000)
+#define RANGE_FLUSH_US ((uint64_t)1000000)
 #define HOLD_AFTER_US ((uint64_t)1800000) /* a tick may be 100 ms late */
 
 /* ---- counts ---- */
@@ -24,45 +26,26 @@ static struct varve_slice db_group_of(const struct varve_db *db, struct varve_sl
     return varve_slice(key.data, len);
 }
 
-static int64_t count_delta(const struct chunk *chunk, enum memtable_prior prior)
-{
-    if (chunk->kind == CHUNK_PUT)
-        return prior == MEMTABLE_PRIOR_LIVE ? 0 : 1;
-    return prior == MEMTABLE_PRIOR_LIVE ? -1 : 0;
-}
-
 /* True if no key that begins with name is at or behind end. */
 static int group_ends_before(struct varve_slice name, struct varve_slice end)
 {
     size_t common = name.len < end.len ? name.len : end.len;
-    int order = memcmp(name.data, end.data, common);
 
-    return order < 0;
+    return memcmp(name.data, end.data, common) < 0;
 }
 
-/* Live keys of the group in [begin, end). */
-static int64_t count_range(struct varve_db *db, struct varve_slice name, const struct chunk *range,
-                           int *rc)
+/* A group that is new to the memtable: do the layers below know of it? */
+static void count_place_group(struct varve_db *db, struct varve_slice name,
+                              struct count_group *group)
 {
-    struct entry record;
-    struct memtable_iter *iter = memtable_iter_create(db->memtable);
-    int64_t live = 0;
-
-    if (iter == NULL) {
-        *rc = VARVE_ENOMEM;
-        return 0;
-    }
-    memtable_iter_seek(iter, varve_slice_compare(name, range->key) > 0 ? name : range->key);
-    for (; memtable_iter_valid(iter); memtable_iter_next(iter)) {
-        struct varve_slice key = memtable_iter_key(iter);
-        if (varve_slice_compare(key, range->value) >= 0 || key.len < name.len ||
-            memcmp(key.data, name.data, name.len) != 0)
-            break;
-        live += memtable_iter_get(iter, UINT64_MAX, &record) == MEMTABLE_VALUE;
-    }
-    *rc = memtable_iter_status(iter);
-    memtable_iter_destroy(iter);
-    return live;
+    rcu_enter();
+    const struct view *view = view_current(&db->view);
+    int known = version_group(view->version, name) != NULL;
+    for (size_t i = 0; !known && i < view->immutable_count; i++)
+        known = counts_find(&memtable_notes(view->immutable[i])->counts, name) != NULL;
+    rcu_leave();
+    group->placed = 1;
+    group->fresh = !known;
 }
 
 static int undo_reserve_range(struct undo_log *undo)
@@ -78,31 +61,64 @@ static int undo_reserve_range(struct undo_log *undo)
     return 0;
 }
 
-/* Takes the keys of a range tombstone off the counts, before it is applied. A group that lies wholly
- * in the range costs nothing; one that is cut is counted. */
-static int count_take_range(struct varve_db *db, const struct chunk *range)
+/* What a range tombstone does to the count of a group: one that lies wholly in it starts anew, one that
+ * is cut is not known any more. */
+static int count_range_group(struct varve_db *db, struct varve_slice name,
+                             const struct chunk *range, uint64_t seq)
 {
     struct undo_log *undo = &db->undo;
+
+    if (varve_slice_compare(range->value, name) <= 0)
+        return 0;
+    int whole = varve_slice_compare(range->key, name) <= 0 && group_ends_before(name, range->value);
+    if (!whole && varve_slice_compare(range->key, name) > 0 &&
+        (range->key.len < name.len || memcmp(range->key.data, name.data, name.len) != 0))
+        return 0; /* it begins behind the group */
+    struct count_group *group = counts_at(&memtable_notes(db->memtable)->counts, name);
+    if (group == NULL || undo_reserve_range(undo) != 0)
+        return VARVE_ENOMEM;
+    undo->ranges[undo->range_count++] = (struct undo_range){.op = undo->count, .group = *group};
+    if (!whole) {
+        group->cut = 1;
+        return 0;
+    }
+    group->reset = 1;
+    group->cut = 0;
+    group->live = 0;
+    group->unknown = 0;
+    group->reset_seq = seq;
+    return 0;
+}
+
+static int count_range_memtable(struct varve_db *db, const struct counts *counts,
+                                const struct chunk *range, uint64_t seq)
+{
     int rc = 0;
 
-    for (size_t i = 0; rc == 0 && i < db->counts.cap; i++) {
-        struct count_group *group = &db->counts.slots[i];
-        struct varve_slice name = varve_slice(group->name, group->name_len);
-        if (group->live == 0 || varve_slice_compare(range->value, name) <= 0)
-            continue;
-        int whole = varve_slice_compare(range->key, name) <= 0 &&
-                    group_ends_before(name, range->value);
-        int64_t taken = whole ? group->live : count_range(db, name, range, &rc);
-        if (rc == 0)
-            rc = undo_reserve_range(undo);
-        if (rc != 0 || taken == 0)
-            continue;
-        struct undo_range *saved = &undo->ranges[undo->range_count++];
-        *saved = (struct undo_range){
-            .op = undo->count, .group_len = group->name_len, .taken = taken};
-        memcpy(saved->group, group->name, group->name_len);
-        group->live -= taken;
+    for (size_t i = 0; rc == 0 && i < counts->cap; i++) {
+        const struct count_group *group = &counts->slots[i];
+        if (group->name_len != 0)
+            rc = count_range_group(db, varve_slice(group->name, group->name_len), range, seq);
     }
+    return rc;
+}
+
+/* All groups of all layers that the range touches. */
+static int count_take_range(struct varve_db *db, const struct chunk *range, uint64_t seq)
+{
+    rcu_enter();
+    const struct view *view = view_current(&db->view);
+    const struct version *version = view->version;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < version->group_count; i++)
+        rc = count_range_group(
+            db, varve_slice(version->groups[i].name, version->groups[i].name_len), range, seq);
+    for (size_t i = 0; rc == 0 && i < view->immutable_count; i++)
+        rc = count_range_memtable(db, &memtable_notes(view->immutable[i])->counts, range, seq);
+    if (rc == 0)
+        rc = count_range_memtable(db, &memtable_notes(view->active)->counts, range, seq);
+    rcu_leave();
     return rc;
 }
 
@@ -111,11 +127,11 @@ static void count_give_back_ranges(struct varve_db *db, size_t from_op)
     struct undo_log *undo = &db->undo;
 
     while (undo->range_count > 0 && undo->ranges[undo->range_count - 1].op >= from_op) {
-        const struct undo_range *saved = &undo->ranges[--undo->range_count];
-        struct count_group *group = counts_at(&db->counts,
-                                              varve_slice(saved->group, saved->group_len));
-        CHECK(group != NULL); /* it was there when it was taken, and groups stay until a commit */
-        group->live += saved->taken;
+        const struct count_group *saved = &undo->ranges[--undo->range_count].group;
+        struct count_group *group = counts_at(&memtable_notes(db->memtable)->counts,
+                                              varve_slice(saved->name, saved->name_len));
+        CHECK(group != NULL); /* it was made when it was saved */
+        *group = *saved;
     }
 }
 
@@ -138,13 +154,14 @@ static int apply_range(struct varve_db *db, uint64_t seq, const struct chunk *ch
 {
     struct undo_op *op = &db->undo.ops[db->undo.count];
     enum memtable_prior prior;
-    int rc = MUTANT("count-ignores-range") ? 0 : count_take_range(db, chunk);
+    int rc = MUTANT("count-ignores-range") ? 0 : count_take_range(db, chunk, seq);
 
     if (rc == 0)
         rc = memtable_add(db->memtable, seq, chunk, &prior, &op->memtable);
     if (rc != 0)
         count_give_back_ranges(db, db->undo.count);
-    op->count_delta = 0;
+    op->count_live = 0;
+    op->count_unknown = 0;
     return rc;
 }
 
@@ -156,16 +173,23 @@ static int apply_point(struct varve_db *db, uint64_t seq, const struct chunk *ch
     enum memtable_prior prior;
 
     if (name.len > 0) {
-        group = counts_at(&db->counts, name);
+        group = counts_at(&memtable_notes(db->memtable)->counts, name);
         if (group == NULL)
             return VARVE_ENOMEM;
+        if (!group->placed)
+            count_place_group(db, name, group);
     }
     int rc = memtable_add(db->memtable, seq, chunk, &prior, &op->memtable);
     if (rc != 0)
         return rc;
-    op->count_delta = group == NULL ? 0 : count_delta(chunk, prior);
-    if (group != NULL)
-        group->live += op->count_delta;
+    op->count_live = 0;
+    op->count_unknown = 0;
+    if (group == NULL)
+        return 0;
+    op->count_live = (chunk->kind == CHUNK_PUT) - (prior == MEMTABLE_PRIOR_LIVE);
+    op->count_unknown = prior == MEMTABLE_PRIOR_NONE && !group->reset;
+    group->live += op->count_live;
+    group->unknown += op->count_unknown;
     return 0;
 }
 
@@ -180,12 +204,12 @@ int db_apply(struct varve_db *db, uint64_t seq, const struct chunk *chunk, int w
     if (rc != 0)
         return err_set(err, rc, "no memory to apply a record");
     db->applied_seq = seq;
-    if (with_undo) {
+    if (with_undo)
         db->undo.count++;
-    } else { /* as after a commit; else each range would pass all groups that were ever emptied */
+    else
         db->undo.range_count = 0;
-        counts_compact(&db->counts);
-    }
+    if (!with_undo)
+        counts_compact(&memtable_notes(db->memtable)->counts);
     return 0;
 }
 
@@ -198,10 +222,12 @@ static void db_undo_to(struct varve_db *db, size_t from)
         struct undo_op *op = &undo->ops[--undo->count];
         memtable_undo_add(db->memtable, &op->memtable);
         count_give_back_ranges(db, undo->count);
-        if (op->count_delta != 0) {
-            struct count_group *group = counts_at(&db->counts, db_group_of(db, op->memtable.key));
+        if (op->count_live != 0 || op->count_unknown != 0) {
+            struct count_group *group = counts_at(&memtable_notes(db->memtable)->counts,
+                                                  db_group_of(db, op->memtable.key));
             CHECK(group != NULL);
-            group->live -= op->count_delta;
+            group->live -= op->count_live;
+            group->unknown -= op->count_unknown;
         }
         db->applied_seq--;
     }
@@ -241,8 +267,43 @@ int varve_writable(const struct varve_db *db, struct varve_err *err)
                    atomic_load(&db->failed) ? err_text(&db->failure) : "a log sync failed");
 }
 
-/* Tombstones may use a little more: whoever deletes wants to get out of the trouble. */
-static int db_check_room(const struct varve_db *db, const struct varve_batch *batch,
+/* ---- memtables ---- */
+
+static uint32_t db_waiting_memtables(const struct varve_db *db)
+{
+    rcu_enter();
+    uint32_t count = (uint32_t)view_current(&db->view)->immutable_count;
+    rcu_leave();
+    return count;
+}
+
+int db_swap_memtable(struct varve_db *db)
+{
+    struct memtable_notes *notes = memtable_notes(db->memtable);
+
+    CHECK(db->undo.count == 0);
+    if (db_waiting_memtables(db) + 1 >= db->options.memtables_max)
+        return VARVE_EFULL;
+    struct memtable *fresh = memtable_create();
+    if (fresh == NULL)
+        return VARVE_ENOMEM;
+    notes->last_seq = db->applied_seq;
+    notes->wal_file_no = db->wal.log == NULL ? db->recovering_file_no : db->wal.log->file_no;
+    int rc = view_swap_memtable(&db->view, fresh);
+    if (rc != 0)
+        return rc;
+    memtable_notes(fresh)->id = notes->id + 1;
+    db->memtable = fresh;
+    db->swapped_us = db->now_us;
+    if (db->wal.log != NULL)
+        flusher_poke(&db->flusher);
+    return 0;
+}
+
+/* A batch is taken as long as the active memtable is not full, however long the batch is; a full one
+ * gives way to a fresh one, unless too many wait, or the group is open: that may fill it twice. Tombstones
+ * may use a little more: whoever deletes wants to get out of the trouble. */
+static int db_check_room(struct varve_db *db, const struct varve_batch *batch,
                          struct varve_err *err)
 {
     uint64_t limit = db->options.memtable_size_bytes;
@@ -250,7 +311,13 @@ static int db_check_room(const struct varve_db *db, const struct varve_batch *ba
     struct batch_cursor cursor = {0};
     struct chunk chunk;
 
-    if (LIKELY(used + batch->memtable_cost <= limit))
+    if (LIKELY(used < limit))
+        return 0;
+    if (db->undo.count == 0 && db_swap_memtable(db) == 0)
+        return 0;
+    if (db_waiting_memtables(db) + 1 < db->options.memtables_max)
+        limit *= 2;
+    if (used < limit)
         return 0;
     int deletes_only = 1;
     uint64_t cost = batch->memtable_cost;
@@ -261,8 +328,9 @@ static int db_check_room(const struct varve_db *db, const struct varve_batch *ba
     }
     if (deletes_only && used + cost <= limit + limit / 16)
         return 0;
-    return err_set(err, VARVE_EFULL, "the memtable holds %llu of its %llu bytes",
-                   (unsigned long long)used, (unsigned long long)limit);
+    return err_set(err, VARVE_EFULL,
+                   "the memtables are full (%llu bytes in the newest of %u) and wait for their flush",
+                   (unsigned long long)used, db_waiting_memtables(db) + 1);
 }
 
 int varve_group_open(const struct varve_db *db)
@@ -295,6 +363,8 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
     if (seq != NULL)
         *seq = 0;
     if (rc == 0)
+        rc = space_check(&db->space, batch, err);
+    if (rc == 0)
         rc = db_check_room(db, batch, err);
     if (rc != 0 || batch->count == 0)
         return rc;
@@ -310,6 +380,7 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
         wal_group_cut(&db->wal, log_before);
         return rc;
     }
+    db->group_bytes += batch->size_bytes;
     if (seq != NULL)
         *seq = db->applied_seq;
     return 0;
@@ -348,6 +419,7 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
         if (!MUTANT("keep-failed-group"))
             db_undo_to(db, 0);
         db->undo.count = 0;
+        db->group_bytes = 0;
         wal_group_cut(&db->wal, (struct wal_group_mark){0});
         if (err != NULL)
             *err = why;
@@ -363,16 +435,37 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
     atomic_store_explicit(&db->visible_seq, db->applied_seq, memory_order_release);
     if (atomic_load_explicit(&db->durability, memory_order_relaxed) == VARVE_ALWAYS)
         wal_sync_start(&db->wal.sync);
-    counts_compact(&db->counts);
+    counts_compact(&memtable_notes(db->memtable)->counts);
     wal_pool_fill(&db->wal.pool, db->now_us);
+    stall_wrote(&db->stall, db->group_bytes, db->now_us);
+    db->user_bytes += db->group_bytes;
+    db->group_bytes = 0;
+    if (memtable_used_bytes(db->memtable) >= db->options.memtable_size_bytes &&
+        db_swap_memtable(db) == 0)
+        db_refresh_load(db);
     return 0;
+}
+
+/* Lets the time pass that the stall asks for; a stepping executor runs jobs meanwhile. */
+static void db_hold_back(struct varve_db *db)
+{
+    struct varve_executor *executor = db->options.executor;
+    uint64_t delay_us = varve_write_delay_us(db, NULL);
+
+    if (LIKELY(delay_us == 0))
+        return;
+    if (executor->help != NULL)
+        executor->help(executor);
+    else
+        thread_sleep_us(delay_us);
+    varve_tick(db);
 }
 
 int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
                 struct varve_err *err)
 {
+    db_hold_back(db);
     int rc = varve_group_add(db, batch, seq, err);
-
     return rc != 0 ? rc : varve_group_commit(db, err);
 }
 
@@ -434,11 +527,82 @@ static void db_tick_sync(struct varve_db *db)
     }
 }
 
+/* ---- back-pressure ---- */
+
+void db_refresh_load(struct varve_db *db)
+{
+    uint64_t size = db->options.memtable_size_bytes;
+    uint64_t max = db->options.memtables_max;
+    struct stall_load load = {
+        .memtable_soft_bytes = max * size / 2,
+        .memtable_hard_bytes = max * size,
+        .segments_max = db->options.segments_max,
+    };
+
+    compactor_load(&db->compactor, &load);
+    rcu_enter();
+    const struct view *view = view_current(&db->view);
+    for (size_t i = 0; i < view->immutable_count; i++) {
+        uint64_t used = memtable_used_bytes(view->immutable[i]);
+        load.memtable_bytes += used < size ? used : size;
+    }
+    load.segments = (uint32_t)view->version->segment_count;
+    rcu_leave();
+    uint64_t used = memtable_used_bytes(db->memtable);
+    load.memtable_bytes += used < size ? used : size;
+    stall_set_load(&db->stall, &load);
+}
+
+uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause *cause)
+{
+    uint64_t delay_us = LIKELY(db->stall.rate_bytes == 0)
+                            ? 0
+                            : stall_delay_us(&db->stall, db->env->ops->now_mono_us(db->env));
+
+    if (cause != NULL)
+        *cause = delay_us == 0 ? VARVE_STALL_NONE : db->stall.cause;
+    return delay_us;
+}
+
+/* A range tombstone in memory that covers segments should not wait until the memtable is full: only in a
+ * segment does it make others superfluous. */
+static int range_is_due(struct varve_db *db)
+{
+    int due = 0;
+
+    if (db->now_us - db->swapped_us < RANGE_FLUSH_US || memtable_range_count(db->memtable) == 0)
+        return 0;
+    rcu_enter();
+    const struct version *version = view_current(&db->view)->version;
+    struct entry range;
+    for (const struct memtable_range *at = memtable_next_range(db->memtable, NULL, &range);
+         !due && at != NULL; at = memtable_next_range(db->memtable, at, &range))
+        due = version_older_overlaps(version, 0, NULL, 0, range.chunk.key, range.chunk.value);
+    rcu_leave();
+    return due;
+}
+
+/* What is due about every 100 ms: the flusher and the compactor are woken, a range tombstone that makes
+ * whole segments superfluous is flushed. */
+static void db_tick_background(struct varve_db *db)
+{
+    if (db->undo.count == 0 && range_is_due(db) && db_swap_memtable(db) != 0)
+        return; /* the next tick tries again */
+    flusher_poke(&db->flusher);
+    if (db->now_us - db->slow_tick_us >= SLOW_TICK_US) {
+        db->slow_tick_us = db->now_us;
+        compactor_poke(&db->compactor);
+        space_poke(&db->space);
+    }
+    db_refresh_load(db);
+}
+
 void varve_tick(struct varve_db *db)
 {
     struct varve_err err = {0};
 
     db->now_us = db->env->ops->now_mono_us(db->env);
+    db_tick_background(db);
     if (db_check_failed(db, NULL) != 0) {
         heal_tick(&db->heal, db->now_us);
         return;

@@ -55,8 +55,8 @@ static int by_seq(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-/* Every record of the memtable in the range, in the order of the log. */
-static int doubtful_collect(struct memtable *memtable, const struct doubtful_range *wanted,
+/* Every record of a memtable in the range. */
+static int doubtful_collect_from(struct memtable *memtable, const struct doubtful_range *wanted,
                             struct doubtful *list)
 {
     struct entry record;
@@ -83,6 +83,18 @@ static int doubtful_collect(struct memtable *memtable, const struct doubtful_ran
         rc = doubtful_add(list, wanted, &record);
         range = memtable_next_range(memtable, range, &record);
     }
+    return rc;
+}
+
+/* Of all memtables, in the order of the log. What is in segments was durable before it went there. The
+ * view must live as long as the records. */
+static int doubtful_collect(const struct view *view, const struct doubtful_range *wanted,
+                            struct doubtful *list)
+{
+    int rc = doubtful_collect_from(view->active, wanted, list);
+
+    for (size_t i = 0; rc == 0 && i < view->immutable_count && !MUTANT("heal-active-only"); i++)
+        rc = doubtful_collect_from(view->immutable[i], wanted, list);
     if (rc == 0 && list->count > 0)
         qsort(list->records, list->count, sizeof(*list->records), by_seq);
     return rc;
@@ -91,8 +103,8 @@ static int doubtful_collect(struct memtable *memtable, const struct doubtful_ran
 /* ---- the new file ---- */
 
 /* Records [from, to) as one log record, staged and written. */
-static int heal_write_record(struct log_writer *log, const struct entry *records,
-                             uint32_t count, struct buf *payload, struct varve_err *err)
+static int heal_write_record(struct log_writer *log, const struct entry *records, uint32_t count,
+                             struct buf *payload, struct varve_err *err)
 {
     uint8_t head[CHUNK_HEAD_MAX_BYTES];
     struct record_header header = {
@@ -173,7 +185,8 @@ static int heal_edit(struct varve_db *db, struct log_place durable, uint64_t new
     for (size_t i = 0; i < state->wal_count; i++) {
         uint64_t file_no = state->wals[i].file_no;
         if (file_no == durable.file_no && !MUTANT("skip-fence"))
-            edits[count++] = (struct manifest_edit){MANIFEST_END_WAL, file_no, durable.offset};
+            edits[count++] = (struct manifest_edit){
+                .change = MANIFEST_END_WAL, .file_no = file_no, .end = durable.offset};
         else if (file_no > durable.file_no && file_no < new_file_no)
             edits[count++] = (struct manifest_edit){.change = MANIFEST_DROP_WAL,
                                                     .file_no = file_no};
@@ -193,7 +206,8 @@ static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_
     struct wal_ready ready = {0};
     struct doubtful_range wanted = {.durable = durable.seq,
                                     .committed = atomic_load(&db->visible_seq)};
-    int rc = doubtful_collect(db->memtable, &wanted, &list);
+    struct view *view = view_acquire(&db->view);
+    int rc = doubtful_collect(view, &wanted, &list);
 
     if (rc != 0) {
         err_set(err, rc, "no memory to collect what was not durable");
@@ -217,6 +231,7 @@ static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_
         rc = heal_edit(db, durable.place, ready.log->file_no, err);
 out:
     mem_free(list.records);
+    view_release(&db->view, view);
     if (rc == 0)
         *log = ready.log;
     else if (ready.log != NULL)

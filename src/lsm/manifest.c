@@ -4,25 +4,19 @@
 #include <stdio.h>
 
 #include "base/buf.h"
-#include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "lsm/log_reader.h"
 #include "lsm/log_writer.h"
+#include "lsm/manifest_state.h"
 #include "lsm/names.h"
 
-#define EDIT_MAX_BYTES ((size_t)1024 * 1024)
+/* The log of edits is written anew when it passes both: the second so that a large state is not written
+ * again for each small edit. */
 #define RENEW_AFTER_BYTES ((uint64_t)1024 * 1024)
-
-enum edit_tag {
-    TAG_NEXT_FILE = 1,
-    TAG_CLOCK = 2,
-    TAG_ADD_WAL = 3,
-    TAG_END_WAL = 4,
-    TAG_DROP_WAL = 5,
-};
+#define RENEW_AFTER_STATES 4
 
 struct manifest {
     struct varve_env *env;
@@ -33,145 +27,8 @@ struct manifest {
     uint64_t old_file_no;   /* in force until CURRENT is switched; 0: none */
     struct log_place read_end;
     uint64_t durable_offset;
+    uint64_t whole_bytes; /* of the whole state that the log begins with */
 };
-
-/* ---- the state ---- */
-
-static size_t state_find_wal(const struct manifest_state *state, uint64_t file_no)
-{
-    size_t at = 0;
-
-    while (at < state->wal_count && state->wals[at].file_no < file_no)
-        at++;
-    return at;
-}
-
-static int state_change(struct manifest_state *state, const struct manifest_edit *edit)
-{
-    size_t at = state_find_wal(state, edit->file_no);
-    int found = at < state->wal_count && state->wals[at].file_no == edit->file_no;
-
-    if (edit->change == MANIFEST_ADD_WAL) {
-        if (found || state->wal_count == MANIFEST_WALS_MAX || edit->file_no == 0)
-            return VARVE_EINVAL;
-        if (state->wal_count == state->wal_cap) {
-            size_t cap = state->wal_cap == 0 ? 8 : state->wal_cap * 2;
-            struct manifest_wal *grown = mem_realloc(state->wals, cap * sizeof(*grown));
-            if (grown == NULL)
-                return VARVE_ENOMEM;
-            state->wals = grown;
-            state->wal_cap = cap;
-        }
-        memmove(state->wals + at + 1, state->wals + at,
-                (state->wal_count - at) * sizeof(*state->wals));
-        state->wals[at] = (struct manifest_wal){.file_no = edit->file_no};
-        state->wal_count++;
-        return 0;
-    }
-    if (!found)
-        return VARVE_EINVAL;
-    if (edit->change == MANIFEST_END_WAL) {
-        state->wals[at].end = edit->end;
-        return 0;
-    }
-    state->wal_count--;
-    memmove(state->wals + at, state->wals + at + 1, (state->wal_count - at) * sizeof(*state->wals));
-    return 0;
-}
-
-/* A copy of the state with the edits in it; the caller frees copy->wals. */
-static int state_with(const struct manifest_state *state, const struct manifest_edit *edits,
-                      size_t count, struct manifest_state *copy)
-{
-    int rc = 0;
-
-    *copy = *state;
-    copy->wals = NULL;
-    copy->wal_cap = state->wal_count + count;
-    if (copy->wal_cap > 0) {
-        copy->wals = mem_alloc(copy->wal_cap * sizeof(*copy->wals));
-        if (copy->wals == NULL)
-            return VARVE_ENOMEM;
-        if (state->wal_count > 0)
-            memcpy(copy->wals, state->wals, state->wal_count * sizeof(*copy->wals));
-    }
-    for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = state_change(copy, &edits[i]);
-    if (rc != 0) {
-        mem_free(copy->wals);
-        copy->wals = NULL;
-    }
-    return rc;
-}
-
-/* ---- edits as bytes ---- */
-
-static int put_field(struct buf *to, uint8_t tag, uint64_t first, uint64_t second, int fields)
-{
-    uint8_t bytes[1 + 2 * VARINT_MAX_BYTES] = {tag};
-    size_t n = 1;
-
-    n += put_varint(bytes + n, first);
-    if (fields == 2)
-        n += put_varint(bytes + n, second);
-    return buf_append(to, bytes, n);
-}
-
-static int put_change(struct buf *to, const struct manifest_edit *edit)
-{
-    switch (edit->change) {
-    case MANIFEST_ADD_WAL: return put_field(to, TAG_ADD_WAL, edit->file_no, 0, 1);
-    case MANIFEST_END_WAL: return put_field(to, TAG_END_WAL, edit->file_no, edit->end, 2);
-    case MANIFEST_DROP_WAL: return put_field(to, TAG_DROP_WAL, edit->file_no, 0, 1);
-    }
-    return VARVE_EINVAL;
-}
-
-static int put_state(struct buf *to, const struct manifest_state *state)
-{
-    int rc = 0;
-
-    for (size_t i = 0; rc == 0 && i < state->wal_count; i++) {
-        rc = put_field(to, TAG_ADD_WAL, state->wals[i].file_no, 0, 1);
-        if (rc == 0 && state->wals[i].end != 0)
-            rc = put_field(to, TAG_END_WAL, state->wals[i].file_no, state->wals[i].end, 2);
-    }
-    return rc;
-}
-
-/* Applies the fields of one edit record. */
-static int get_edit(struct manifest_state *state, struct varve_slice payload)
-{
-    const uint8_t *at = payload.data;
-    const uint8_t *end = at + payload.len;
-
-    while (at < end) {
-        uint8_t tag = *at++;
-        uint64_t fields[2] = {0};
-        int wanted = tag == TAG_END_WAL ? 2 : 1;
-        for (int i = 0; i < wanted; i++) {
-            size_t n = get_varint(at, end, &fields[i]);
-            if (n == 0)
-                return VARVE_ECORRUPT;
-            at += n;
-        }
-        if (tag != TAG_CLOCK && fields[0] >= FILE_NO_LIMIT)
-            return VARVE_ECORRUPT;
-        struct manifest_edit edit = {.file_no = fields[0], .end = fields[1]};
-        switch (tag) {
-        case TAG_NEXT_FILE: state->next_file_no = fields[0]; continue;
-        case TAG_CLOCK: state->clock_ms = fields[0]; continue;
-        case TAG_ADD_WAL: edit.change = MANIFEST_ADD_WAL; break;
-        case TAG_END_WAL: edit.change = MANIFEST_END_WAL; break;
-        case TAG_DROP_WAL: edit.change = MANIFEST_DROP_WAL; break;
-        default: return VARVE_ECORRUPT;
-        }
-        int rc = state_change(state, &edit);
-        if (rc != 0)
-            return rc == VARVE_ENOMEM ? rc : VARVE_ECORRUPT;
-    }
-    return 0;
-}
 
 /* ---- CURRENT ---- */
 
@@ -337,8 +194,8 @@ static int manifest_read(struct manifest *manifest, struct log_reader *reader,
     int rc;
 
     while ((rc = log_reader_next(reader, &record, err)) == 0) {
-        if (record.header.type == RECORD_EDIT && record.payload.len <= EDIT_MAX_BYTES)
-            rc = get_edit(&manifest->state, record.payload);
+        if (record.header.type == RECORD_EDIT && record.payload.len <= MANIFEST_EDIT_MAX_BYTES)
+            rc = manifest_get_edit(&manifest->state, record.payload);
         else
             rc = VARVE_ECORRUPT;
         if (rc != 0)
@@ -399,7 +256,7 @@ void manifest_close(struct manifest *manifest)
     if (manifest == NULL)
         return;
     log_writer_close(manifest->log);
-    mem_free(manifest->state.wals);
+    manifest_state_deinit(&manifest->state);
     mem_free(manifest->dir);
     mem_free(manifest);
 }
@@ -448,7 +305,7 @@ static int manifest_append(struct log_writer *log, uint64_t durable_offset, cons
         .promised = {.file_no = log->file_no, .offset = durable_offset},
     };
 
-    if (edit->len > EDIT_MAX_BYTES)
+    if (edit->len > MANIFEST_EDIT_MAX_BYTES)
         return err_set(err, VARVE_EFULL, "an edit of %zu bytes is too long", edit->len);
     if (log_writer_stage(log, header, &part, 1) != 0)
         return err_set(err, VARVE_ENOMEM, "no memory for an edit");
@@ -458,17 +315,19 @@ static int manifest_append(struct log_writer *log, uint64_t durable_offset, cons
     return rc;
 }
 
-static int put_head(struct buf *edit, const struct manifest_state *state)
-{
-    int rc = put_field(edit, TAG_NEXT_FILE, state->next_file_no, 0, 1);
-
-    return rc != 0 ? rc : put_field(edit, TAG_CLOCK, state->clock_ms, 0, 1);
-}
-
+/* Takes *next over. */
 static void manifest_adopt(struct manifest *manifest, struct manifest_state *next)
 {
-    mem_free(manifest->state.wals);
+    manifest_state_deinit(&manifest->state);
     manifest->state = *next;
+    *next = (struct manifest_state){0};
+}
+
+static int manifest_is_long(const struct manifest *manifest)
+{
+    uint64_t offset = manifest->log->offset;
+
+    return offset > RENEW_AFTER_BYTES && offset > RENEW_AFTER_STATES * manifest->whole_bytes;
 }
 
 int manifest_apply(struct manifest *manifest, const struct manifest_edit *edits, size_t count,
@@ -478,14 +337,12 @@ int manifest_apply(struct manifest *manifest, const struct manifest_edit *edits,
     struct buf edit;
     int rc;
 
-    if (manifest->log == NULL || manifest->log->offset > RENEW_AFTER_BYTES)
+    if (manifest->log == NULL || manifest_is_long(manifest))
         return manifest_renew(manifest, edits, count, err);
-    buf_init(&edit, 2 * EDIT_MAX_BYTES);
-    rc = state_with(&manifest->state, edits, count, &next);
+    buf_init(&edit, 2 * MANIFEST_EDIT_MAX_BYTES);
+    rc = manifest_state_with(&manifest->state, edits, count, &next);
     if (rc == 0)
-        rc = put_head(&edit, &next);
-    for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = put_change(&edit, &edits[i]);
+        rc = manifest_put_edits(&edit, &next, edits, count);
     if (rc != 0) {
         err_set(err, rc, "manifest: %s", varve_status_name(rc));
         goto out;
@@ -502,10 +359,9 @@ int manifest_apply(struct manifest *manifest, const struct manifest_edit *edits,
     }
     manifest->durable_offset = manifest->log->offset;
     manifest_adopt(manifest, &next);
-    next.wals = NULL;
 out:
     buf_deinit(&edit);
-    mem_free(next.wals);
+    manifest_state_deinit(&next);
     return rc;
 }
 
@@ -515,10 +371,8 @@ static int manifest_write_whole(struct manifest *manifest, const struct manifest
     struct buf edit;
     int rc;
 
-    buf_init(&edit, 2 * EDIT_MAX_BYTES);
-    rc = put_head(&edit, state);
-    if (rc == 0)
-        rc = put_state(&edit, state);
+    buf_init(&edit, 2 * MANIFEST_EDIT_MAX_BYTES);
+    rc = manifest_put_state(&edit, state);
     if (rc != 0)
         err_set(err, rc, "manifest: %s", varve_status_name(rc));
     if (rc == 0)
@@ -549,7 +403,7 @@ int manifest_renew(struct manifest *manifest, const struct manifest_edit *edits,
 
     if (path == NULL)
         goto out;
-    rc = state_with(&manifest->state, edits, count, &next);
+    rc = manifest_state_with(&manifest->state, edits, count, &next);
     if (rc != 0)
         goto out;
     rc = log_writer_create(manifest->env, manifest->dir, path, MANIFEST_MAGIC, &manifest->id,
@@ -567,9 +421,9 @@ int manifest_renew(struct manifest *manifest, const struct manifest_edit *edits,
     manifest->log = log;
     manifest->old_file_no = file_no;
     manifest->durable_offset = log->offset;
+    manifest->whole_bytes = log->offset;
     manifest_adopt(manifest, &next);
     log = NULL;
-    next.wals = NULL;
 out:
     if (rc != 0)
         err_set(err, rc, "new manifest: %s", varve_status_name(rc));
@@ -579,7 +433,7 @@ out_logged:
         log_writer_close(manifest->log);
         manifest->log = NULL;
     }
-    mem_free(next.wals);
+    manifest_state_deinit(&next);
     mem_free(path);
     return rc;
 }

@@ -61,11 +61,11 @@ enum manifest_change {
 struct manifest_edit {
     enum manifest_change change;
     uint64_t file_no;
-    uint64_t end;                    /* of MANIFEST_END_WAL */
-    uint32_t level;                  /* of MANIFEST_ADD_SEGMENT, as the next two */
+    uint64_t end;   /* of MANIFEST_END_WAL */
+    uint32_t level; /* of MANIFEST_ADD_SEGMENT, as the next two */
     uint64_t run_no;
     uint64_t size_bytes;
-    uint64_t flushed_seq;            /* of MANIFEST_FLUSHED */
+    uint64_t flushed_seq;              /* of MANIFEST_FLUSHED */
     const struct version_group *group; /* of MANIFEST_GROUP; borrowed. live 0 and ignore_seq
                                         * UINT64_MAX: forget it */
 };

@@ -32,6 +32,7 @@ struct memtable {
     _Atomic uint64_t entry_count;
     _Atomic size_t used_bytes;
     struct arena arena;
+    struct memtable_notes notes;
     _Atomic uint32_t refs;
 };
 
@@ -64,6 +65,7 @@ struct memtable *memtable_create(void)
     atomic_init(&memtable->entry_count, 0);
     atomic_init(&memtable->used_bytes, sizeof(*memtable));
     atomic_init(&memtable->refs, 1);
+    memtable->notes = (struct memtable_notes){0};
     return memtable;
 }
 
@@ -82,7 +84,13 @@ void memtable_unref(struct memtable *memtable)
     if (before > 1)
         return;
     arena_deinit(&memtable->arena);
+    counts_deinit(&memtable->notes.counts);
     mem_free(memtable);
+}
+
+struct memtable_notes *memtable_notes(struct memtable *memtable)
+{
+    return &memtable->notes;
 }
 
 /* The chain's link is a version's first member. */
@@ -124,7 +132,7 @@ static void version_fill(struct memtable_version *version, const struct chain *o
 static void record_fill(struct entry *record, const struct art_leaf *leaf,
                         const struct memtable_version *version)
 {
-    record->seq = version->chain.seq;
+    *record = (struct entry){.seq = version->chain.seq};
     record->chunk = (struct chunk){
         .kind = version->kind,
         .crc = version->crc,
@@ -434,6 +442,27 @@ enum memtable_answer memtable_iter_get(const struct memtable_iter *iter, uint64_
     return answer_of(iter->memtable, iter->at.leaf, art_leaf_key(iter->at.leaf), seq_max, record);
 }
 
+int memtable_iter_point(const struct memtable_iter *iter, uint64_t seq_max, struct entry *entry)
+{
+    CHECK(iter->at.leaf != NULL);
+    const struct chain *link = chain_find(leaf_chain(iter->at.leaf), seq_max);
+
+    if (link == NULL)
+        return 0;
+    record_fill(entry, iter->at.leaf, version_of(link));
+    return 1;
+}
+
+void memtable_iter_oldest(const struct memtable_iter *iter, struct entry *entry)
+{
+    CHECK(iter->at.leaf != NULL);
+    const struct chain *link = leaf_chain(iter->at.leaf);
+
+    while (link->older != NULL)
+        link = chain_jump(link)->to;
+    record_fill(entry, iter->at.leaf, version_of(link));
+}
+
 const struct memtable_version *memtable_iter_version(const struct memtable_iter *iter,
                                                      const struct memtable_version *newer,
                                                      struct entry *record)
@@ -467,4 +496,19 @@ const struct memtable_range *memtable_next_range(const struct memtable *memtable
         .value = art_leaf_key(range->end),
     };
     return range;
+}
+
+int memtable_is_empty(const struct memtable *memtable)
+{
+    return memtable_entry_count(memtable) == 0 && range_map_newest(&memtable->ranges) == NULL;
+}
+
+size_t memtable_range_count(const struct memtable *memtable)
+{
+    size_t count = 0;
+
+    for (const struct memtable_range *range = range_map_newest(&memtable->ranges); range != NULL;
+         range = range->older)
+        count++;
+    return count;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/check.h"
+#include "lsm/counts.h"
 #include "segment/chunk.h"
 #include "varve/slice.h"
 
@@ -21,6 +22,16 @@ struct memtable_version; /* opaque: one version of a key */
 struct memtable *memtable_create(void);                   /* with one reference; NULL: no memory */
 struct memtable *memtable_ref(struct memtable *memtable); /* any thread */
 void memtable_unref(struct memtable *memtable);           /* any thread; takes NULL */
+
+/* What the database keeps beside a memtable, and frees with it. Writer thread; fixed once the memtable is
+ * immutable. */
+struct memtable_notes {
+    struct counts counts;
+    uint64_t id;          /* no other memtable of the database has it */
+    uint64_t last_seq;    /* of its newest record */
+    uint64_t wal_file_no; /* once it is flushed, WAL files below hold nothing that is needed */
+};
+struct memtable_notes *memtable_notes(struct memtable *memtable);
 
 /* What was known of the key just before an add. */
 enum memtable_prior {
@@ -98,6 +109,12 @@ struct varve_slice memtable_iter_key(const struct memtable_iter *iter);
 enum memtable_answer memtable_iter_get(const struct memtable_iter *iter, uint64_t seq_max,
                                        struct entry *record);
 
+/* The newest point record, put or delete, with a sequence <= seq_max; 0: there is none. */
+int memtable_iter_point(const struct memtable_iter *iter, uint64_t seq_max, struct entry *entry);
+
+/* Its oldest put or delete. */
+void memtable_iter_oldest(const struct memtable_iter *iter, struct entry *entry);
+
 /* Every version of the key that the iterator stands on, newest first: start with NULL, and pass the
  * returned version to get the one before it; NULL at the end. Point records only. */
 const struct memtable_version *memtable_iter_version(const struct memtable_iter *iter,
@@ -109,5 +126,16 @@ struct memtable_range; /* opaque */
 const struct memtable_range *memtable_next_range(const struct memtable *memtable,
                                                  const struct memtable_range *newer,
                                                  struct entry *record);
+
+/* Nothing was added and not taken back, neither a record nor a range tombstone. Writer thread. */
+int memtable_is_empty(const struct memtable *memtable);
+size_t memtable_range_count(const struct memtable *memtable); /* any thread */
+
+/* Its puts and deletes as a walk over entries: of each key the newest with a sequence <= seq_max; or, with
+ * all_versions, every one of those, forward only. Takes a reference. NULL: no memory. */
+struct iter;
+enum memtable_walk { MEMTABLE_NEWEST, MEMTABLE_ALL_VERSIONS };
+struct iter *memtable_entries_create(struct memtable *memtable, enum memtable_walk walk,
+                                     uint64_t seq_max);
 
 #endif

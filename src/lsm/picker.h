@@ -18,15 +18,17 @@ struct picker_segment {
     uint64_t bytes;
     struct varve_slice lower;
     struct varve_slice upper; /* exclusive; len 0: no bound */
+    uint64_t seq_min;
     uint64_t seq_max;
-    uint64_t entries;
-    uint64_t deletes;       /* tombstones, range tombstones among them */
+    uint64_t entries; /* puts, tombstones and range tombstones */
+    uint64_t deletes; /* tombstones, range tombstones among them */
     uint64_t ranges;
-    uint64_t expired_bytes; /* by now, for readers of now and of every snapshot */
+    uint64_t expired_bytes; /* at least so many, by now, for readers of now and of every snapshot; 0
+                             * once a merge dropped what had expired */
     int all_dead;           /* a set of tombstones for every reader: properties_all_dead() */
-    uint64_t cover_seq;     /* range tombstones up to this sequence cover all of it, it is older than
+    uint64_t cover_seq; /* range tombstones up to this sequence cover all of it, it is older than
                              * them and no snapshot lies between; 0: no */
-    int busy;               /* an input of a running compaction */
+    int busy;           /* an input of a running compaction */
 };
 
 struct picker_run {
@@ -43,8 +45,8 @@ struct picker_view {
     uint64_t flush_bytes;         /* about what one flush writes */
     uint64_t segment_size_bytes;
     uint32_t segments_max;
-    int compact_all;              /* varve_compact(): until one run in the last level is left */
-    uint64_t compact_all_seq;     /* segments whose every sequence is above are left alone by that */
+    int compact_all;          /* varve_compact(): until one run in the last level is left */
+    uint64_t compact_all_seq; /* segments whose every sequence is above are left alone by that */
 };
 
 enum pick_kind {
@@ -63,6 +65,8 @@ enum pick_reason {
     PICK_FOR_ALL,      /* varve_compact() */
 };
 
+/* What may lie above the last level, in parts of it. */
+#define PICKER_UPPER_PERCENT 17
 #define PICK_INPUTS_MAX 4096
 
 struct pick {
@@ -71,8 +75,8 @@ struct pick {
     uint64_t *inputs; /* file numbers, in the order of `runs`, then by key; owned */
     size_t input_count;
     uint32_t output_level;
-    uint64_t output_run_no;         /* of level 0 */
-    uint64_t output_segment_bytes;  /* where the output is cut */
+    uint64_t output_run_no;        /* of level 0 */
+    uint64_t output_segment_bytes; /* where the output is cut */
     uint64_t input_bytes;
 };
 
@@ -89,7 +93,7 @@ struct picker_debt {
     uint32_t level0_depth;       /* most runs of level 0 at one place */
     uint32_t last_level;
     uint64_t targets[VARVE_LEVELS_MAX];
-    uint64_t dead_bytes;         /* estimate: what lies above hides as much below, and what expired */
+    uint64_t dead_bytes; /* estimate: what lies above hides as much below, and what expired */
 };
 void picker_debt(const struct picker_view *view, struct picker_debt *debt);
 

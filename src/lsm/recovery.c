@@ -66,6 +66,8 @@ static int apply_ops(struct walk *walk, const struct record_header *header,
         at += head + chunk.value.len;
         if (chunk_crc(&chunk) != chunk.crc && !MUTANT("skip-chunk-crc"))
             return err_set(err, VARVE_ECORRUPT, "operation %u: chunk CRC does not match", count);
+        if (header->first_seq + count <= manifest_state(recovery->manifest)->flushed_seq)
+            continue; /* segments hold it */
         int rc = recovery->apply(recovery->arg, header->first_seq + count, &chunk, err);
         if (rc != 0)
             return rc;
@@ -74,7 +76,8 @@ static int apply_ops(struct walk *walk, const struct record_header *header,
         return err_set(err, VARVE_ECORRUPT, "%u operations where the header says %u", count,
                        header->op_count);
     walk->next_seq += count;
-    recovery->last_seq = walk->next_seq - 1;
+    if (recovery->last_seq < walk->next_seq - 1)
+        recovery->last_seq = walk->next_seq - 1;
     recovery->records++;
     recovery->ops += count;
     return 0;
@@ -123,6 +126,12 @@ static int walk_begin(struct walk *walk, const struct log_record *record, struct
     if (walk->previous_end.file_no != 0 && (previous.file_no != walk->previous_end.file_no ||
                                             previous.offset != walk->previous_end.offset))
         return walk_not_next(walk, "it does not continue the file before it");
+    if (walk->index == 0 && record->header.first_seq < walk->next_seq)
+        walk->next_seq = record->header.first_seq; /* what follows is in segments, in part */
+    if (walk->index == 0 && record->header.first_seq > walk->next_seq)
+        return err_set(err, VARVE_ECORRUPT,
+                       "the log begins at sequence %" PRIu64 ", but segments end at %" PRIu64,
+                       record->header.first_seq, walk->next_seq - 1);
     if (record->header.first_seq != walk->next_seq)
         return walk_not_next(walk, "an unexpected sequence number");
     walk->begun = 1;
@@ -262,6 +271,8 @@ static int recovery_read_file(struct walk *walk, int *torn, struct varve_err *er
     if (rc != 0)
         return rc;
     walk->file_no = wal->file_no;
+    if (recovery->at_file_no != NULL)
+        *recovery->at_file_no = wal->file_no;
     walk->begun = 0;
     walk->sealed = 0;
     rc = walk_file(walk, err);
@@ -286,10 +297,11 @@ out:
 int recovery_read(struct recovery *recovery, struct varve_err *err)
 {
     const struct manifest_state *state = manifest_state(recovery->manifest);
-    struct walk walk = {.recovery = recovery, .next_seq = 1};
+    struct walk walk = {.recovery = recovery, .next_seq = state->flushed_seq + 1};
     int torn = 0;
     int rc = 0;
 
+    recovery->last_seq = state->flushed_seq;
     recovery->wal_count = state->wal_count;
     if (state->wal_count == 0)
         return 0;

@@ -19,8 +19,9 @@ struct recovery {
     const char *dir;
     struct dir_id id;
     const struct manifest *manifest;
-    recovery_apply_fn apply;
+    recovery_apply_fn apply; /* of what is not in segments yet */
     void *arg;
+    uint64_t *at_file_no; /* told which file is read; may be NULL */
 
     /* Found. */
     struct log_place end;        /* T: where valid records end; file 0: there is no log */

@@ -49,9 +49,11 @@ struct rewrite_rules {
     const uint64_t *snapshots; /* sequences of the live ones, ascending; what was visible when the
                                 * job began needs not be among them */
     size_t snapshot_count;
-    uint64_t expired_before_ms; /* puts that expire at or before that are expired, for every reader; 0:
+    uint64_t
+        expired_before_ms; /* puts that expire at or before that are expired, for every reader; 0:
                                  * none is (a flush) */
-    const struct range_set *ranges; /* that may hide entries; may be NULL */
+    const struct range_set
+        *ranges; /* that may hide entries; may be NULL. Of a flush: its memtable's */
     /* May something older than the inputs hold the key? Ascending keys. NULL: yes, always (a flush). */
     int (*older_may_hold)(void *arg, struct varve_slice key);
     /* The count group of a key, and up to which sequence its entries are ignored; length 0: none. */
@@ -62,13 +64,15 @@ struct rewrite_rules {
     int (*stop)(void *arg);
     void *arg;
     int flush; /* 1: every key's oldest version is marked prior_unknown unless a range tombstone of
-                * `ranges` lies below it; counts are the memtable's and do not change */
+                * `ranges` lies below it; counts are the memtable's and do not change. The input's
+                * keys and values must outlive its moves, as a memtable's do */
 };
 
 #define REWRITE_STOPPED 1
 
 /* Runs input (in the order of entries, from where it stands) up to `upper` (exclusive, len 0: the end)
- * through the rules. 0, REWRITE_STOPPED, or an error. */
+ * through the rules. Of a key, the inputs have all versions between their newest and their oldest. The
+ * changes add up over calls, and after an error mean nothing. 0, REWRITE_STOPPED, or an error. */
 int rewrite_run(const struct rewrite_rules *rules, struct iter *input, struct varve_slice upper,
                 struct count_changes *changes, struct varve_err *err) MUST_CHECK;
 

@@ -13,8 +13,9 @@ struct segment_set_config {
     const char *dir; /* borrowed, as all of it */
     struct cache *cache;
     struct segment_writer_options writer;
-    uint64_t segment_bytes;            /* a segment ends when it is that long */
-    const struct varve_slice *cuts;    /* keys, ascending, at which one also ends, if it has min_bytes */
+    uint64_t segment_bytes; /* a segment ends when it is that long */
+    /* Keys, ascending, at which one also ends, if it has cut_min_bytes. */
+    const struct varve_slice *cuts;
     size_t cut_count;
     uint64_t cut_min_bytes;
     const struct entry *ranges; /* the run's range tombstones, by begin, then newest first */

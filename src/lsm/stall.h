@@ -12,11 +12,11 @@
 #include "varve/stats.h"
 
 struct stall_load {
-    uint64_t memtable_bytes;  /* of all memtables */
+    uint64_t memtable_bytes; /* of all memtables */
     uint64_t memtable_soft_bytes;
     uint64_t memtable_hard_bytes;
     uint32_t level0_depth;
-    uint64_t upper_bytes;     /* above the last level */
+    uint64_t upper_bytes; /* above the last level */
     uint64_t upper_target_bytes;
     uint32_t segments;
     uint32_t segments_max;
@@ -40,7 +40,7 @@ uint64_t stall_rate(uint32_t pressure);
 void stall_set_load(struct stall *stall, const struct stall_load *load);
 /* `bytes` were written at now_us. */
 void stall_wrote(struct stall *stall, uint64_t bytes, uint64_t now_us);
-/* How long to wait from now_us on; at most STALL_MAX_US. */
+/* How long to wait from now_us on, at most STALL_MAX_US; a writer that owes more asks again then. */
 #define STALL_MAX_US 10000
 uint64_t stall_delay_us(const struct stall *stall, uint64_t now_us);
 

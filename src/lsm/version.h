@@ -24,7 +24,8 @@ struct sorted_run {
     uint32_t level;
     uint64_t no;               /* of level 0: higher is newer; of others 0 */
     struct segment **segments; /* ascending by lower bound; owned references */
-    struct varve_slice *lowers; /* their bounds, flat: a search touches nothing else */
+    uint64_t *prefixes; /* the first 8 bytes of each lower bound: a search mostly needs no more */
+    struct varve_slice *lowers; /* their bounds; they lie in the segments */
     struct varve_slice *uppers;
     size_t count;
     uint64_t bytes;
@@ -45,11 +46,11 @@ struct version {
     size_t run_count;
     size_t segment_count;
     uint64_t bytes;
-    struct range_set *ranges; /* of all segments; NULL: there is none */
+    struct range_set *ranges;     /* of all segments; NULL: there is none */
     struct version_group *groups; /* ascending by name */
     size_t group_count;
     uint64_t flushed_seq;
-    uint64_t expiry_drops; /* grows whenever a compaction drops what was counted, because it expired */
+    uint64_t expiry_drops; /* grows when a compaction drops what was counted, as it expired */
 };
 
 struct version_add {
@@ -72,12 +73,13 @@ struct version_change {
 
 /* An empty one, with one reference; NULL: no memory. */
 struct version *version_create(void);
-/* The version after the change. 0, VARVE_ENOMEM, or VARVE_ECORRUPT: segments of a run overlap, a file to
- * drop is not there (the manifest is wrong; err says which). */
+/* The version after the change, with one reference. What is dropped and added again moves. 0, VARVE_ENOMEM,
+ * or VARVE_ECORRUPT: segments of a run overlap, a file to drop is not there, one to add is (the manifest is
+ * wrong; err says which). */
 int version_apply(const struct version *before, const struct version_change *change,
                   struct version **after, struct varve_err *err) MUST_CHECK;
-struct version *version_ref(struct version *version);
-void version_unref(struct version *version); /* takes NULL */
+struct version *version_ref(struct version *version); /* any thread */
+void version_unref(struct version *version);          /* any thread; takes NULL */
 
 /* Index of the only segment of the run whose range holds key; -1: none. */
 int64_t run_find(const struct sorted_run *run, struct varve_slice key);
@@ -101,9 +103,8 @@ int version_get(const struct version *version, struct varve_slice key, uint64_t 
 
 /* May a run from index `from_run` on hold the key, by its bounds and filters? Segments that `skip` (ascending
  * file numbers) names are left aside. */
-int version_older_may_hold(const struct version *version, size_t from_run,
-                           const uint64_t *skip, size_t skip_count, struct varve_slice key,
-                           struct bloom_hash hash);
+int version_older_may_hold(const struct version *version, size_t from_run, const uint64_t *skip,
+                           size_t skip_count, struct varve_slice key, struct bloom_hash hash);
 /* May any of them overlap [lower, upper)? */
 int version_older_overlaps(const struct version *version, size_t from_run, const uint64_t *skip,
                            size_t skip_count, struct varve_slice lower, struct varve_slice upper);

@@ -32,21 +32,26 @@ enum block_kind {
 /* ---- building ---- */
 
 struct block_builder {
-    struct buf entries; /* without the head: the base sequence is known at the end */
-    struct buf last_key;
+    struct buf entries;  /* without the head: the base sequence is known at the end */
+    struct buf last_key; /* its beginning */
     uint64_t seq_min;
     uint32_t count;
-    size_t raw_bytes; /* of the entries, as they will be */
-    struct buf items; /* scratch of the implementation */
+    size_t raw_bytes;      /* of the entries, about as they will be */
+    uint64_t shared_bytes; /* of keys; bounded, see FORMAT.md */
+    uint64_t flat_bytes;   /* of the entries in memory, at most */
+    struct buf items;      /* scratch of the implementation */
 };
 
 void block_builder_init(struct block_builder *builder);
 void block_builder_deinit(struct block_builder *builder);
 /* entry comes after all before it (of a ranges block: in its order). A value of
- * BLOCK_LARGE_VALUE_BYTES or more is not copied: it lies at value_offset (not 0). 0 or VARVE_ENOMEM. */
+ * BLOCK_LARGE_VALUE_BYTES or more of a put is not copied: it lies at value_offset (not 0). 0,
+ * VARVE_ENOMEM, or VARVE_EFULL: a block would pass 3 GiB, which only one of ranges can. Then the
+ * builder is as it was. */
 int block_builder_add(struct block_builder *builder, const struct entry *entry,
                       uint64_t value_offset) MUST_CHECK;
-/* The uncompressed payload. Lives until the next call. Empties the builder. */
+/* The uncompressed payload of what was added, which must not be nothing. Lives until the next call.
+ * Empties the builder, unless it is VARVE_ENOMEM. */
 int block_builder_finish(struct block_builder *builder, struct varve_slice *payload) MUST_CHECK;
 
 /* Compresses if `compress` and worth it; *out lives in scratch or is payload. Returns the compression
@@ -75,6 +80,7 @@ int block_trailer_check_crc(const uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payl
 struct block {
     struct cached cached; /* first */
     uint32_t count;
+    uint32_t prefix_len;     /* bytes that all its keys share */
     const uint32_t *offsets; /* of entries, from `entries` on */
     const uint8_t *hashes;   /* block_hash_byte() each; not of a ranges block */
     const uint8_t *entries;
@@ -85,9 +91,10 @@ static inline uint8_t block_hash_byte(struct bloom_hash hash)
     return (uint8_t)(hash.half[0] & 0xff);
 }
 
-/* Decodes a payload. Everything is checked: lengths, order of the keys, kinds, that nothing is left over;
- * chunk CRCs are too with check_chunks, for values of up to 64 KiB they are checked on each read instead.
- * value_limit: offsets of value blocks are below it. */
+/* Decodes the payload of a data or ranges block; nothing of it is borrowed. Everything is checked: lengths,
+ * order of the keys, kinds, that nothing is left over; but no chunk CRC: those are checked on each read.
+ * value_limit: value blocks end at or below it. The block has one reference; cached.destroy frees it.
+ * VARVE_ECORRUPT says what is wrong, VARVE_ENOMEM. */
 int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t value_limit,
                  struct block **block, struct varve_err *err) MUST_CHECK;
 

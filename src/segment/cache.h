@@ -7,7 +7,10 @@
  * the small queue and leaves the rest alone. Inserting takes the shard's mutex, never across I/O.
  *
  * The limit is hard: what is in the tables, what is evicted and waits for its grace period or for a
- * holder of a reference, and what was reserved (pinned indexes and filters), together never pass it. */
+ * holder of a reference, and what was reserved (pinned indexes and filters), together never pass it by
+ * an insert. cache_reserve() alone can, as it is never refused, until what it evicted is freed. The
+ * tables themselves (at most 0.6 % of the limit) come on top. Whoever uses a cache calls rcu_reclaim() while
+ * rcu_pending(), or inserts are refused soon: the cache never does. */
 #ifndef SEGMENT_CACHE_H
 #define SEGMENT_CACHE_H
 
@@ -20,7 +23,8 @@
 
 struct cache; /* opaque */
 
-/* The first member of what is cached. charge_bytes is its whole memory. */
+/* The first member of what is cached, zeroed by its maker but for owner, offset, charge_bytes (> 0: its
+ * whole memory), destroy and refs. */
 struct cached {
     struct rcu_retired retired;
     struct cached *_Atomic next_in_chain;
@@ -30,7 +34,7 @@ struct cached {
     uint64_t offset;
     size_t charge_bytes;
     void (*destroy)(struct cached *cached); /* frees it: no reference, no reader */
-    _Atomic uint32_t refs; /* starts at 1: the maker's */
+    _Atomic uint32_t refs;                  /* starts at 1: the maker's */
     _Atomic uint8_t hits;
     uint8_t state; /* the cache's */
 };
@@ -48,7 +52,8 @@ struct cache_stats {
 };
 
 struct cache *cache_create(uint64_t limit_bytes); /* NULL: no memory */
-/* Nothing may be held from outside. Takes NULL. */
+/* Nothing may be held from outside, and the caller is not inside: it waits for a grace period. Takes
+ * NULL. */
 void cache_destroy(struct cache *cache);
 void cache_get_stats(struct cache *cache, struct cache_stats *stats); /* any thread */
 
@@ -59,8 +64,10 @@ uint64_t cache_new_owner(struct cache *cache);
  * is not there. */
 struct cached *cache_find(struct cache *cache, uint64_t owner, uint64_t offset);
 
-/* Puts it in; the cache takes a reference of its own. If another thread was faster, or there is no room,
- * it is not put in and the caller goes on with its own. Any thread. Returns 1 if it was put in. */
+/* Puts it in, once in its life; the cache takes a reference of its own. If another thread was faster, or
+ * there is no room, or it is larger than a quarter of a shard (of 8 MiB or more; a smaller cache is one
+ * shard), it is not put in and the caller goes on with its own. Any thread, inside or not. Returns 1 if it
+ * was put in. */
 int cache_insert(struct cache *cache, struct cached *cached);
 
 /* Forgets all of a segment that goes away. Any thread. */

@@ -8,8 +8,9 @@
 
 #include "segment/iter.h"
 
-/* Takes the sources over (destroys them with itself, on failure too). NULL: no memory. An error of a
- * source is the merge's. */
+/* Takes the sources over (destroys them with itself, on failure too). NULL: no memory, or one of the
+ * sources is NULL (there was none for it). The first error of a source is the merge's: it is not valid
+ * then, and first() to seek_prev() try again. */
 struct iter *merge_iter_create(struct iter **sources, size_t count);
 
 #endif

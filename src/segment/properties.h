@@ -35,6 +35,7 @@ struct segment_group {
     uint8_t name_len;
     uint64_t entries;
     uint64_t unknown; /* of those with prior_unknown */
+    uint64_t live;    /* what they add to the group's count (lsm/counts.h) */
 };
 
 struct properties {
@@ -64,14 +65,17 @@ int properties_all_dead(const struct properties *properties, uint64_t now_ms);
 /* About how many of the file's bytes have expired by now_ms. */
 uint64_t properties_expired_bytes(const struct properties *properties, uint64_t now_ms);
 
+/* Appends the payload. 0 or what buf_reserve() says. */
 int properties_put(const struct properties *properties, struct buf *to) MUST_CHECK;
+/* 0 or VARVE_ECORRUPT. Places may still lie outside the file. */
 int properties_get(struct varve_slice payload, struct properties *properties,
                    struct varve_err *err) MUST_CHECK;
 
-/* The bounds of keys, cut as FORMAT.md says. */
+/* The bounds of keys, cut as FORMAT.md says: the lower one never above the key, the upper ones the
+ * smallest that hold what they must. Each equals what it stands for, unless that was too long. */
 void segment_bound_lower(struct segment_bound *bound, struct varve_slice key);
 void segment_bound_upper(struct segment_bound *bound, struct varve_slice last_key);
-/* Of an exclusive end, such as a range tombstone's. */
+/* Of an exclusive end, such as a range tombstone's; not empty. */
 void segment_bound_upper_end(struct segment_bound *bound, struct varve_slice end);
 
 static inline struct varve_slice segment_bound_slice(const struct segment_bound *bound)

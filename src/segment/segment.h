@@ -68,26 +68,30 @@ int segment_may_hold(const struct segment *segment, struct bloom_hash hash);
 /* The newest entry of key with a sequence <= seq_max (puts and deletes; range tombstones are the
  * caller's). Does not ask the filter: segment_may_hold() is the caller's too, and if it said "may" and
  * the answer is VARVE_NOT_FOUND that is a false positive. Inside rcu. 0, VARVE_NOT_FOUND,
- * VARVE_WOULD_BLOCK, or an error that names file and offset. The chunk CRC of a value up to 64 KiB is
- * checked here, that of a longer one on its way from the disk. */
+ * VARVE_WOULD_BLOCK, or an error that names file and offset; hold is empty but for 0. The chunk CRC is
+ * checked, unless the value lies in a block of its own: such a one is not read here, but by
+ * entry_value(), for which *hold must still be held. */
 int segment_get(struct segment *segment, struct varve_slice key, struct bloom_hash hash,
                 uint64_t seq_max, const struct segment_read *read, struct entry *entry,
                 struct segment_hold *hold, struct varve_err *err) MUST_CHECK;
 
-/* Brings near the processor what a lookup of the key touches first. */
+/* Brings near the processor what a lookup of the key touches first: its line of the filter. */
 void segment_prefetch(const struct segment *segment, struct bloom_hash hash);
 
-/* The value of an entry, wherever it lies: in place, or read from its value block. *hold is needed only
- * for the latter. */
+/* The value of an entry, wherever it lies: in place (*hold stays empty), or read from its value block, and
+ * then it lives in *hold, not in the entry's. The entry's key must be there still. The chunk CRC of a
+ * value up to 64 KiB is checked at each call, that of a longer one on its way from the disk. Values up to
+ * 256 KiB may come from the cache. Any thread, inside rcu or not. 0, VARVE_WOULD_BLOCK, an error. */
 int entry_value(const struct entry *entry, const struct segment_read *read,
                 struct varve_slice *value, struct segment_hold *hold,
                 struct varve_err *err) MUST_CHECK;
 /* Reads a piece of a value in a value block, for copying: `len` bytes from `at` of it on. No CRC is
- * checked: the copier checks the chunk's over the whole. */
+ * checked: the copier checks the chunk's over the whole. Blocks. */
 int segment_read_value(const struct segment *segment, uint64_t value_offset, uint64_t at, void *to,
                        size_t len, struct varve_err *err) MUST_CHECK;
 
-/* Walks all entries but the range tombstones. Takes a reference; holds the block that it stands on. Does
+/* Walks all entries but the range tombstones. Block CRCs are checked, those of chunks are the caller's
+ * (segment_writer_add() does it). Takes a reference; holds the block that it stands on. Does
  * not need the caller to stay inside rcu. readahead_bytes: how much is read at a time where blocks come
  * one after the other (0: a block). NULL: no memory. */
 struct iter *segment_iter_create(struct segment *segment, const struct segment_read *read,
@@ -96,12 +100,12 @@ struct iter *segment_iter_create(struct segment *segment, const struct segment_r
 struct iter *run_iter_create(struct segment *const *segments, size_t count,
                              const struct segment_read *read, size_t readahead_bytes);
 
-/* Reads every byte and checks it all: CRCs, order, that every key is in the filter and found by the index,
- * that the properties are true. For a new segment before it is named, and for `verify`. */
+/* Reads every byte anew and checks it all: CRCs, order, that every key is in the filter and found by the
+ * index, that the properties are true (of groups: that they count no more than begins with their
+ * names). For a new segment before it is named, and for `verify`. Any thread; blocks. */
 int segment_verify(struct segment *segment, struct varve_err *err) MUST_CHECK;
 
-/* Lookups that a filter sent away, let through rightly and wrongly are the engine's to count; these are
- * this segment's reads of blocks from the disk. Any thread. */
+/* Reads from its file so far, of blocks or of several at once. Any thread. */
 uint64_t segment_block_reads(const struct segment *segment);
 
 #endif

@@ -37,7 +37,9 @@ int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
 int segment_writer_add_range(struct segment_writer *writer, const struct entry *entry,
                              struct varve_err *err) MUST_CHECK;
 
-/* What the file would have by now, for cutting a run: bytes, and whether it may be cut before key. */
+/* What the file would have by now, for cutting a run: bytes (about, before compression of what is not
+ * written yet), and whether it may be cut before next_key, which is behind the last key that was added.
+ * Range tombstones are then cut at the lower bound of next_key (segment_bound_lower()). */
 uint64_t segment_writer_size_bytes(const struct segment_writer *writer);
 uint64_t segment_writer_entries(const struct segment_writer *writer);
 int segment_writer_may_cut(const struct segment_writer *writer, struct varve_slice next_key);

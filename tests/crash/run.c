@@ -23,7 +23,7 @@
 #define HEAL_STEPS_MAX 80 /* of 100 ms */
 #define ACK_SPAN_MAX_US ((uint64_t)2000000)
 
-extern const int pending_engine __attribute__((weak));
+
 
 void run_fail(struct run *run, const char *fmt, ...)
 {
@@ -181,7 +181,7 @@ int run_open_on(struct sim_env *sim, struct step_executor *stepper, enum varve_d
         .env = sim_as_env(sim),
         .executor = step_as_executor(stepper),
         .durability = mode,
-        .memtable_size_bytes = &pending_engine != NULL ? 64 * MEMTABLE_BYTES : MEMTABLE_BYTES,
+        .memtable_size_bytes = MEMTABLE_BYTES,
         .memtables_max = MEMTABLES_MAX,
         .block_size_bytes = BLOCK_BYTES,
         .segment_size_bytes = SEGMENT_BYTES,
@@ -280,7 +280,7 @@ void run_flush(struct run *run, int compact)
     }
     if (rc != 0 && !run_failed(run))
         run_fail(run, "%s: %s", compact ? "compact" : "flush", err.text);
-    if (rc == 0 && &pending_engine == NULL)
+    if (rc == 0)
         run_note(run, NOTE_DURABLE, run->model.count); /* it lies in segments that are named */
     run_poll(run);
 }

@@ -13,7 +13,7 @@
 
 const struct fuzz_token fuzz_tokens[] = {
     FUZZ_TOKEN("varveMAN"),
-    FUZZ_TOKEN("varve 1 "),
+    FUZZ_TOKEN("varve 2 "),
     FUZZ_TOKEN("000102030405060708090a0b0c0d0e0f"),
     FUZZ_TOKEN("MANIFEST-000001"),
     FUZZ_TOKEN(" crc32c="),
@@ -21,6 +21,12 @@ const struct fuzz_token fuzz_tokens[] = {
     FUZZ_TOKEN("\x03\x02"),
     FUZZ_TOKEN("\x04\x02\x88\x01"),
     FUZZ_TOKEN("\x05\x02"),
+    FUZZ_TOKEN("\x06\x09\x00\x05\x80\x20"),
+    FUZZ_TOKEN("\x06\x09\x03\x00\x80\x20"),
+    FUZZ_TOKEN("\x07\x09"),
+    FUZZ_TOKEN("\x08\x05"),
+    FUZZ_TOKEN("\x09\x01\x07\x05\x02gg"),
+    FUZZ_TOKEN("\x09\x02\x00\x00\x02gg"),
     FUZZ_TOKEN("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
     FUZZ_TOKEN("\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
     FUZZ_TOKEN("\0\0\0\0\0\0\0\0"),

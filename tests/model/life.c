@@ -9,7 +9,7 @@
 #define WAL_SIZE_BYTES ((uint64_t)256 * 1024)
 #define HEAL_STEPS_MAX 100 /* of 100 ms */
 
-extern const int pending_engine __attribute__((weak));
+
 
 /* ---- knobs ---- */
 

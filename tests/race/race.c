@@ -23,7 +23,7 @@
 #define BATCH_MAX 6
 #define KIB ((uint64_t)1024)
 
-extern const int pending_engine __attribute__((weak));
+
 
 struct settings {
     uint64_t seed;
@@ -210,7 +210,7 @@ static void open_db(struct race *race, const char *dir, struct thread_executor *
     struct varve_err err = {0};
     struct varve_options options = {
         .executor = threads_as_executor(executor),
-        .memtable_size_bytes = &pending_engine != NULL ? 1024 * 1024 * KIB : 64 * KIB,
+        .memtable_size_bytes = 64 * KIB,
         .memtables_max = 4,
         .block_size_bytes = 512,
         .segment_size_bytes = 32 * KIB,

@@ -12,7 +12,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "fault_env.h"
-#include "lsm/manifest.h"
+#include "lsm/manifest_state.h"
 #include "sim_env.h"
 
 #define DIR "/"
@@ -167,6 +167,249 @@ static void test_manifest__limit_of_live_files(void **state)
     assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 2, 0), 0);
     assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 3, 0), VARVE_EINVAL);
     assert_int_equal(manifest_state(manifest)->wal_count, MANIFEST_WALS_MAX);
+    manifest_close(manifest);
+    mem_free(edits);
+    disk_deinit(&disk);
+}
+
+/* ---- segments and groups ---- */
+
+static struct manifest_edit segment_edit(uint64_t file_no, uint32_t level, uint64_t run_no)
+{
+    return (struct manifest_edit){.change = MANIFEST_ADD_SEGMENT,
+                                  .file_no = file_no,
+                                  .level = level,
+                                  .run_no = run_no,
+                                  .size_bytes = file_no < 1000 ? 100 * file_no : 1u << 26};
+}
+
+static struct manifest_edit drop_edit(uint64_t file_no)
+{
+    return (struct manifest_edit){.change = MANIFEST_DROP_SEGMENT, .file_no = file_no};
+}
+
+static struct version_group group_of(const char *name, int64_t live, uint64_t ignore_seq)
+{
+    struct version_group group = {
+        .name_len = (uint8_t)strlen(name), .live = live, .ignore_seq = ignore_seq};
+
+    memcpy(group.name, name, group.name_len);
+    return group;
+}
+
+/* "7@0/3+700 8@2/0+800 F5 name:live:ignore_seq? " */
+static const char *levels_text(const struct manifest *manifest)
+{
+    static char text[1024];
+    const struct manifest_state *state = manifest_state(manifest);
+    int at = 0;
+
+    for (size_t i = 0; i < state->segment_count; i++)
+        at += snprintf(text + at, sizeof(text) - (size_t)at, "%llu@%u/%llu+%llu ",
+                       (unsigned long long)state->segments[i].file_no, state->segments[i].level,
+                       (unsigned long long)state->segments[i].run_no,
+                       (unsigned long long)state->segments[i].size_bytes);
+    at += snprintf(text + at, sizeof(text) - (size_t)at, "F%llu ",
+                   (unsigned long long)state->flushed_seq);
+    for (size_t i = 0; i < state->group_count; i++)
+        at += snprintf(
+            text + at, sizeof(text) - (size_t)at, "%.*s:%lld:%llu%s ", state->groups[i].name_len,
+            (const char *)state->groups[i].name, (long long)state->groups[i].live,
+            (unsigned long long)state->groups[i].ignore_seq, state->groups[i].unknown ? "?" : "");
+    return text;
+}
+
+/* As the manifest says, as it is read back, and as it is after it was written anew. */
+static void check_levels(struct disk *disk, struct manifest **manifest, const char *want)
+{
+    assert_string_equal(levels_text(*manifest), want);
+    manifest_close(*manifest);
+    *manifest = reopen(disk);
+    assert_non_null(*manifest);
+    assert_string_equal(levels_text(*manifest), want);
+    assert_int_equal(manifest_renew(*manifest, NULL, 0, &disk->err), 0);
+    manifest_close(*manifest);
+    *manifest = reopen(disk);
+    assert_non_null(*manifest);
+    assert_string_equal(levels_text(*manifest), want);
+    assert_int_equal(manifest_renew(*manifest, NULL, 0, &disk->err), 0);
+}
+
+static void test_manifest__segments_and_groups_come_back(void **state)
+{
+    struct disk disk;
+    struct version_group groups[] = {group_of("m", INT64_MIN, 7), group_of("b", INT64_MAX, 0),
+                                     group_of("sixteen-bytes-ab", -1, UINT64_MAX)};
+    struct version_group forget = group_of("m", 0, UINT64_MAX);
+    struct version_group unheard = group_of("nobody", 0, UINT64_MAX);
+    struct version_group zero = group_of("z", 0, 3);
+
+    (void)state;
+    groups[0].unknown = 1;
+    struct manifest_edit flush[] = {
+        segment_edit(30, 0, 4),
+        segment_edit(20, 7, 0),
+        {.change = MANIFEST_FLUSHED, .flushed_seq = UINT64_MAX - 1},
+        {.change = MANIFEST_GROUP, .group = &groups[0]},
+        {.change = MANIFEST_GROUP, .group = &groups[1]},
+        {.change = MANIFEST_GROUP, .group = &groups[2]},
+    };
+    struct manifest_edit move[] = {
+        drop_edit(30),
+        segment_edit(30, 2, 0),
+        drop_edit(20),
+        segment_edit(31, 0, 5),
+        segment_edit(5, 0, 5),
+        {.change = MANIFEST_FLUSHED, .flushed_seq = UINT64_MAX},
+        {.change = MANIFEST_GROUP, .group = &unheard},
+        {.change = MANIFEST_GROUP, .group = &forget},
+        {.change = MANIFEST_GROUP, .group = &zero},
+    };
+    disk_init(&disk, sim_env_create(1));
+    struct manifest *manifest = make(&disk);
+    assert_int_equal(manifest_apply(manifest, flush, COUNT_OF(flush), &disk.err), 0);
+    check_levels(&disk, &manifest,
+                 "20@7/0+2000 30@0/4+3000 F18446744073709551614 b:9223372036854775807:0 "
+                 "m:-9223372036854775808:7? sixteen-bytes-ab:-1:18446744073709551615 ");
+    assert_int_equal(manifest_apply(manifest, move, COUNT_OF(move), &disk.err), 0);
+    check_levels(&disk, &manifest,
+                 "5@0/5+500 30@2/0+3000 31@0/5+3100 F18446744073709551615 "
+                 "b:9223372036854775807:0 sixteen-bytes-ab:-1:18446744073709551615 z:0:3 ");
+    manifest_close(manifest);
+    disk_deinit(&disk);
+}
+
+static void test_manifest__impossible_segments_change_nothing(void **state)
+{
+    struct version_group nameless = {.live = 1};
+    struct version_group long_name = {.live = 1, .name_len = VARVE_GROUP_MAX_BYTES + 1};
+    struct manifest_edit edits[] = {
+        segment_edit(9, 1, 0),                             /* there already */
+        segment_edit(0, 1, 0),                             /* no number */
+        segment_edit(8, 1, 0),                             /* a log file's */
+        segment_edit(10, LEVELS_MAX, 0),                   /* no level */
+        segment_edit(10, 1, 1),                            /* a run below level 0 */
+        segment_edit(10, 0, (uint64_t)100000000000000000), /* no run number */
+        drop_edit(10),                                     /* not there */
+        {.change = MANIFEST_ADD_WAL, .file_no = 9},        /* a segment's */
+        {.change = MANIFEST_FLUSHED, .flushed_seq = 4},    /* backwards */
+        {.change = MANIFEST_GROUP, .group = &nameless},
+        {.change = MANIFEST_GROUP, .group = &long_name},
+        {.change = MANIFEST_GROUP},
+        {.change = (enum manifest_change)99},
+        {.change = MANIFEST_ADD_SEGMENT, .file_no = 10, .level = 1, .size_bytes = 1ull << 48},
+    };
+    struct manifest_edit twice[] = {drop_edit(9), drop_edit(9)};
+    struct manifest_edit flushed = {.change = MANIFEST_FLUSHED, .flushed_seq = 5};
+    struct disk disk;
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    struct manifest *manifest = make(&disk);
+    struct manifest_edit first = segment_edit(9, 0, 1);
+    assert_int_equal(manifest_apply(manifest, &first, 1, &disk.err), 0);
+    assert_int_equal(manifest_apply(manifest, &flushed, 1, &disk.err), 0);
+    assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 8, 0), 0);
+    for (size_t i = 0; i < COUNT_OF(edits); i++)
+        assert_int_equal(manifest_apply(manifest, &edits[i], 1, &disk.err), VARVE_EINVAL);
+    assert_int_equal(manifest_apply(manifest, twice, 2, &disk.err), VARVE_EINVAL);
+    check_levels(&disk, &manifest, "9@0/1+900 F5 ");
+    manifest_close(manifest);
+    disk_deinit(&disk);
+}
+
+/* Payloads of edits as they may lie on the disk. */
+static void test_manifest__bytes_that_no_edit_has(void **state)
+{
+#define BYTES(text)                                                                                \
+    {                                                                                              \
+        text, sizeof(text) - 1                                                                     \
+    }
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } good[] =
+        {
+            BYTES("\x06\x05\x00\x03\x64\x08\x09"),
+            BYTES("\x06\x05\x00\x03\x64\x07\x05\x06\x05\x02\x00\x64"),
+            BYTES("\x09\x01\x07\x05\x02gg\x09\x02\x00\x00\x02gg"),
+        },
+      bad[] = {
+          BYTES("\x06\x05\x08\x00\x64"),                     /* level 8 */
+          BYTES("\x06\x05\x80\x80\x80\x80\x10\x00\x64"),     /* level 2^32 */
+          BYTES("\x06\x05\x01\x03\x64"),                     /* a run of level 1 */
+          BYTES("\x06\x00\x01\x00\x64"),                     /* no number */
+          BYTES("\x06\x05\x01\x00\x64\x06\x05\x01\x00\x64"), /* twice */
+          BYTES("\x03\x05\x06\x05\x01\x00\x64"),             /* a log file's number */
+          BYTES("\x06\x05\x01\x00"),                         /* cut short */
+          BYTES("\x07\x05"),                                 /* not there */
+          BYTES("\x06\x05\x01\x00\x64\x07\x05\x07\x05"),     /* dropped twice */
+          BYTES("\x08\x05\x08\x04"),                         /* backwards */
+          BYTES("\x09\x00\x02\x00\x00"),                     /* no name */
+          BYTES("\x09\x00\x02\x00\x11qqqqqqqqqqqqqqqqq"),    /* too long a name */
+          BYTES("\x09\x00\x02\x00\x03qq"),                   /* a name cut short */
+          BYTES("\x09\x03\x00\x00\x01q"),                    /* flags */
+          BYTES("\x09\x02\x02\x00\x01q"),                    /* forgotten with a count */
+          BYTES("\x09\x02\x00\x01\x01q"),                    /* and with a sequence */
+          BYTES("\x09\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x01q"), /* without flag 2 */
+          BYTES("\x0a\x00"),                                                  /* no tag */
+          BYTES("\x00\x00"),
+      };
+#undef BYTES
+    struct manifest_state read = {0};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(good); i++) {
+        assert_int_equal(manifest_get_edit(&read, varve_slice(good[i].bytes, good[i].len)), 0);
+        assert_int_equal(read.segment_count, i < 2);
+        assert_int_equal(read.group_count, 0);
+        manifest_state_deinit(&read);
+    }
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        assert_int_equal(manifest_get_edit(&read, varve_slice(bad[i].bytes, bad[i].len)),
+                         VARVE_ECORRUPT);
+        manifest_state_deinit(&read);
+    }
+}
+
+/* As many segments as there may be, added, moved and dropped in one edit each; the log of edits is only
+ * written anew when it is four times the state that it begins with. */
+static void test_manifest__as_many_segments_as_there_may_be(void **state)
+{
+    size_t count = MANIFEST_SEGMENTS_MAX;
+    struct manifest_edit *edits = mem_alloc_zero(2 * count * sizeof(*edits));
+    struct manifest_edit one_more = segment_edit(5, 1, 0);
+    struct disk disk;
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    struct manifest *manifest = make(&disk);
+    for (size_t i = 0; i < count; i++)
+        edits[i] = segment_edit(10000000000000000 + i, 0, 900000000 + i);
+    assert_int_equal(manifest_apply(manifest, edits, count, &disk.err), 0);
+    assert_int_equal(manifest_apply(manifest, &one_more, 1, &disk.err), VARVE_EINVAL);
+    assert_int_equal(manifest_renew(manifest, NULL, 0, &disk.err), 0);
+    uint64_t file_no = manifest_place(manifest).file_no;
+    uint64_t whole = manifest_place(manifest).offset;
+    for (size_t i = 0; i < count; i++) {
+        edits[2 * i] = drop_edit(10000000000000000 + i);
+        edits[2 * i + 1] = segment_edit(10000000000000000 + i, 3, 0);
+    }
+    assert_int_equal(manifest_apply(manifest, edits, 2 * count, &disk.err), 0);
+    assert_int_equal(manifest_place(manifest).file_no, file_no);
+    for (int turn = 0; manifest_place(manifest).file_no == file_no; turn++) {
+        uint64_t before = manifest_place(manifest).offset;
+        assert_int_equal(manifest_apply(manifest, edits, 2 * count, &disk.err), 0);
+        assert_int_equal(manifest_place(manifest).file_no != file_no,
+                         before > 4 * whole && before > 1024 * 1024);
+        assert_true(turn < 10);
+    }
+    assert_int_equal(manifest_state(manifest)->segment_count, count);
+    assert_int_equal(manifest_state(manifest)->segments[count - 1].level, 3);
+    for (size_t i = 0; i < count; i++)
+        edits[i] = drop_edit(10000000000000000 + i);
+    assert_int_equal(manifest_apply(manifest, edits, count, &disk.err), 0);
+    check_levels(&disk, &manifest, "F0 ");
     manifest_close(manifest);
     mem_free(edits);
     disk_deinit(&disk);
@@ -347,10 +590,13 @@ static void test_manifest__no_memory(void **state)
     for (int renew = 0; renew <= 1; renew++) {
         rc = -1;
         for (uint64_t nth = 1; rc != 0; nth++) {
-            struct manifest_edit edit = {.file_no = 10 + (uint64_t)renew};
+            struct version_group group = group_of(renew ? "b" : "a", 1, 0);
+            struct manifest_edit edits[] = {{.file_no = 10 + (uint64_t)renew},
+                                            segment_edit(20 + (uint64_t)renew, 1, 0),
+                                            {.change = MANIFEST_GROUP, .group = &group}};
             mem_fail_nth(nth, 0);
-            rc = renew ? manifest_renew(manifest, &edit, 1, &disk.err)
-                       : manifest_apply(manifest, &edit, 1, &disk.err);
+            rc = renew ? manifest_renew(manifest, edits, 3, &disk.err)
+                       : manifest_apply(manifest, edits, 3, &disk.err);
             mem_fail_nth(0, 0);
             assert_true(rc == 0 || rc == VARVE_ENOMEM);
         }
@@ -399,6 +645,10 @@ int main(void)
         cmocka_unit_test(test_manifest__edits_come_back),
         cmocka_unit_test(test_manifest__impossible_edits_change_nothing),
         cmocka_unit_test(test_manifest__limit_of_live_files),
+        cmocka_unit_test(test_manifest__segments_and_groups_come_back),
+        cmocka_unit_test(test_manifest__impossible_segments_change_nothing),
+        cmocka_unit_test(test_manifest__bytes_that_no_edit_has),
+        cmocka_unit_test(test_manifest__as_many_segments_as_there_may_be),
         cmocka_unit_test(test_manifest__cut_anywhere),
         cmocka_unit_test(test_manifest__any_flipped_bit),
         cmocka_unit_test(test_manifest__each_call_fails),

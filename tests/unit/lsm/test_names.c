@@ -69,7 +69,9 @@ static void test_names__parse(void **state)
         {"0000001.wal", NAME_OTHER, 0},
         {"000001.wal.bak", NAME_OTHER, 0},
         {"000001.WAL", NAME_OTHER, 0},
-        {"000001.seg", NAME_OTHER, 0},
+        {"000001.seg", NAME_SEGMENT, 1},
+        {"00001.seg", NAME_OTHER, 0},
+        {"000001.segs", NAME_OTHER, 0},
         {"-00001.wal", NAME_OTHER, 0},
         {"+00001.wal", NAME_OTHER, 0},
         {" 00001.wal", NAME_OTHER, 0},
@@ -94,7 +96,7 @@ static void test_names__parse(void **state)
 /* The number of a name that is not ours says nothing: it must not move the counter of all files. */
 static void test_names__other_names_have_no_number(void **state)
 {
-    static const char *const names[] = {"000007.wal.bak", "MANIFEST-000007.old", "000007.seg"};
+    static const char *const names[] = {"000007.wal.bak", "MANIFEST-000007.old", "000007.seg.tmp"};
 
     (void)state;
     for (size_t i = 0; i < COUNT_OF(names); i++) {

@@ -255,18 +255,18 @@ static void test_recovery__another_version_is_refused_by_name(void **state)
         bed_read_file(&copy, name, &file);
         if (strcmp(name, "CURRENT") == 0) {
             char tail[32];
-            file.data[6] = '2';
+            file.data[6] = '3';
             size_t text_len = file.len - strlen(" crc32c=xxxxxxxx\n");
             snprintf(tail, sizeof(tail), " crc32c=%08x\n", crc32c(0, file.data, text_len));
             memcpy(file.data + text_len, tail, strlen(tail));
         } else {
-            put_u32(file.data + 8, 2);
+            put_u32(file.data + 8, 3);
             put_u32(file.data + 60, crc32c(0, file.data, 60));
         }
         bed_write_file(&copy, name, buf_slice(&file));
-        assert_int_equal(check_open(&copy, name, dump, "version 2", 0), 0);
+        assert_int_equal(check_open(&copy, name, dump, "version 3", 0), 0);
         assert_int_equal(copy.err.code, VARVE_EVERSION);
-        assert_true(err_names(&copy, "version 2"));
+        assert_true(err_names(&copy, "version 3"));
         bed_deinit(&copy);
     }
     buf_deinit(&file);
@@ -289,8 +289,10 @@ static void test_recovery__current_variants(void **state)
         {"varve 0 00 MANIFEST-000001 crc32c=00000000\n", VARVE_EVERSION},
         {"varve 99999999999999999999 x", VARVE_EVERSION},
         {"varve 1 000102030405060708090a0b0c0d0e0f MANIFEST-000001 crc32c=00000000\n",
+         VARVE_EVERSION},
+        {"varve 2 000102030405060708090a0b0c0d0e0f MANIFEST-000001 crc32c=00000000\n",
          VARVE_ECORRUPT},
-        {"varve 1 zz MANIFEST-000001 crc32c=00000000\n", VARVE_ECORRUPT},
+        {"varve 2 zz MANIFEST-000001 crc32c=00000000\n", VARVE_ECORRUPT},
     };
     static struct bed bed;
     static struct bed copy;

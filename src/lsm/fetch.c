@@ -1,0 +1,99 @@
+/* What a caller that must not wait has brought into memory by a READ job. */
+#include "lsm/count_keys.h"
+#include "lsm/db.h"
+
+#include "base/mem.h"
+
+struct request {
+    struct varve_job job;
+    struct varve_db *db;
+    struct varve_fetch *fetch;
+    struct varve_read read;
+    struct varve_pin pin; /* keeps what was fetched in memory */
+    struct count_task *count;
+    size_t key_len;
+    uint8_t key[];
+};
+
+static void request_get(struct varve_job *job)
+{
+    struct request *request = CONTAINER_OF(job, struct request, job);
+    struct varve_fetch *fetch = request->fetch;
+
+    int rc = varve_get(request->db, &request->read, varve_slice(request->key, request->key_len),
+                       &request->pin, NULL);
+    fetch->rc = rc < 0 ? rc : 0; /* that there is nothing is an answer */
+    fetch->done(fetch);
+}
+
+static void request_count(struct varve_job *job)
+{
+    struct request *request = CONTAINER_OF(job, struct request, job);
+    struct varve_fetch *fetch = request->fetch;
+
+    fetch->rc = count_task_run(request->count, &fetch->count, NULL);
+    fetch->done(fetch);
+}
+
+static struct request *request_create(struct varve_db *db, struct varve_slice key,
+                                      struct varve_fetch *fetch)
+{
+    struct request *request = mem_alloc(sizeof(*request) + key.len);
+
+    fetch->request = request;
+    fetch->count = 0;
+    fetch->rc = 0;
+    if (request == NULL)
+        return NULL;
+    *request = (struct request){.db = db, .fetch = fetch, .key_len = key.len};
+    if (key.len > 0)
+        memcpy(request->key, key.data, key.len);
+    atomic_fetch_add(&db->fetches, 1);
+    return request;
+}
+
+int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
+                      struct varve_fetch *fetch)
+{
+    struct request *request = request_create(db, key, fetch);
+
+    if (request == NULL)
+        return VARVE_ENOMEM;
+    if (read != NULL)
+        request->read = *read;
+    request->read.no_wait = 0;
+    request->read.uncommitted = 0; /* what is open is in memory */
+    request->job.run = request_get;
+    db->options.executor->submit(db->options.executor, VARVE_JOB_READ, &request->job);
+    return 0;
+}
+
+int varve_fetch_count(struct varve_db *db, struct varve_slice group, struct varve_fetch *fetch)
+{
+    struct request *request = request_create(db, group, fetch);
+
+    if (request == NULL)
+        return VARVE_ENOMEM;
+    request->count = count_task_create(db, group);
+    if (request->count == NULL) {
+        varve_fetch_release(fetch);
+        return VARVE_ENOMEM;
+    }
+    request->job.run = request_count;
+    db->options.executor->submit(db->options.executor, VARVE_JOB_READ, &request->job);
+    return 0;
+}
+
+void varve_fetch_release(struct varve_fetch *fetch)
+{
+    struct request *request = fetch->request;
+
+    fetch->request = NULL;
+    if (request == NULL)
+        return;
+    struct varve_db *db = request->db;
+    varve_pin_release(&request->pin);
+    count_task_destroy(request->count);
+    mem_free(request);
+    atomic_fetch_sub(&db->fetches, 1);
+}

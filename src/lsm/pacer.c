@@ -1,0 +1,35 @@
+#include "lsm/pacer.h"
+
+#include "base/clock.h"
+
+#define BURST_US ((uint64_t)100000) /* so much may be caught up on after a pause */
+
+void pacer_init(struct pacer *pacer, uint64_t rate_bytes)
+{
+    *pacer = (struct pacer){.rate_bytes = rate_bytes};
+    mutex_init(&pacer->mutex);
+}
+
+void pacer_deinit(struct pacer *pacer)
+{
+    mutex_deinit(&pacer->mutex);
+}
+
+void pacer_wait(void *arg, size_t bytes)
+{
+    struct pacer *pacer = arg;
+    uint64_t now_us = clock_mono_us();
+    uint64_t wait_us = 0;
+
+    if (pacer->rate_bytes == 0)
+        return;
+    mutex_lock(&pacer->mutex);
+    if (pacer->free_at_us + BURST_US < now_us)
+        pacer->free_at_us = now_us - BURST_US;
+    if (pacer->free_at_us > now_us)
+        wait_us = pacer->free_at_us - now_us;
+    pacer->free_at_us += bytes * 1000000 / pacer->rate_bytes;
+    mutex_unlock(&pacer->mutex);
+    if (wait_us > 0)
+        thread_sleep_us(wait_us);
+}

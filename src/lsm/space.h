@@ -1,0 +1,40 @@
+/* space.h - room on the disk: how much is free, and what is kept for the time when nothing is. Below
+ * `min_free` writes are refused before they touch the log; deletes are taken as long as the reserve, a file of
+ * zeros, is there to be given up: what they free is then room for the flush that makes them take effect.
+ * A MAINTENANCE job looks, gives the reserve up, and makes it anew. */
+#ifndef LSM_SPACE_H
+#define LSM_SPACE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/thread.h"
+#include "varve/batch.h"
+#include "varve/executor.h"
+#include "varve/status.h"
+
+struct varve_db;
+
+struct space {
+    struct varve_job job;
+    struct varve_db *db;
+    struct mutex mutex;
+    struct cond changed;
+    int running;                   /* under the mutex */
+    _Atomic uint64_t free_bytes;   /* 0: not known */
+    _Atomic uint64_t reserve_bytes; /* that are there now */
+    _Atomic int low;               /* writes are refused */
+    _Atomic int full;              /* a flush or compaction found no room: the reserve goes */
+};
+
+void space_init(struct space *space, struct varve_db *db);
+void space_deinit(struct space *space); /* no job may be running */
+
+/* Starts the job if it is not running. Any thread. */
+void space_poke(struct space *space);
+/* A job found the disk full. Any thread. */
+void space_found_full(struct space *space);
+/* May the batch be taken? 0 or VARVE_ENOSPC. Writer thread. */
+int space_check(const struct space *space, const struct varve_batch *batch, struct varve_err *err);
+
+#endif

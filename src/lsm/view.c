@@ -1,0 +1,160 @@
+#include "lsm/view.h"
+
+#include "base/mem.h"
+#include "base/mutant.h"
+
+static void view_free(struct rcu_retired *retired)
+{
+    struct view *view = CONTAINER_OF(retired, struct view, retired);
+
+    memtable_unref(view->active);
+    for (size_t i = 0; i < view->immutable_count; i++)
+        memtable_unref(view->immutable[i]);
+    version_unref(view->version);
+    mem_free(view);
+}
+
+void view_ref(struct view *view)
+{
+    atomic_fetch_add_explicit(&view->refs, 1, memory_order_relaxed);
+}
+
+void view_release(struct view_slot *slot, struct view *view)
+{
+    if (view == NULL)
+        return;
+    uint64_t before = atomic_fetch_sub_explicit(&view->refs, 1, memory_order_acq_rel);
+    CHECK(before > 0);
+    if (before > 1)
+        return;
+    if (MUTANT("free-view-at-once")) {
+        view_free(&view->retired);
+        return;
+    }
+    rcu_retire(&view->retired, view_free);
+    if (slot->on_retired != NULL)
+        slot->on_retired(slot->arg);
+}
+
+struct view *view_acquire(struct view_slot *slot)
+{
+    rcu_enter();
+    struct view *view = view_current(slot);
+    view_ref(view);
+    rcu_leave();
+    return view;
+}
+
+int view_slot_init(struct view_slot *slot, struct memtable *active, struct version *version)
+{
+    struct view *view = active == NULL || version == NULL ? NULL : mem_alloc_zero(sizeof(*view));
+
+    mutex_init(&slot->mutex);
+    atomic_init(&slot->current, view);
+    if (view == NULL) {
+        memtable_unref(active);
+        version_unref(version);
+        return VARVE_ENOMEM;
+    }
+    atomic_init(&view->refs, 1);
+    view->active = active;
+    view->version = version;
+    return 0;
+}
+
+void view_slot_deinit(struct view_slot *slot)
+{
+    view_release(slot, atomic_load(&slot->current));
+    atomic_store(&slot->current, NULL);
+    mutex_deinit(&slot->mutex);
+}
+
+/* A copy with references of its own, not published. The mutex is held. */
+static struct view *view_copy_locked(struct view_slot *slot)
+{
+    const struct view *now = atomic_load_explicit(&slot->current, memory_order_relaxed);
+    struct view *copy = mem_alloc_zero(sizeof(*copy));
+
+    if (copy == NULL)
+        return NULL;
+    atomic_init(&copy->refs, 1);
+    copy->active = memtable_ref(now->active);
+    copy->immutable_count = now->immutable_count;
+    for (size_t i = 0; i < now->immutable_count; i++)
+        copy->immutable[i] = memtable_ref(now->immutable[i]);
+    copy->version = version_ref(now->version);
+    return copy;
+}
+
+static void view_publish_locked(struct view_slot *slot, struct view *fresh)
+{
+    struct view *before = atomic_exchange_explicit(&slot->current, fresh, memory_order_acq_rel);
+
+    view_release(slot, before);
+}
+
+int view_swap_memtable(struct view_slot *slot, struct memtable *fresh)
+{
+    int rc = 0;
+
+    if (fresh == NULL)
+        return VARVE_ENOMEM;
+    mutex_lock(&slot->mutex);
+    struct view *next = view_copy_locked(slot);
+    if (next == NULL) {
+        rc = VARVE_ENOMEM;
+    } else if (next->immutable_count == MEMTABLES_MAX) {
+        rc = VARVE_EFULL;
+    } else {
+        memmove(next->immutable + 1, next->immutable,
+                next->immutable_count * sizeof(*next->immutable));
+        next->immutable[0] = next->active;
+        next->immutable_count++;
+        next->active = fresh;
+        view_publish_locked(slot, next);
+        next = NULL;
+    }
+    mutex_unlock(&slot->mutex);
+    if (next != NULL)
+        view_free(&next->retired);
+    if (rc != 0)
+        memtable_unref(fresh);
+    return rc;
+}
+
+int view_install(struct view_slot *slot, const struct version_change *change,
+                 const struct memtable *flushed, struct varve_err *err)
+{
+    struct version *version = NULL;
+    int rc = VARVE_ENOMEM;
+
+    mutex_lock(&slot->mutex);
+    struct view *next = view_copy_locked(slot);
+    if (next != NULL)
+        rc = version_apply(next->version, change, &version, err);
+    if (rc == 0) {
+        version_unref(next->version);
+        next->version = version;
+        if (flushed != NULL) {
+            size_t oldest = next->immutable_count - 1;
+            CHECK(next->immutable_count > 0 && next->immutable[oldest] == flushed);
+            memtable_unref(next->immutable[oldest]);
+            next->immutable_count--;
+        }
+        view_publish_locked(slot, next);
+        next = NULL;
+    }
+    mutex_unlock(&slot->mutex);
+    if (next != NULL)
+        view_free(&next->retired);
+    return rc;
+}
+
+uint64_t view_range_seq(const struct view *view, struct varve_slice key, uint64_t seq_max)
+{
+    uint64_t seq = memtable_range_seq(view->active, key, seq_max);
+
+    for (size_t i = 0; seq == 0 && i < view->immutable_count; i++)
+        seq = memtable_range_seq(view->immutable[i], key, seq_max);
+    return seq != 0 ? seq : range_set_seq(view->version->ranges, key, seq_max);
+}

@@ -1,0 +1,89 @@
+/* segment_impl.h - what the parts of segment.h share. */
+#ifndef SEGMENT_SEGMENT_IMPL_H
+#define SEGMENT_SEGMENT_IMPL_H
+
+#include <stdatomic.h>
+
+#include "base/buf.h"
+#include "segment/block.h"
+#include "segment/segment.h"
+#include "segment/segment_index.h"
+
+#define PROPERTIES_MAX_BYTES ((uint64_t)1024 * 1024)
+#define FILTER_MAX_BYTES ((uint64_t)1024 * 1024 * 1024)
+#define CHUNK_CRC_EACH_READ_MAX_BYTES ((size_t)64 * 1024) /* a longer value's CRC: on its way in */
+#define VALUE_CACHED_MAX_BYTES ((size_t)256 * 1024)
+#define SCRATCH_MAX_BYTES (2 * BLOCK_COMPRESSED_MAX_BYTES) /* compressed or not, one block's */
+
+struct segment {
+    _Atomic uint32_t refs;
+    _Atomic int dead;
+    _Atomic uint64_t *block_reads; /* on a line of its own; a const segment counts too */
+    struct varve_env *env;
+    struct varve_file *file;
+    char *path;
+    struct dir_id id;
+    uint64_t file_no;
+    uint32_t salt;
+    uint64_t size_bytes;
+    uint64_t data_end; /* data and value blocks lie before it */
+    struct cache *cache;
+    uint64_t owner; /* in the cache */
+    uint64_t pinned_bytes;
+    struct properties properties;
+    struct segment_index index;
+    uint8_t *filter_memory;
+    struct bloom bloom;
+    struct block *ranges; /* NULL: there are none */
+};
+
+/* ---- segment_open.c ---- */
+
+/* Reads all but data and value blocks into a zeroed segment that has env, file, path, id, file_no. After
+ * an error as after success, segment_unload(). */
+int segment_load(struct segment *segment, struct varve_err *err) MUST_CHECK;
+void segment_unload(struct segment *segment);
+
+/* ---- segment_block.c ---- */
+
+/* Puts "PATH: offset N: " before the text. Returns rc. */
+int segment_fail(const struct segment *segment, uint64_t offset, int rc, struct varve_err *err);
+
+/* Reads exactly [offset, offset + len); with SEGMENT_NO_WAIT it may be VARVE_WOULD_BLOCK. */
+int segment_read_bytes(const struct segment *segment, enum segment_wait wait, void *to, size_t len,
+                       uint64_t offset, struct varve_err *err) MUST_CHECK;
+
+/* Decodes data block i from its bytes in the file, trailer included. One reference, not in the cache. */
+int segment_decode(const struct segment *segment, uint32_t i, uint8_t *bytes, struct block **block,
+                   struct varve_err *err) MUST_CHECK;
+/* Reads data block i from the file, past the cache. One reference. */
+int segment_read_block(const struct segment *segment, uint32_t i, enum segment_wait wait,
+                       struct block **block, struct varve_err *err) MUST_CHECK;
+
+/* Data block i from the cache or the file. Inside rcu. */
+int segment_get_block(const struct segment *segment, uint32_t i, const struct segment_read *read,
+                      struct segment_hold *hold, struct varve_err *err) MUST_CHECK;
+
+/* The data block that key lies in if it is there, which is the last one whose first key is not greater, of
+ * those that the index names. Inside rcu. 0 (hold has the block, *i its number), VARVE_NOT_FOUND: key
+ * is before all; VARVE_WOULD_BLOCK, an error: hold is empty. */
+int segment_find_block(const struct segment *segment, struct varve_slice key,
+                       const struct segment_read *read, uint32_t *i, struct segment_hold *hold,
+                       struct varve_err *err) MUST_CHECK;
+
+/* Entry i of a data block of the segment. */
+void segment_entry(const struct segment *segment, const struct block *block, uint32_t i,
+                   struct entry *entry);
+
+static inline struct block *block_of(struct cached *cached)
+{
+    return (struct block *)(void *)cached;
+}
+
+/* Does an entry's value lie in a value block? */
+static inline int entry_value_apart(const struct entry *entry)
+{
+    return entry->chunk.value.data == NULL && entry->chunk.value.len > 0;
+}
+
+#endif

@@ -1,0 +1,309 @@
+/* The search first counts, over the array of numbers alone, the separators whose first 8 bytes are
+ * smaller and those whose are not greater; only between the two are bytes compared. Keys that differ
+ * early never touch a separator's bytes. */
+#include "segment/segment_index.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/mutant.h"
+#include "env/file_header.h"
+#include "segment/block.h"
+
+#define INDEX_MAX_BYTES ((size_t)1024 * 1024 * 1024)
+#define ENTRY_MAX_BYTES (4 * VARINT_MAX_BYTES + INDEX_KEY_MAX_BYTES)
+#define BLOCK_PAYLOAD_MAX_BYTES ((uint64_t)UINT32_MAX)
+
+/* ---- writing ---- */
+
+void index_builder_init(struct index_builder *builder)
+{
+    memset(builder, 0, sizeof(*builder));
+    buf_init(&builder->bytes, INDEX_MAX_BYTES);
+    builder->end = FILE_HEADER_BYTES;
+}
+
+void index_builder_deinit(struct index_builder *builder)
+{
+    buf_deinit(&builder->bytes);
+}
+
+static size_t common_bytes(struct varve_slice a, struct varve_slice b)
+{
+    size_t shorter = a.len < b.len ? a.len : b.len;
+    size_t n = 0;
+
+    while (n < shorter && a.data[n] == b.data[n])
+        n++;
+    return n;
+}
+
+size_t index_separator_len(struct varve_slice last, struct varve_slice first)
+{
+    size_t len = common_bytes(last, first) + 1;
+
+    if (MUTANT("separator-too-short"))
+        len -= len % 3 == 0;
+    return len < INDEX_KEY_MAX_BYTES ? len : INDEX_KEY_MAX_BYTES;
+}
+
+int index_builder_add(struct index_builder *builder, struct varve_slice separator, uint64_t offset,
+                      uint64_t len)
+{
+    struct varve_slice before = varve_slice(builder->key, builder->key_len);
+    size_t shared = common_bytes(before, separator);
+    size_t room = builder->bytes.len == 0 ? VARINT_MAX_BYTES : 0;
+    int rc = buf_reserve(&builder->bytes, room + ENTRY_MAX_BYTES);
+
+    CHECK(separator.len <= INDEX_KEY_MAX_BYTES);
+    if (rc != 0)
+        return rc;
+    builder->bytes.len += room;
+    uint8_t *at = builder->bytes.data + builder->bytes.len;
+    at += put_varint(at, shared);
+    at += put_varint(at, separator.len - shared);
+    if (separator.len > shared)
+        memcpy(at, separator.data + shared, separator.len - shared);
+    at += separator.len - shared;
+    at += put_varint(at, offset - builder->end);
+    at += put_varint(at, len);
+    builder->bytes.len = (size_t)(at - builder->bytes.data);
+    builder->end = offset + len + BLOCK_TRAILER_BYTES;
+    builder->count++;
+    if (separator.len > 0)
+        memcpy(builder->key, separator.data, separator.len);
+    builder->key_len = separator.len;
+    return 0;
+}
+
+int index_builder_finish(struct index_builder *builder, struct varve_slice *payload)
+{
+    size_t head = varint_size(builder->count);
+
+    if (builder->bytes.len == 0) {
+        int rc = buf_reserve(&builder->bytes, VARINT_MAX_BYTES);
+        if (rc != 0)
+            return rc;
+        builder->bytes.len = VARINT_MAX_BYTES;
+    }
+    uint8_t *at = builder->bytes.data + VARINT_MAX_BYTES - head;
+    put_varint(at, builder->count);
+    *payload = varve_slice(at, builder->bytes.len - VARINT_MAX_BYTES + head);
+    return 0;
+}
+
+/* ---- reading ---- */
+
+static uint64_t key_prefix(struct varve_slice key)
+{
+    uint64_t prefix = 0;
+
+    if (LIKELY(key.len >= sizeof(prefix)))
+        memcpy(&prefix, key.data, sizeof(prefix));
+    else if (key.len > 0)
+        memcpy(&prefix, key.data, key.len);
+    return __builtin_bswap64(prefix);
+}
+
+/* One entry as it lies in the payload. */
+struct index_entry {
+    uint64_t shared;
+    uint64_t unshared;
+    const uint8_t *bytes;
+    uint64_t gap;
+    uint64_t len;
+};
+
+/* Returns the bytes read; 0: that is none. */
+static size_t index_entry_get(const uint8_t *at, const uint8_t *end, struct index_entry *entry)
+{
+    const uint8_t *begin = at;
+    size_t n = get_varint(at, end, &entry->shared);
+
+    at += n;
+    if (n == 0 || (n = get_varint(at, end, &entry->unshared)) == 0)
+        return 0;
+    at += n;
+    if (entry->unshared > (uint64_t)(end - at))
+        return 0;
+    entry->bytes = at;
+    at += entry->unshared;
+    if ((n = get_varint(at, end, &entry->gap)) == 0)
+        return 0;
+    at += n;
+    if ((n = get_varint(at, end, &entry->len)) == 0)
+        return 0;
+    return (size_t)(at + n - begin);
+}
+
+/* Walks the payload; checks all but the order of the separators, and sums their lengths up. */
+static int index_measure(struct varve_slice payload, uint64_t data_end, uint64_t *count,
+                         uint64_t *key_bytes, struct varve_err *err)
+{
+    const uint8_t *at = payload.data;
+    const uint8_t *end = at + payload.len;
+    uint64_t key_len = 0;
+    uint64_t file_at = FILE_HEADER_BYTES;
+    size_t n = get_varint(at, end, count);
+
+    *key_bytes = 0;
+    if (n == 0)
+        return err_set(err, VARVE_ECORRUPT, "the index has no count");
+    at += n;
+    for (uint64_t i = 0; i < *count; i++) {
+        struct index_entry entry = {0};
+        n = index_entry_get(at, end, &entry);
+        if (n == 0 || entry.shared > key_len || entry.shared + entry.unshared > INDEX_KEY_MAX_BYTES)
+            return err_set(err, VARVE_ECORRUPT, "the index has a bad entry %llu",
+                           (unsigned long long)i);
+        at += n;
+        key_len = entry.shared + entry.unshared;
+        *key_bytes += key_len;
+        if (entry.len > BLOCK_PAYLOAD_MAX_BYTES || file_at > data_end ||
+            entry.gap > data_end - file_at ||
+            entry.len + BLOCK_TRAILER_BYTES > data_end - file_at - entry.gap)
+            return err_set(err, VARVE_ECORRUPT, "the index has block %llu outside of the data",
+                           (unsigned long long)i);
+        file_at += entry.gap + entry.len + BLOCK_TRAILER_BYTES;
+    }
+    if (at != end || file_at != data_end)
+        return err_set(err, VARVE_ECORRUPT, "the index ends in the wrong place");
+    if (*count >= UINT32_MAX || *key_bytes > UINT32_MAX)
+        return err_set(err, VARVE_ECORRUPT, "the index is too large");
+    return 0;
+}
+
+static int index_order_ok(const struct segment_index *index, uint32_t i)
+{
+    if (i == 0)
+        return 1;
+    struct varve_slice key = segment_index_key(index, i);
+    int order = varve_slice_compare(segment_index_key(index, i - 1), key);
+    return order < 0 || (order == 0 && key.len == INDEX_KEY_MAX_BYTES);
+}
+
+/* The payload was measured. */
+static int index_fill(struct segment_index *index, struct varve_slice payload, uint32_t count,
+                      struct varve_err *err)
+{
+    const uint8_t *at = payload.data;
+    const uint8_t *end = at + payload.len;
+    uint64_t file_at = FILE_HEADER_BYTES;
+    uint64_t unused;
+    uint8_t *key = index->keys;
+
+    at += get_varint(at, end, &unused);
+    for (uint32_t i = 0; i < count; i++) {
+        struct index_entry entry = {0};
+        at += index_entry_get(at, end, &entry);
+        if (i > 0 && entry.shared > 0)
+            memcpy(key, index->keys + index->key_at[i - 1], entry.shared);
+        if (entry.unshared > 0)
+            memcpy(key + entry.shared, entry.bytes, entry.unshared);
+        index->key_at[i] = (uint32_t)(key - index->keys);
+        key += entry.shared + entry.unshared;
+        index->key_at[i + 1] = (uint32_t)(key - index->keys);
+        index->prefixes[i] = key_prefix(segment_index_key(index, i));
+        index->offsets[i] = file_at + entry.gap;
+        index->lens[i] = (uint32_t)entry.len;
+        file_at += entry.gap + entry.len + BLOCK_TRAILER_BYTES;
+        if (!index_order_ok(index, i))
+            return err_set(err, VARVE_ECORRUPT, "the index is out of order at entry %u", i);
+    }
+    index->count = count;
+    return 0;
+}
+
+int segment_index_open(struct segment_index *index, struct varve_slice payload, uint64_t data_end,
+                       struct varve_err *err)
+{
+    uint64_t count = 0;
+    uint64_t key_bytes = 0;
+    int rc = index_measure(payload, data_end, &count, &key_bytes, err);
+
+    memset(index, 0, sizeof(*index));
+    if (rc != 0)
+        return rc;
+    index->memory_bytes = count * (8 + 8 + 4 + 4) + 4 + key_bytes;
+    index->prefixes = mem_alloc(index->memory_bytes);
+    if (index->prefixes == NULL)
+        return err_set(err, VARVE_ENOMEM, "no memory for the index");
+    index->offsets = index->prefixes + count;
+    index->lens = (uint32_t *)(void *)(index->offsets + count);
+    index->key_at = index->lens + count;
+    index->keys = (uint8_t *)(index->key_at + count + 1);
+    index->key_at[0] = 0;
+    rc = index_fill(index, payload, (uint32_t)count, err);
+    if (rc != 0)
+        segment_index_deinit(index);
+    return rc;
+}
+
+void segment_index_deinit(struct segment_index *index)
+{
+    mem_free(index->prefixes);
+    memset(index, 0, sizeof(*index));
+}
+
+/* How many of the first `count` numbers are smaller than `than`; without branches that depend on them. */
+static uint32_t count_smaller(const uint64_t *numbers, uint32_t count, uint64_t than)
+{
+    const uint64_t *base = numbers;
+
+    while (count > 1) {
+        uint32_t half = count / 2;
+        base += base[half - 1] < than ? half : 0;
+        count -= half;
+    }
+    return (uint32_t)(base - numbers) + (count == 1 && base[0] < than);
+}
+
+/* How many separators are not greater than key. */
+static uint32_t index_not_greater(const struct segment_index *index, struct varve_slice key)
+{
+    uint64_t prefix = key_prefix(key);
+    uint32_t low = count_smaller(index->prefixes, index->count, prefix);
+    uint32_t high = low;
+
+    if (low < index->count && index->prefixes[low] == prefix)
+        high = prefix == UINT64_MAX ? index->count
+                                    : count_smaller(index->prefixes, index->count, prefix + 1);
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (varve_slice_compare(segment_index_key(index, middle), key) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+int segment_index_find(const struct segment_index *index, struct varve_slice key, uint32_t *first,
+                       uint32_t *last)
+{
+    uint32_t found = index_not_greater(index, key);
+
+    if (found == 0)
+        return 0;
+    *last = found - 1;
+    *first = found - 1;
+    struct varve_slice separator = segment_index_key(index, *last);
+    if (LIKELY(separator.len < INDEX_KEY_MAX_BYTES))
+        return 1;
+    /* It may have been cut: the block before the first of the same may reach beyond it. */
+    uint32_t low = 0;
+    while (low < *first) {
+        uint32_t middle = low + (*first - low) / 2;
+        if (varve_slice_compare(segment_index_key(index, middle), separator) < 0)
+            low = middle + 1;
+        else
+            *first = middle;
+    }
+    if (*first > 0)
+        --*first;
+    if (MUTANT("ties-ignored"))
+        *first = *last;
+    return 1;
+}

@@ -1,0 +1,280 @@
+/* Everything is read anew from the file: what lies in memory was checked when the segment was opened, the
+ * disk may have changed since. Blocks follow each other without a hole, header to footer: the index
+ * names every data block and the gap before it, and the value blocks that the block's entries name must
+ * fill that gap, in their order. So each byte is under a CRC that was checked. */
+#include <string.h>
+
+#include "base/crc32c.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/mutant.h"
+#include "segment/collector.h"
+#include "segment/segment_impl.h"
+#include "varve/batch.h"
+
+#define PIECE_BYTES ((size_t)64 * 1024)
+
+struct verify {
+    struct segment *fresh; /* what was read anew */
+    struct collector collector;
+    struct segment_group *groups; /* of the properties, counted by the beginning of keys */
+    struct buf last_key;
+    uint64_t last_seq;
+    int any;
+    uint64_t value_bytes;
+    uint64_t at; /* the file is checked up to here */
+    uint8_t *piece;
+};
+
+static int verify_fail(const struct verify *verify, uint64_t offset, struct varve_err *err,
+                       const char *what)
+{
+    return segment_fail(verify->fresh, offset, err_set(err, VARVE_ECORRUPT, "%s", what), err);
+}
+
+/* The value block that the entry names lies where the file is checked up to. */
+static int verify_value(struct verify *verify, const struct entry *entry, struct varve_err *err)
+{
+    const struct segment *segment = verify->fresh;
+    const struct chunk *chunk = &entry->chunk;
+    uint32_t record_crc = chunk_crc_begin(chunk->kind, chunk->expire_ms, chunk->key.len);
+    uint32_t block_crc = block_crc_begin(segment->salt, entry->value_offset);
+    uint8_t trailer[BLOCK_TRAILER_BYTES];
+    uint64_t offset = entry->value_offset;
+
+    if (offset != verify->at)
+        return verify_fail(verify, verify->at, err, "a value block does not lie where it belongs");
+    record_crc = crc32c(record_crc, chunk->key.data, chunk->key.len);
+    for (size_t at = 0; at < chunk->value.len;) {
+        size_t len = chunk->value.len - at;
+        if (len > PIECE_BYTES)
+            len = PIECE_BYTES;
+        int rc = segment_read_value(segment, offset, at, verify->piece, len, err);
+        if (rc != 0)
+            return rc;
+        block_crc = crc32c(block_crc, verify->piece, len);
+        record_crc = crc32c(record_crc, verify->piece, len);
+        at += len;
+    }
+    verify->at = offset + chunk->value.len + BLOCK_TRAILER_BYTES;
+    verify->value_bytes += chunk->value.len;
+    int rc = segment_read_bytes(segment, SEGMENT_WAIT, trailer, sizeof(trailer),
+                                offset + chunk->value.len, err);
+    if (rc != 0)
+        return rc;
+    rc = block_trailer_check_crc(trailer, block_crc, BLOCK_VALUE, err);
+    if (MUTANT("verify-skips-values"))
+        return 0;
+    if (rc != 0)
+        return segment_fail(segment, offset, rc, err);
+    if (record_crc != chunk->crc)
+        return verify_fail(verify, offset, err, "a record's CRC does not match");
+    return 0;
+}
+
+static void verify_count_groups(struct verify *verify, const struct entry *entry)
+{
+    const struct properties *properties = &verify->fresh->properties;
+
+    for (uint32_t i = 0; i < properties->group_count && i < SEGMENT_GROUPS_MAX; i++) {
+        struct segment_group *group = &verify->groups[i];
+        if (entry->chunk.key.len < group->name_len ||
+            memcmp(entry->chunk.key.data, group->name, group->name_len) != 0)
+            continue;
+        group->entries++;
+        group->unknown += entry->prior_unknown != 0;
+    }
+}
+
+/* What goes for the first version of a key. */
+static int verify_key(struct verify *verify, uint32_t block_no, struct varve_slice key,
+                      struct varve_err *err)
+{
+    const struct segment *segment = verify->fresh;
+    uint64_t offset = segment->index.offsets[block_no];
+    uint32_t first;
+    uint32_t last;
+
+    if (!bloom_may_hold(&segment->bloom, bloom_hash(key)))
+        return verify_fail(verify, offset, err, "a key is not in the filter");
+    if (!segment_index_find(&segment->index, key, &first, &last) || block_no < first ||
+        block_no > last)
+        return verify_fail(verify, offset, err, "a key is not found by the index");
+    buf_clear(&verify->last_key);
+    if (buf_append(&verify->last_key, key.data, key.len) != 0)
+        return segment_fail(segment, offset, err_set(err, VARVE_ENOMEM, "no memory for a key"),
+                            err);
+    return 0;
+}
+
+static int verify_entry(struct verify *verify, uint32_t block_no, const struct block *block,
+                        uint32_t i, struct varve_err *err)
+{
+    uint64_t offset = verify->fresh->index.offsets[block_no];
+    struct varve_slice last = buf_slice(&verify->last_key);
+    struct entry entry;
+    int rc = 0;
+
+    segment_entry(verify->fresh, block, i, &entry);
+    int same_key = verify->any && varve_slice_equal(last, entry.chunk.key);
+    if (verify->any && entry_compare(last, verify->last_seq, entry.chunk.key, entry.seq) >= 0)
+        return verify_fail(verify, offset, err, "entries out of order");
+    if (same_key && i == 0)
+        return verify_fail(verify, offset, err, "versions of one key lie in two blocks");
+    if (entry_value_apart(&entry))
+        rc = verify_value(verify, &entry, err);
+    else if (chunk_crc(&entry.chunk) != entry.chunk.crc)
+        rc = verify_fail(verify, offset, err, "a record's CRC does not match");
+    if (rc == 0 && !same_key)
+        rc = verify_key(verify, block_no, entry.chunk.key, err);
+    if (rc != 0)
+        return rc;
+    verify->any = 1;
+    verify->last_seq = entry.seq;
+    collector_add(&verify->collector, &entry, same_key);
+    verify_count_groups(verify, &entry);
+    return 0;
+}
+
+static int verify_block(struct verify *verify, uint32_t block_no, struct varve_err *err)
+{
+    const struct segment_index *index = &verify->fresh->index;
+    uint64_t offset = index->offsets[block_no];
+    struct block *block;
+    int rc = segment_read_block(verify->fresh, block_no, SEGMENT_WAIT, &block, err);
+
+    for (uint32_t i = 0; rc == 0 && i < block->count; i++)
+        rc = verify_entry(verify, block_no, block, i, err);
+    if (block != NULL)
+        cached_unref(&block->cached);
+    if (rc == 0 && verify->at != offset)
+        rc = verify_fail(verify, verify->at, err, "bytes that belong to no block");
+    verify->at = offset + index->lens[block_no] + BLOCK_TRAILER_BYTES;
+    return rc;
+}
+
+static int same_bound(const struct segment_bound *a, const struct segment_bound *b)
+{
+    return varve_slice_equal(segment_bound_slice(a), segment_bound_slice(b));
+}
+
+static int same_expiry(const struct properties *a, const struct properties *b)
+{
+    if (a->expiring != b->expiring || a->expire_ms_max != b->expire_ms_max ||
+        a->expiry_count != b->expiry_count)
+        return 0;
+    for (uint32_t i = 0; i < a->expiry_count; i++)
+        if (a->expiry[i].expire_ms != b->expiry[i].expire_ms ||
+            a->expiry[i].bytes != b->expiry[i].bytes)
+            return 0;
+    return 1;
+}
+
+/* Which keys are in a group is the embedder's to say; but none that does not begin with its name. */
+static int groups_possible(const struct verify *verify)
+{
+    const struct properties *properties = &verify->fresh->properties;
+
+    for (uint32_t i = 0; i < properties->group_count && i < SEGMENT_GROUPS_MAX; i++)
+        if (properties->groups[i].entries > verify->groups[i].entries ||
+            properties->groups[i].unknown > verify->groups[i].unknown)
+            return 0;
+    return 1;
+}
+
+static const char *properties_differ(const struct verify *verify)
+{
+    const struct properties *is = &verify->collector.properties;
+    const struct properties *says = &verify->fresh->properties;
+
+    if (is->entries != says->entries || is->puts != says->puts || is->ranges != says->ranges)
+        return "the properties count other entries";
+    if (is->seq_min != says->seq_min || is->seq_max != says->seq_max)
+        return "the properties name other sequences";
+    if (is->raw_bytes != says->raw_bytes || verify->value_bytes != says->value_bytes)
+        return "the properties count other bytes";
+    if (!same_bound(&is->lower, &says->lower) || !same_bound(&is->upper, &says->upper))
+        return "the properties have other bounds";
+    if (!same_expiry(is, says))
+        return "the properties have other expiries";
+    if (!groups_possible(verify))
+        return "the properties count more in a group than begins with its name";
+    return NULL;
+}
+
+static int verify_ranges(struct verify *verify, struct varve_err *err)
+{
+    const struct segment *segment = verify->fresh;
+
+    for (size_t i = 0; i < segment_range_count(segment); i++) {
+        struct entry entry;
+        segment_range(segment, i, &entry);
+        if (varve_slice_compare(entry.chunk.key, entry.chunk.value) >= 0)
+            return verify_fail(verify, segment->properties.range_block.offset, err,
+                               "a range tombstone ends before it begins");
+        collector_add_range(&verify->collector, &entry);
+    }
+    return 0;
+}
+
+static int verify_run(struct verify *verify, struct varve_err *err)
+{
+    const struct segment *segment = verify->fresh;
+    int rc = 0;
+
+    memcpy(verify->groups, segment->properties.groups, sizeof(segment->properties.groups));
+    for (uint32_t i = 0; i < SEGMENT_GROUPS_MAX; i++) {
+        verify->groups[i].entries = 0;
+        verify->groups[i].unknown = 0;
+    }
+    for (uint32_t i = 0; rc == 0 && i < segment->index.count; i++)
+        rc = verify_block(verify, i, err);
+    if (rc == 0)
+        rc = verify_ranges(verify, err);
+    if (rc != 0)
+        return rc;
+    collector_finish(&verify->collector, buf_slice(&verify->last_key));
+    const char *what = properties_differ(verify);
+    if (what == NULL)
+        return 0;
+    uint64_t offset = segment->properties.index.offset + segment->properties.index.len +
+                      BLOCK_TRAILER_BYTES;
+    return verify_fail(verify, offset, err, what);
+}
+
+int segment_verify(struct segment *segment, struct varve_err *err)
+{
+    struct verify *verify = mem_alloc_zero(sizeof(*verify));
+    struct segment *fresh = mem_alloc_zero(sizeof(*fresh));
+    uint8_t *piece = mem_alloc(PIECE_BYTES);
+    struct segment_group *groups = mem_alloc(sizeof(segment->properties.groups));
+    int rc;
+
+    if (verify == NULL || fresh == NULL || piece == NULL || groups == NULL) {
+        rc = err_set(err, VARVE_ENOMEM, "%s: no memory to verify it", segment->path);
+        goto out;
+    }
+    fresh->block_reads = segment->block_reads;
+    fresh->env = segment->env;
+    fresh->file = segment->file;
+    fresh->path = segment->path;
+    fresh->id = segment->id;
+    fresh->file_no = segment->file_no;
+    verify->fresh = fresh;
+    verify->piece = piece;
+    verify->groups = groups;
+    verify->at = FILE_HEADER_BYTES;
+    collector_init(&verify->collector, NULL, NULL);
+    buf_init(&verify->last_key, VARVE_KEY_MAX_BYTES);
+    rc = segment_load(fresh, err);
+    if (rc == 0)
+        rc = verify_run(verify, err);
+    segment_unload(fresh);
+    buf_deinit(&verify->last_key);
+out:
+    mem_free(groups);
+    mem_free(piece);
+    mem_free(fresh);
+    mem_free(verify);
+    return rc;
+}
