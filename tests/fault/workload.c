@@ -573,8 +573,7 @@ void run_init(struct run *run, const char *what, uint64_t nth, enum varve_durabi
     run->bed.options.block_cache_size_bytes = 1024 * 1024;
     run->bed.options.min_free_bytes = VARVE_NO_RESERVE;
     run->bed.options.reserve_size_bytes = VARVE_NO_RESERVE;
-    if (&pending_engine == NULL)
-        run->bed.options.memtable_size_bytes = 64 * 1024;
+    run->bed.options.memtable_size_bytes = 64 * 1024;
     run->what = what;
     run->nth = nth;
     run->script = script;

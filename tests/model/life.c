@@ -47,8 +47,6 @@ static void draw_knobs(struct model *model)
     model->jobs_chance = (int)ONE_OF(model, 0, 1, 8, 64);
     if (model->plan.twin && model->huge_values && options->memtable_size_bytes < 4 * MIB)
         options->memtable_size_bytes = 4 * MIB;
-    if (&pending_engine != NULL)
-        options->memtable_size_bytes = 512 * MIB;
     model_tell(model,
                "memtable %" PRIu64 " x %u, block %u, segment %" PRIu64 ", cache %" PRIu64
                ", bloom %d, compression %d, jobs %u, wal %" PRIu64 " x %u, durability %d",
