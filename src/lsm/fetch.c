@@ -63,6 +63,7 @@ int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct
         request->read = *read;
     request->read.no_wait = 0;
     request->read.uncommitted = 0; /* what is open is in memory */
+    request->read.no_fill = 0;     /* the read that follows must find it */
     request->job.run = request_get;
     db->options.executor->submit(db->options.executor, VARVE_JOB_READ, &request->job);
     return 0;
