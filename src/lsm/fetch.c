@@ -73,7 +73,7 @@ int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct
         request->read = *read;
     request->read.no_wait = 0;
     request->read.fetched = NULL;
-    request->read.dead = 1; /* the read itself looks at the time */
+    request->read.dead = 1;        /* the read itself looks at the time */
     request->read.uncommitted = 0; /* what is open is in memory */
     request->job.run = request_get;
     db->options.executor->submit(db->options.executor, VARVE_JOB_READ, &request->job);

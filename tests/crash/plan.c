@@ -52,7 +52,7 @@ void plan_list_make(struct plan_list *list, uint64_t seed, unsigned shortest, un
             if (mode >= 0 && plan.mode != (enum varve_durability)mode)
                 continue;
             for (unsigned i = 0; i < length; i++, rest /= actions)
-                plan.actions[i] = core ? core_actions[rest % actions] : (uint8_t)(rest % actions);
+                plan.actions[i] = (uint8_t)(core ? core_actions[rest % actions] : rest % actions);
             list->items[list->count++] = plan;
         }
     list_shuffle(list, seed);

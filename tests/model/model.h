@@ -104,11 +104,12 @@ _Noreturn void model_fail(const struct model *model, const char *fmt, ...) PRINT
 /* A line about the present step, if it is one of the last. */
 void model_tell(const struct model *model, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* Within a step the order does not count: some answers wait for the disk, others need not. */
 static inline void model_answer(struct model *model, uint64_t value)
 {
-    struct rng rng = {.state = model->answers ^ value};
+    struct rng rng = {.state = value ^ model->step << 32};
 
-    model->answers = rng_next(&rng);
+    model->answers += rng_next(&rng);
 }
 
 /* ---- life.c ---- */

@@ -113,7 +113,9 @@ static int retry_full(struct model *model, int rc, const struct varve_batch *bat
     }
     uint64_t bytes = varve_batch_size(batch);
     if (bytes < model->options.memtable_size_bytes / 2)
-        model_fail(model, "the database stays full for %" PRIu64 " bytes: %s", bytes, err->text);
+        model_fail(model,
+                   "the database stays full for %" PRIu64 " bytes (%d jobs wait for a flush): %s",
+                   bytes, (int)step_waiting(model->stepper, VARVE_JOB_FLUSH), err->text);
     return 0;
 }
 

@@ -47,9 +47,9 @@ enum fault_effect {
     FAULT_NOTHING_DONE,
     FAULT_PARTLY_DONE, /* write: a prefix is written; read: a prefix is in the caller's buffer;
                           list_dir: some names were shown; other calls: nothing */
+    FAULT_ALL_DONE,    /* open closes the file again, lock lets go: only what is on disk stays */
     FAULT_SHORT,       /* read: returns 0 with half of the bytes, as if the file ended there; other
                           calls: FAULT_NOTHING_DONE */
-    FAULT_ALL_DONE,    /* open closes the file again, lock lets go: only what is on disk stays */
 };
 
 struct fault_plan {

@@ -16,85 +16,11 @@
 #include "base/rng.h"
 #include "base/thread.h"
 #include "bed.h"
+#include "thread_executor.h"
 
 #define KEYS 50
 #define ROUNDS 1500
 #define READERS 2
-
-/* ---- an executor with threads ---- */
-
-struct lane {
-    struct mutex mutex;
-    struct cond changed;
-    struct varve_job *first;
-    int stopping;
-    struct thread thread;
-};
-
-struct lanes {
-    struct varve_executor api;
-    struct lane lane[VARVE_JOB_CLASS_COUNT];
-};
-
-static void lanes_submit(struct varve_executor *api, enum varve_job_class job_class,
-                         struct varve_job *job)
-{
-    struct lane *lane = &CONTAINER_OF(api, struct lanes, api)->lane[job_class];
-    struct varve_job **end = &lane->first;
-
-    job->next = NULL;
-    mutex_lock(&lane->mutex);
-    while (*end != NULL)
-        end = &(*end)->next;
-    *end = job;
-    cond_signal(&lane->changed);
-    mutex_unlock(&lane->mutex);
-}
-
-static void lane_run(void *arg)
-{
-    struct lane *lane = arg;
-
-    mutex_lock(&lane->mutex);
-    for (;;) {
-        struct varve_job *job = lane->first;
-        if (job == NULL && lane->stopping)
-            break;
-        if (job == NULL) {
-            cond_wait(&lane->changed, &lane->mutex);
-            continue;
-        }
-        lane->first = job->next;
-        mutex_unlock(&lane->mutex);
-        job->run(job);
-        mutex_lock(&lane->mutex);
-    }
-    mutex_unlock(&lane->mutex);
-}
-
-static void lanes_start(struct lanes *lanes)
-{
-    *lanes = (struct lanes){.api.submit = lanes_submit};
-    for (int i = 0; i < VARVE_JOB_CLASS_COUNT; i++) {
-        mutex_init(&lanes->lane[i].mutex);
-        cond_init(&lanes->lane[i].changed);
-        assert_int_equal(thread_start(&lanes->lane[i].thread, "lane", lane_run, &lanes->lane[i]),
-                         0);
-    }
-}
-
-static void lanes_stop(struct lanes *lanes)
-{
-    for (int i = 0; i < VARVE_JOB_CLASS_COUNT; i++) {
-        mutex_lock(&lanes->lane[i].mutex);
-        lanes->lane[i].stopping = 1;
-        cond_signal(&lanes->lane[i].changed);
-        mutex_unlock(&lanes->lane[i].mutex);
-        thread_join(&lanes->lane[i].thread);
-        mutex_deinit(&lanes->lane[i].mutex);
-        cond_deinit(&lanes->lane[i].changed);
-    }
-}
 
 /* ---- readers ---- */
 
@@ -192,7 +118,7 @@ static void write_all(struct bed *bed, struct rng *rng)
 static void test_db_threads__writer_jobs_and_readers(void **state)
 {
     static struct bed bed;
-    static struct lanes lanes;
+    struct thread_executor *executor = thread_executor_create();
     struct reader readers[READERS];
     struct varve_stats stats;
     _Atomic int stop = 0;
@@ -201,8 +127,7 @@ static void test_db_threads__writer_jobs_and_readers(void **state)
     (void)state;
     rng_init(&rng, 5);
     bed_init(&bed, 5);
-    lanes_start(&lanes);
-    bed.options.executor = &lanes.api;
+    bed.options.executor = threads_as_executor(executor);
     bed.options.wal_pool_size = 4;
     bed_open_ok(&bed);
     for (int i = 0; i < READERS; i++) {
@@ -221,7 +146,7 @@ static void test_db_threads__writer_jobs_and_readers(void **state)
     fault_env_heal(bed.fault);
     char *before = bed_dump(&bed, NULL);
     bed_close_ok(&bed);
-    lanes_stop(&lanes);
+    thread_executor_destroy(executor);
     bed.options.executor = step_as_executor(bed.stepper);
     bed_open_ok(&bed);
     char *after = bed_dump(&bed, NULL);

@@ -95,6 +95,37 @@ static void test_sticky__until_healed(void **state)
     f->env->ops->close(f->env, file);
 }
 
+static void test_pause__neither_counts_nor_fails(void **state)
+{
+    struct fixture *f = *state;
+    struct varve_file *file = create(f, "/a");
+
+    plan(f, FAULT_WRITE, 1, FAULT_STICKY, FAULT_NOTHING_DONE);
+    fault_env_pause(f->fault, 1);
+    assert_int_equal(write_text(f, file, "xyz"), 0);
+    assert_int_equal(fault_env_calls(f->fault, FAULT_WRITE), 0);
+    fault_env_pause(f->fault, 0);
+    assert_int_equal(write_text(f, file, "xyz"), VARVE_ENOSPC);
+    f->env->ops->close(f->env, file);
+}
+
+static void test_short__read_succeeds_with_half(void **state)
+{
+    struct fixture *f = *state;
+    struct varve_file *file = create(f, "/a");
+    char bytes[8] = "";
+    size_t got = 0;
+
+    assert_int_equal(write_text(f, file, "abcdef"), 0);
+    plan(f, FAULT_ANY, 1, FAULT_STICKY, FAULT_SHORT);
+    assert_int_equal(f->env->ops->read_at(f->env, file, bytes, 6, 0, &got, &f->err), 0);
+    assert_int_equal(got, 3);
+    assert_string_equal(bytes, "abc");
+    assert_int_equal(write_text(f, file, "xyz"), VARVE_ENOSPC);
+    assert_int_equal(help_byte(f->sim, "/a", 0), 'a');
+    f->env->ops->close(f->env, file);
+}
+
 static void test_path_suffix__spares_the_others(void **state)
 {
     struct fixture *f = *state;
@@ -293,6 +324,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_once__then_works, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sticky__until_healed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pause__neither_counts_nor_fails, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_short__read_succeeds_with_half, setup, teardown),
         cmocka_unit_test_setup_teardown(test_path_suffix__spares_the_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_effects__of_a_write, setup, teardown),
         cmocka_unit_test_setup_teardown(test_effects__of_the_other_calls, setup, teardown),
