@@ -116,7 +116,8 @@ struct varve_read {
     int dead;        /* 1: a record that expired is returned all the same (sweepers, DUMP) */
     int no_wait;     /* 1: VARVE_WOULD_BLOCK instead of waiting for the disk */
     int no_fill;     /* 1: what is read from the disk does not enter the block cache */
-    const struct varve_fetch *fetched; /* what was fetched for this read, all done, linked by `next` */
+    const struct varve_fetch
+        *fetched; /* what was fetched for this read, all done, linked by `next` */
 };
 
 /* 0 and *pin, or VARVE_NOT_FOUND (pin->seq says which record decided it), or an error (a record

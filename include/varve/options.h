@@ -43,7 +43,7 @@ struct varve_options {
     struct varve_executor *executor; /* required */
     enum varve_durability durability;
     uint64_t memtable_size_bytes; /* default 64 MiB, at least 64 KiB: a full one is flushed */
-    uint32_t memtables_max;       /* default 4, 2 .. 16: the active one and those that wait; when all
+    uint32_t memtables_max; /* default 4, 2 .. 16: the active one and those that wait; when all
                                    * are full, writes are refused (VARVE_EFULL) */
     uint64_t block_cache_size_bytes; /* default 256 MiB, at least 1 MiB: blocks, indexes, filters */
     uint32_t block_size_bytes;       /* default 4 KiB, 512 B .. 1 MiB, uncompressed */
@@ -51,14 +51,14 @@ struct varve_options {
     uint32_t segments_max;           /* default 4096, 16 .. 32768: each is an open file */
     uint32_t bloom_bits_per_key;     /* default 10, at most 32; VARVE_NO_FILTER: none */
     enum varve_compression compression;
-    uint32_t compaction_jobs;   /* default 1, at most 16: into how many a large compaction is cut */
-    uint64_t rate_limit_bytes;  /* a second, of flushes and compactions; 0: no limit */
-    uint64_t min_free_bytes;    /* default 64 MiB; VARVE_NO_RESERVE: 0. Below, writes are refused */
+    uint32_t compaction_jobs;  /* default 1, at most 16: into how many a large compaction is cut */
+    uint64_t rate_limit_bytes; /* a second, of flushes and compactions; 0: no limit */
+    uint64_t min_free_bytes;   /* default 64 MiB; VARVE_NO_RESERVE: 0. Below, writes are refused */
     uint64_t reserve_size_bytes; /* default 16 MiB; VARVE_NO_RESERVE: none. Kept for deletes and
                                   * flushes when the disk is full */
-    uint64_t wal_size_bytes;      /* default 64 MiB, at least 4 KiB: when the next file starts */
-    uint32_t wal_pool_size;       /* default 2, at most 16: WAL files kept ready, pre-written */
-    int no_create;                /* 1: refuse a directory without a database in it */
+    uint64_t wal_size_bytes;     /* default 64 MiB, at least 4 KiB: when the next file starts */
+    uint32_t wal_pool_size;      /* default 2, at most 16: WAL files kept ready, pre-written */
+    int no_create;               /* 1: refuse a directory without a database in it */
     varve_durable_fn on_durable;
     varve_log_fn on_log;
     varve_group_fn count_group;

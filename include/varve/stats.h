@@ -46,20 +46,20 @@ struct varve_stats {
     uint64_t wal_failures;    /* failed log writes and syncs */
     uint64_t heals;
     uint64_t snapshots;
-    uint64_t memtables;           /* the active one and those that wait for a flush */
-    uint64_t memtables_bytes;     /* of all of them */
+    uint64_t memtables;       /* the active one and those that wait for a flush */
+    uint64_t memtables_bytes; /* of all of them */
     struct varve_level_stats levels[VARVE_LEVELS_MAX];
-    uint64_t segment_bytes;       /* of live segments */
-    uint64_t dead_bytes;          /* about how many of those are overwritten, deleted or expired */
-    uint64_t pinned_bytes;        /* indexes, filters, range tombstones in memory */
-    uint64_t range_tombstones;    /* in segments */
+    uint64_t segment_bytes;    /* of live segments */
+    uint64_t dead_bytes;       /* about how many of those are overwritten, deleted or expired */
+    uint64_t pinned_bytes;     /* indexes, filters, range tombstones in memory */
+    uint64_t range_tombstones; /* in segments */
     uint64_t flushes;
     uint64_t flush_bytes;
-    uint64_t compactions;         /* that wrote something */
+    uint64_t compactions; /* that wrote something */
     uint64_t compaction_read_bytes;
     uint64_t compaction_written_bytes;
-    uint64_t moves;               /* of segments to another level, without I/O */
-    uint64_t drops;               /* of segments that were wholly dead */
+    uint64_t moves; /* of segments to another level, without I/O */
+    uint64_t drops; /* of segments that were wholly dead */
     uint64_t compactions_running;
     uint64_t flushes_waiting;
     uint64_t background_failures; /* flushes and compactions that failed; each is tried again */
@@ -72,8 +72,8 @@ struct varve_stats {
     uint64_t stall_count[VARVE_STALL_CAUSES]; /* by enum varve_stall_cause */
     uint64_t stall_us[VARVE_STALL_CAUSES];    /* asked for */
     uint64_t stall_us_max;                    /* the longest single delay */
-    uint64_t disk_free_bytes;     /* 0: not known */
-    uint64_t reserve_bytes;       /* that are kept now */
+    uint64_t disk_free_bytes;                 /* 0: not known */
+    uint64_t reserve_bytes;                   /* that are kept now */
     uint64_t recovered_records;
     uint64_t recovered_ops;
     uint64_t recovered_dropped_bytes;   /* of a torn tail */

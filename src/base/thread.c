@@ -97,7 +97,8 @@ void thread_join(struct thread *thread)
 
 void thread_sleep_us(uint64_t us)
 {
-    struct timespec left = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+    struct timespec left = {.tv_sec = (time_t)(us / 1000000),
+                            .tv_nsec = (long)(us % 1000000) * 1000};
 
     while (nanosleep(&left, &left) != 0 && errno == EINTR)
         continue;

@@ -87,9 +87,8 @@ static int compactor_look(struct compactor *compactor, const struct version *ver
     if (rc != 0)
         return rc;
     mutex_lock(&db->flusher.mutex);
-    uint64_t flush_bytes = db->flusher.flushes == 0
-                               ? db->options.memtable_size_bytes / 2
-                               : db->flusher.bytes / db->flusher.flushes;
+    uint64_t flush_bytes = db->flusher.flushes == 0 ? db->options.memtable_size_bytes / 2
+                                                    : db->flusher.bytes / db->flusher.flushes;
     mutex_unlock(&db->flusher.mutex);
     picture->view.flush_bytes = flush_bytes == 0 ? 1 : flush_bytes;
     picture->view.segment_size_bytes = db->options.segment_size_bytes;
@@ -105,8 +104,8 @@ static int compactor_look(struct compactor *compactor, const struct version *ver
 static int compactor_pick(struct compactor *compactor, uint64_t expired_before_ms)
 {
     struct compactor_view picture;
-    int rc = compactor_look(compactor, compactor->version, &compactor->snapshots,
-                            expired_before_ms, &picture);
+    int rc = compactor_look(compactor, compactor->version, &compactor->snapshots, expired_before_ms,
+                            &picture);
 
     if (rc != 0)
         return rc;
@@ -196,8 +195,9 @@ static void compactor_plan_run(struct varve_job *job)
     compactor->err = (struct varve_err){0};
     int rc = snapshots_copy(&db->snapshots, &compactor->snapshots);
     uint64_t now_ms = varve_now_ms(db);
-    uint64_t expired_before_ms =
-        compactor->snapshots.now_ms_min < now_ms ? compactor->snapshots.now_ms_min : now_ms;
+    uint64_t expired_before_ms = compactor->snapshots.now_ms_min < now_ms
+                                     ? compactor->snapshots.now_ms_min
+                                     : now_ms;
     if (rc == 0)
         rc = compactor_pick(compactor, expired_before_ms);
     if (rc != 0)

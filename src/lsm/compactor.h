@@ -37,11 +37,11 @@ struct compactor {
     struct varve_db *db;
     struct mutex mutex;
     struct cond changed;
-    int running;           /* under the mutex, as all up to the blank line */
-    int merging;           /* parts are running */
-    int again;             /* something changed while it was running */
-    uint64_t retry_us;     /* after a failure: not before */
-    int compact_all;       /* varve_compact() waits */
+    int running;       /* under the mutex, as all up to the blank line */
+    int merging;       /* parts are running */
+    int again;         /* something changed while it was running */
+    uint64_t retry_us; /* after a failure: not before */
+    int compact_all;   /* varve_compact() waits */
     uint64_t compact_all_seq;
     int compact_all_failed;
     struct picker_debt debt; /* of the last plan */

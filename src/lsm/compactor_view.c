@@ -16,14 +16,14 @@ static int seen_by_snapshot(const struct snapshot_list *snapshots, uint64_t seq_
     return 0;
 }
 
-static uint64_t segment_cover_seq(const struct version *version, const struct properties *properties,
+static uint64_t segment_cover_seq(const struct version *version,
+                                  const struct properties *properties,
                                   const struct snapshot_list *snapshots)
 {
     uint64_t cover = range_set_cover(version->ranges, segment_bound_slice(&properties->lower),
                                      segment_bound_slice(&properties->upper), UINT64_MAX);
 
-    if (cover <= properties->seq_max ||
-        seen_by_snapshot(snapshots, properties->seq_min, cover))
+    if (cover <= properties->seq_max || seen_by_snapshot(snapshots, properties->seq_min, cover))
         return 0;
     return cover;
 }
@@ -36,8 +36,8 @@ static int segment_is_countable(const struct version *version, const struct prop
         return 0;
     for (uint32_t i = 0; i < properties->group_count; i++) {
         const struct segment_group *held = &properties->groups[i];
-        const struct version_group *group =
-            version_group(version, varve_slice(held->name, held->name_len));
+        const struct version_group *group = version_group(version,
+                                                          varve_slice(held->name, held->name_len));
         if (group != NULL && group->ignore_seq >= properties->seq_min &&
             group->ignore_seq < properties->seq_max)
             return 0; /* some of its entries count, and some do not */
@@ -143,8 +143,8 @@ static void edit_take_changes(struct compactor_edit *edit, const struct version 
 {
     for (size_t i = 0; i < changes->count; i++) {
         const struct count_change *change = &changes->items[i];
-        struct version_group *group =
-            edit_group(edit, planned, now, varve_slice(change->name, change->name_len));
+        struct version_group *group = edit_group(edit, planned, now,
+                                                 varve_slice(change->name, change->name_len));
         if (group != NULL)
             group->live += change->live;
     }
@@ -158,12 +158,11 @@ static void edit_take_drops(struct compactor_edit *edit, const struct version *p
 {
     for (size_t i = 0; i < edit->input_count; i++) {
         const struct properties *properties = segment_properties(edit->inputs[i]);
-        for (uint32_t g = 0; properties->group_count <= SEGMENT_GROUPS_MAX &&
-                             g < properties->group_count;
-             g++) {
+        for (uint32_t g = 0;
+             properties->group_count <= SEGMENT_GROUPS_MAX && g < properties->group_count; g++) {
             const struct segment_group *held = &properties->groups[g];
-            struct version_group *group =
-                edit_group(edit, planned, now, varve_slice(held->name, held->name_len));
+            struct version_group *group = edit_group(edit, planned, now,
+                                                     varve_slice(held->name, held->name_len));
             if (group == NULL || group->ignore_seq >= properties->seq_max)
                 continue;
             group->live -= held->live;
@@ -222,8 +221,7 @@ int compactor_edit_init(struct compactor_edit *edit, const struct pick *pick,
 {
     size_t inputs = pick->input_count;
 
-    *edit = (struct compactor_edit){.input_count = inputs,
-                                    .keep_inputs = pick->kind == PICK_MOVE};
+    *edit = (struct compactor_edit){.input_count = inputs, .keep_inputs = pick->kind == PICK_MOVE};
     edit->inputs = mem_alloc((inputs + 1) * sizeof(struct segment *));
     if (edit->inputs == NULL)
         return VARVE_ENOMEM;

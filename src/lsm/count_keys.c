@@ -229,8 +229,7 @@ static int take_segment(struct count_task *task, size_t run, struct segment *seg
     uint64_t live = 0;
     int rc = 0;
 
-    if (!segment_has_unknown(task, segment) ||
-        segment_properties(segment)->seq_max <= ignore_seq)
+    if (!segment_has_unknown(task, segment) || segment_properties(segment)->seq_max <= ignore_seq)
         return 0;
     memory_recall(task, segment_file_no(segment), &known);
     if (known.upto_seq != 0)

@@ -19,13 +19,13 @@ struct count_answer {
     uint64_t layer; /* a segment's file number, or a memtable's id with the highest bit set */
     uint8_t name[VARVE_GROUP_MAX_BYTES];
     uint8_t name_len;
-    uint64_t upto_seq;     /* of the entries that were looked at */
+    uint64_t upto_seq; /* of the entries that were looked at */
     uint64_t live_below;
     uint64_t expiry_drops; /* of the version: an answer ends when compaction drops what expired */
 };
 
 struct count_memory {
-    struct mutex mutex; /* for a few loads and stores */
+    struct mutex mutex;           /* for a few loads and stores */
     struct count_answer *answers; /* owned */
     size_t count;
     size_t cap;

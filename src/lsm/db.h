@@ -80,18 +80,18 @@ struct varve_db {
     _Atomic int durability;       /* enum varve_durability */
     _Atomic int failed;           /* writes are refused until the log healed */
     _Atomic uint64_t clock_ms;    /* the largest time seen */
-    struct undo_log undo;     /* of the open group */
-    uint64_t now_us;          /* of the last commit or tick */
-    int holding;              /* the oldest unsynced byte is so old that nothing may be
+    struct undo_log undo;         /* of the open group */
+    uint64_t now_us;              /* of the last commit or tick */
+    int holding;                  /* the oldest unsynced byte is so old that nothing may be
                                      * acknowledged before it is durable (VARVE_EVERYSEC) */
-    struct varve_err failure; /* why writes are refused */
+    struct varve_err failure;     /* why writes are refused */
     uint64_t failures;
     uint64_t heals;
-    uint64_t user_bytes;      /* of keys and values that were committed */
-    uint64_t group_bytes;     /* of the open group */
-    uint64_t swapped_us;      /* when the active memtable was made */
-    uint64_t recovering_file_no; /* the WAL file that recovery reads */
-    uint64_t slow_tick_us;    /* when the slower part of a tick ran last */
+    uint64_t user_bytes;               /* of keys and values that were committed */
+    uint64_t group_bytes;              /* of the open group */
+    uint64_t swapped_us;               /* when the active memtable was made */
+    uint64_t recovering_file_no;       /* the WAL file that recovery reads */
+    uint64_t slow_tick_us;             /* when the slower part of a tick ran last */
     enum varve_stall_cause told_cause; /* what the log was told last */
     uint64_t told_us;
     struct varve_stats recovered; /* the recovered_* fields */
@@ -136,14 +136,13 @@ enum pin_owner { PIN_BLOCK, PIN_MEMTABLE };
 
 /* What was fetched for a read of the key from this version, as varve_get() with `dead`; VARVE_WOULD_BLOCK:
  * nothing was. */
-int fetch_find(const struct varve_read *read, const struct version *version,
-               struct varve_slice key, struct varve_pin *pin);
+int fetch_find(const struct varve_read *read, const struct version *version, struct varve_slice key,
+               struct varve_pin *pin);
 
 /* WAL files of the manifest below file_no are no longer needed: forgotten with the edits that say so
  * (appended; room for all of them), and reused or removed afterwards. Maintenance. */
 size_t db_plan_wal_drops(struct varve_db *db, uint64_t file_no, struct manifest_edit *edits);
 void db_discard_wal(struct varve_db *db, uint64_t file_no);
-
 
 /* Applies one record to memtable and counts. With undo it can be taken back. */
 int db_apply(struct varve_db *db, uint64_t seq, const struct chunk *chunk, int with_undo,

@@ -24,8 +24,7 @@ static void db_stop_background(struct varve_db *db)
 {
     atomic_store(&db->stopping, 1);
     db_wait(db, &db->flusher.mutex, &db->flusher.changed, flusher_is_running, &db->flusher);
-    db_wait(db, &db->compactor.mutex, &db->compactor.changed, compactor_is_running,
-            &db->compactor);
+    db_wait(db, &db->compactor.mutex, &db->compactor.changed, compactor_is_running, &db->compactor);
     db_wait(db, &db->space.mutex, &db->space.changed, space_is_running, &db->space);
 }
 

@@ -17,7 +17,6 @@
 #include "lsm/names.h"
 #include "lsm/recovery.h"
 
-
 const char *varve_version(void)
 {
     return VARVE_VERSION;
@@ -218,7 +217,8 @@ static int dir_open(struct varve_db *db, struct varve_err *err)
     if (rc != 0)
         return rc;
     if (is_new && scan.has_data)
-        return err_set(err, VARVE_ECORRUPT, "CURRENT is missing, but there are WAL files or segments");
+        return err_set(err, VARVE_ECORRUPT,
+                       "CURRENT is missing, but there are WAL files or segments");
     if (is_new) {
         db->env->ops->random(db->env, db->id.bytes, DIR_ID_BYTES);
         rc = manifest_create(db->env, db->dir, &db->id, 1, &db->manifest, err);

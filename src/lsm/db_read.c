@@ -195,8 +195,7 @@ static COLD int get_fetched(struct varve_db *db, const struct varve_read *read,
 {
     int rc = fetch_find(read, version, key, pin);
 
-    if (rc == 0 && !read->dead && pin->expire_ms != 0 &&
-        pin->expire_ms <= db_read_now(db, read)) {
+    if (rc == 0 && !read->dead && pin->expire_ms != 0 && pin->expire_ms <= db_read_now(db, read)) {
         uint64_t seq = pin->seq;
         varve_pin_release(pin);
         pin->seq = seq;

@@ -29,8 +29,8 @@ struct varve_iter {
     int valid;
     int rc;
     struct varve_err err;
-    struct entry entry;       /* what is shown; backward its key and value lie in `copy` */
-    struct buf key;           /* of the entry, across a move */
+    struct entry entry; /* what is shown; backward its key and value lie in `copy` */
+    struct buf key;     /* of the entry, across a move */
     struct buf copy;
     struct varve_slice value; /* once it was asked for, of a value in a block of its own */
     struct segment_hold hold;
@@ -195,8 +195,8 @@ static void iter_begin_move(struct varve_iter *iter)
 /* Over what is left of the key in iter->key. */
 static void iter_skip_key_up(struct varve_iter *iter)
 {
-    while (iter->inner->valid && varve_slice_equal(iter->inner->entry.chunk.key,
-                                                   buf_slice(&iter->key)))
+    while (iter->inner->valid &&
+           varve_slice_equal(iter->inner->entry.chunk.key, buf_slice(&iter->key)))
         iter->inner->ops->next(iter->inner);
 }
 

@@ -328,9 +328,10 @@ static int db_check_room(struct varve_db *db, const struct varve_batch *batch,
     }
     if (deletes_only && used + cost <= limit + limit / 16)
         return 0;
-    return err_set(err, VARVE_EFULL,
-                   "the memtables are full (%llu bytes in the newest of %u) and wait for their flush",
-                   (unsigned long long)used, db_waiting_memtables(db) + 1);
+    return err_set(
+        err, VARVE_EFULL,
+        "the memtables are full (%llu bytes in the newest of %u) and wait for their flush",
+        (unsigned long long)used, db_waiting_memtables(db) + 1);
 }
 
 int varve_group_open(const struct varve_db *db)

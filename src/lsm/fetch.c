@@ -9,7 +9,7 @@ struct request {
     struct varve_db *db;
     struct varve_fetch *fetch;
     struct varve_read read;
-    struct varve_pin pin; /* keeps what was fetched in memory */
+    struct varve_pin pin;    /* keeps what was fetched in memory */
     struct version *version; /* that it was read from; NULL: from another one, or not at all */
     int answer;              /* 0 or VARVE_NOT_FOUND */
     struct count_task *count;
@@ -98,8 +98,8 @@ int varve_fetch_count(struct varve_db *db, struct varve_slice group, struct varv
 
 /* The caller's memtables say nothing of the key, and its version is the one that was read: so the answer
  * is still the same. One that lay in a memtable is none: the read would have found it there. */
-int fetch_find(const struct varve_read *read, const struct version *version,
-               struct varve_slice key, struct varve_pin *pin)
+int fetch_find(const struct varve_read *read, const struct version *version, struct varve_slice key,
+               struct varve_pin *pin)
 {
     for (const struct varve_fetch *fetch = read->fetched; fetch != NULL; fetch = fetch->next) {
         const struct request *request = fetch->request;

@@ -92,9 +92,8 @@ static struct range_set *flush_range_set(const struct entry *entries, size_t cou
     if (ranges == NULL)
         return NULL;
     for (size_t i = 0; i < count; i++)
-        ranges[i] = (struct range_tombstone){.begin = entries[i].chunk.key,
-                                             .end = entries[i].chunk.value,
-                                             .seq = entries[i].seq};
+        ranges[i] = (struct range_tombstone){
+            .begin = entries[i].chunk.key, .end = entries[i].chunk.value, .seq = entries[i].seq};
     struct range_set *set = range_set_create(ranges, count);
     mem_free(ranges);
     return set;
@@ -224,8 +223,8 @@ struct flush_edit {
 static struct version_group flush_group_after(const struct version *version,
                                               const struct count_group *group)
 {
-    const struct version_group *before =
-        version_group(version, varve_slice(group->name, group->name_len));
+    const struct version_group *before = version_group(version,
+                                                       varve_slice(group->name, group->name_len));
     struct version_group after = {.name_len = group->name_len, .live = group->live};
 
     memcpy(after.name, group->name, group->name_len);

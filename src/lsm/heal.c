@@ -57,7 +57,7 @@ static int by_seq(const void *a, const void *b)
 
 /* Every record of a memtable in the range. */
 static int doubtful_collect_from(struct memtable *memtable, const struct doubtful_range *wanted,
-                            struct doubtful *list)
+                                 struct doubtful *list)
 {
     struct entry record;
     const struct memtable_version *version;

@@ -68,8 +68,8 @@ static int reserve_write(struct varve_db *db, const char *path, uint64_t size_by
     struct varve_file *file = NULL;
     uint8_t *zeros = mem_alloc_zero(WRITE_BYTES);
     int rc = zeros == NULL ? VARVE_ENOMEM
-                           : db->env->ops->open(db->env, path,
-                                                VARVE_OPEN_WRITE | VARVE_OPEN_CREATE, &file, NULL);
+                           : db->env->ops->open(db->env, path, VARVE_OPEN_WRITE | VARVE_OPEN_CREATE,
+                                                &file, NULL);
 
     for (uint64_t at = 0; rc == 0 && at < size_bytes; at += WRITE_BYTES) {
         uint64_t left = size_bytes - at;
@@ -117,8 +117,9 @@ static void space_look(struct space *space)
     atomic_store(&space->free_bytes, free_bytes);
     int low = full || free_bytes < min_free;
     if (low != atomic_exchange(&space->low, low))
-        db_log(db, low ? 4 : 5, low ? "writes are refused: %llu bytes are left on the disk"
-                                    : "writes are taken again: %llu bytes are left on the disk",
+        db_log(db, low ? 4 : 5,
+               low ? "writes are refused: %llu bytes are left on the disk"
+                   : "writes are taken again: %llu bytes are left on the disk",
                (unsigned long long)free_bytes);
     if (!low && wanted > 0 && atomic_load(&space->reserve_bytes) == 0 &&
         free_bytes >= min_free + 2 * wanted)

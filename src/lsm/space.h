@@ -20,11 +20,11 @@ struct space {
     struct varve_db *db;
     struct mutex mutex;
     struct cond changed;
-    int running;                   /* under the mutex */
-    _Atomic uint64_t free_bytes;   /* 0: not known */
+    int running;                    /* under the mutex */
+    _Atomic uint64_t free_bytes;    /* 0: not known */
     _Atomic uint64_t reserve_bytes; /* that are there now */
-    _Atomic int low;               /* writes are refused */
-    _Atomic int full;              /* a flush or compaction found no room: the reserve goes */
+    _Atomic int low;                /* writes are refused */
+    _Atomic int full;               /* a flush or compaction found no room: the reserve goes */
 };
 
 void space_init(struct space *space, struct varve_db *db);

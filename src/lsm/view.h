@@ -31,7 +31,7 @@ struct view {
 /* The current view of a database. */
 struct view_slot {
     struct view *_Atomic current;
-    struct mutex mutex;          /* of those who publish; never across I/O */
+    struct mutex mutex;            /* of those who publish; never across I/O */
     void (*on_retired)(void *arg); /* something waits for rcu_reclaim() */
     void *arg;
 };

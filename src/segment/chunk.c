@@ -91,7 +91,8 @@ size_t chunk_get_head(const uint8_t *at, const uint8_t *end, struct chunk *chunk
     return (size_t)(key - at) + chunk->key.len;
 }
 
-int entry_compare(struct varve_slice key_a, uint64_t seq_a, struct varve_slice key_b, uint64_t seq_b)
+int entry_compare(struct varve_slice key_a, uint64_t seq_a, struct varve_slice key_b,
+                  uint64_t seq_b)
 {
     int order = varve_slice_compare(key_a, key_b);
 

@@ -30,7 +30,7 @@ struct segment;
 struct entry {
     uint64_t seq;
     struct chunk chunk; /* value.data NULL with a length: the value lies in a value block */
-    int prior_unknown;  /* 1: whether its key was live just before it is not counted yet (counts.h) */
+    int prior_unknown; /* 1: whether its key was live just before it is not counted yet (counts.h) */
     const struct segment *value_segment; /* of a value in a block of its own: borrowed */
     uint64_t value_offset;               /* where that block begins */
 };

@@ -24,8 +24,9 @@ struct iter_ops {
 struct iter {
     const struct iter_ops *ops;
     int valid;
-    int rc;             /* 0 or negative; VARVE_WOULD_BLOCK */
-    struct entry entry; /* of a valid one; the key, and a value in place, live until the next move */
+    int rc; /* 0 or negative; VARVE_WOULD_BLOCK */
+    struct entry
+        entry; /* of a valid one; the key, and a value in place, live until the next move */
     struct varve_err err;
 };
 

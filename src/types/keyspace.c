@@ -38,9 +38,9 @@ struct space_map {
 struct keyspace {
     struct varve_db *db;
     const struct varve_fetch *fetched; /* for the command that runs; borrowed */
-    struct varve_batch *batch; /* between begin and apply; NULL: to be made */
-    struct varve_batch *sweep; /* one tombstone of an expired name */
-    struct buf scratch;        /* an engine key, for reads */
+    struct varve_batch *batch;         /* between begin and apply; NULL: to be made */
+    struct varve_batch *sweep;         /* one tombstone of an expired name */
+    struct buf scratch;                /* an engine key, for reads */
     struct space_map map;
     struct space_map map_before; /* the batch's first change; if map_touched */
     int map_touched;             /* the batch changed the map */
@@ -304,9 +304,11 @@ uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_sta
 static int record_get(struct keyspace *keyspace, const struct space *space, struct varve_slice key,
                       uint64_t now_ms, struct varve_pin *pin, struct varve_err *err)
 {
-    struct varve_read read = {
-        .now_ms = now_ms, .uncommitted = 1, .dead = 1, .no_wait = !keyspace->blocked.wait,
-        .fetched = keyspace->fetched};
+    struct varve_read read = {.now_ms = now_ms,
+                              .uncommitted = 1,
+                              .dead = 1,
+                              .no_wait = !keyspace->blocked.wait,
+                              .fetched = keyspace->fetched};
     struct buf *scratch = &keyspace->scratch;
 
     buf_clear(scratch);

@@ -23,8 +23,6 @@
 #define HEAL_STEPS_MAX 80 /* of 100 ms */
 #define ACK_SPAN_MAX_US ((uint64_t)2000000)
 
-
-
 void run_fail(struct run *run, const char *fmt, ...)
 {
     va_list args;

@@ -15,8 +15,6 @@
 #define FLUSH_PATIENCE_MS 2000
 #define HEAL_PATIENCE_MS 2000
 
-
-
 const struct step workload_plain[] = {
     {STEP_OPEN, 0, 0},    {STEP_PUT, 0, 5},    {STEP_PUT, 1, 10},    {STEP_RUN, 0, 0},
     {STEP_BATCH, 2, 0},   {STEP_PUT, 3, 1500}, {STEP_RUN_ONE, 0, 0}, {STEP_PUT, 4, 1500},

@@ -9,8 +9,6 @@
 #define WAL_SIZE_BYTES ((uint64_t)256 * 1024)
 #define HEAL_STEPS_MAX 100 /* of 100 ms */
 
-
-
 /* ---- knobs ---- */
 
 static uint64_t setup_one_of(struct model *model, const uint64_t *values, size_t count)

@@ -23,8 +23,6 @@
 #define BATCH_MAX 6
 #define KIB ((uint64_t)1024)
 
-
-
 struct settings {
     uint64_t seed;
     uint64_t writes;
