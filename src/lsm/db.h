@@ -106,7 +106,7 @@ int db_reclaim_is_running(const void *db);
 
 /* Puts a fresh memtable in the active one's place, which then waits for its flush. The group is not
  * open. 0, VARVE_EFULL: memtables_max are there, or VARVE_ENOMEM. Writer thread. */
-int db_swap_memtable(struct varve_db *db) MUST_CHECK;
+int db_swap_memtable(struct varve_db *db);
 
 /* What the stalls are computed from. Writer thread. */
 void db_refresh_load(struct varve_db *db);

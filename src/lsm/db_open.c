@@ -242,7 +242,7 @@ static int apply_recovered(void *arg, uint64_t seq, const struct chunk *chunk,
     /* However much the log holds, memory does not: full memtables wait for their flush, and beyond their
      * number the newest one grows. */
     if (rc == 0 && memtable_used_bytes(db->memtable) >= db->options.memtable_size_bytes)
-        (void)db_swap_memtable(db);
+        db_swap_memtable(db);
     return rc;
 }
 

@@ -588,7 +588,7 @@ static int range_is_due(struct varve_db *db)
 static void db_tick_background(struct varve_db *db)
 {
     if (db->undo.count == 0 && range_is_due(db))
-        (void)db_swap_memtable(db); /* the next tick tries again */
+        db_swap_memtable(db); /* the next tick tries again */
     flusher_poke(&db->flusher);
     if (db->now_us - db->slow_tick_us >= SLOW_TICK_US) {
         db->slow_tick_us = db->now_us;

@@ -44,9 +44,9 @@ static int by_value(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-static const struct varve_snapshot *snapshot_of(const struct list *node)
+static const struct varve_snapshot *snapshot_of(struct list *node)
 {
-    return CONTAINER_OF(node, const struct varve_snapshot, node);
+    return CONTAINER_OF(node, struct varve_snapshot, node);
 }
 
 static void list_sort_unique(struct snapshot_list *list)

@@ -201,7 +201,7 @@ static int compare_get(const struct compare *compare, unsigned key)
 }
 
 /* Where the iterator stands must be the key with that index. */
-static int compare_place(const struct compare *compare, const struct varve_iter *iter, unsigned key)
+static int compare_place(const struct compare *compare, struct varve_iter *iter, unsigned key)
 {
     uint64_t seq;
     const struct model_op *op = visible_put(compare, key, &seq);

@@ -7,7 +7,7 @@
 
 #define SHOWN_VALUE_BYTES 40
 
-static size_t add_record(char *text, size_t at, const struct varve_iter *iter)
+static size_t add_record(char *text, size_t at, struct varve_iter *iter)
 {
     struct varve_slice key = varve_iter_key(iter);
     struct varve_slice value = varve_iter_value(iter);
@@ -22,7 +22,7 @@ static size_t add_record(char *text, size_t at, const struct varve_iter *iter)
     return at + (size_t)len < LOOK_TEXT_BYTES ? at + (size_t)len : at;
 }
 
-static int disagrees(const char *what, const struct varve_iter *iter, struct varve_err *err)
+static int disagrees(const char *what, struct varve_iter *iter, struct varve_err *err)
 {
     snprintf(err->text, sizeof(err->text), "%s at record %llu", what,
              (unsigned long long)varve_iter_seq(iter));
@@ -30,8 +30,8 @@ static int disagrees(const char *what, const struct varve_iter *iter, struct var
 }
 
 /* The record where the iterator stands, got by its key. */
-static int get_same(struct varve_db *db, const struct varve_read *read,
-                    const struct varve_iter *iter, struct varve_err *err)
+static int get_same(struct varve_db *db, const struct varve_read *read, struct varve_iter *iter,
+                    struct varve_err *err)
 {
     struct varve_pin pin = {0};
     int rc = varve_get(db, read, varve_iter_key(iter), &pin, err);

@@ -111,7 +111,7 @@ static void print_bytes(struct varve_slice bytes)
     }
 }
 
-static void print_record(const struct varve_iter *iter)
+static void print_record(struct varve_iter *iter)
 {
     struct varve_slice value = varve_iter_value(iter);
 

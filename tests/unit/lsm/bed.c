@@ -214,7 +214,7 @@ uint64_t bed_count(struct bed *bed, const char *group)
     return count;
 }
 
-static void dump_record(struct buf *to, const struct varve_iter *iter)
+static void dump_record(struct buf *to, struct varve_iter *iter)
 {
     char text[64];
     struct varve_slice key = varve_iter_key(iter);
@@ -238,7 +238,7 @@ static void dump_record(struct buf *to, const struct varve_iter *iter)
 }
 
 static void check_get_agrees(struct bed *bed, const struct varve_read *read,
-                             const struct varve_iter *iter)
+                             struct varve_iter *iter)
 {
     struct varve_pin pin;
 
