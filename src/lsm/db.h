@@ -108,6 +108,9 @@ int db_reclaim_is_running(const void *db);
  * open. 0, VARVE_EFULL: memtables_max are there, or VARVE_ENOMEM. Writer thread. */
 int db_swap_memtable(struct varve_db *db);
 
+/* Waits for the step of a flush that is due, and for the sync that it needs. Writer thread. */
+void db_wait_flush(struct varve_db *db);
+
 /* What the stalls are computed from. Writer thread. */
 void db_refresh_load(struct varve_db *db);
 
