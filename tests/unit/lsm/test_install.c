@@ -11,7 +11,6 @@
 
 #include "base/check.h"
 #include "base/mem.h"
-#include "base/thread.h"
 #include "bed.h"
 #include "lsm/db.h"
 #include "lsm/names.h"
@@ -48,8 +47,7 @@ static void check_files(struct bed *bed)
         assert_true(bed_has_file(bed, name));
     }
     for (size_t i = 0; i < state->segment_count; i++) {
-        snprintf(name, sizeof(name), "%06llu.seg",
-                 (unsigned long long)state->segments[i].file_no);
+        snprintf(name, sizeof(name), "%06llu.seg", (unsigned long long)state->segments[i].file_no);
         assert_true(bed_has_file(bed, name));
     }
     size_t segments = 0;
@@ -106,10 +104,41 @@ static void test_install__a_compaction_tries_again(void **state)
     check_after_power_cut(bed, "a=2 b=1 ");
 }
 
+/* A memtable that is full of what a failed write took back again: its flush has nothing to write, and lets
+ * go of log files all the same. */
+static void test_install__an_emptied_memtable_drops_its_log(void **state)
+{
+    struct bed *bed = *state;
+    char *big = mem_alloc_zero(100000);
+
+    bed_close_ok(bed);
+    bed->options.memtable_size_bytes = (uint64_t)64 * 1024;
+    bed_open_ok(bed);
+    memset(big, 'x', 99999);
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    flush_ok(bed);
+    fault_env_plan(
+        bed->fault,
+        (struct fault_plan){.op = FAULT_WRITE, .nth = 1, .os_errno = EIO, .path_suffix = ".wal"});
+    assert_int_equal(bed_put(bed, "b", big), VARVE_EIO);
+    assert_int_equal(fault_env_fired(bed->fault), 1);
+    while (varve_writable(bed->db, NULL) != 0)
+        bed_pass_us(bed, 1000000);
+    assert_true(memtable_is_empty(bed->db->memtable));
+    assert_int_equal(bed_put(bed, "c", "1"), 0);
+    bed_run(bed);
+    assert_int_equal(bed->db->flusher.flushes, 2);
+    check_files(bed);
+    check_after_power_cut(bed, "a=1 c=1 ");
+    mem_free(big);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_install__a_compaction_tries_again, bed_set_up,
+                                        bed_tear_down),
+        cmocka_unit_test_setup_teardown(test_install__an_emptied_memtable_drops_its_log, bed_set_up,
                                         bed_tear_down),
     };
 
