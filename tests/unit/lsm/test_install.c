@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "bed.h"
 #include "lsm/db.h"
 #include "lsm/names.h"
@@ -133,12 +134,80 @@ static void test_install__an_emptied_memtable_drops_its_log(void **state)
     mem_free(big);
 }
 
+/* Runs one submitted compaction part, and the install behind it, on another thread before submit() comes
+ * back, as an executor with threads may. */
+struct eager {
+    struct varve_executor executor;
+    struct bed *bed;
+    size_t parts_from; /* submits of COMPACTION so far, until that one is run at once */
+    size_t submits;
+};
+
+static void run_part_and_install(void *arg)
+{
+    struct bed *bed = arg;
+
+    assert_true(step_run_class(bed->stepper, VARVE_JOB_COMPACTION));
+    while (step_run_class(bed->stepper, VARVE_JOB_MAINTENANCE))
+        continue;
+}
+
+static void eager_submit(struct varve_executor *executor, enum varve_job_class class,
+                         struct varve_job *job)
+{
+    struct eager *eager = CONTAINER_OF(executor, struct eager, executor);
+    struct varve_executor *stepper = step_as_executor(eager->bed->stepper);
+    struct thread thread;
+
+    stepper->submit(stepper, class, job);
+    if (class != VARVE_JOB_COMPACTION || ++eager->submits != eager->parts_from)
+        return;
+    CHECK(thread_start(&thread, "eager", run_part_and_install, eager->bed) == 0);
+    thread_join(&thread);
+}
+
+static void eager_help(struct varve_executor *executor)
+{
+    struct eager *eager = CONTAINER_OF(executor, struct eager, executor);
+
+    (void)step_run_one(eager->bed->stepper);
+}
+
+/* The last part may end, and its compaction with it, before the job that planned it comes back. */
+static void test_install__parts_end_before_their_plan(void **state)
+{
+    struct bed *bed = *state;
+    struct eager eager = {.executor = {.submit = eager_submit, .help = eager_help}, .bed = bed};
+
+    bed_close_ok(bed);
+    bed->options.executor = &eager.executor;
+    bed_open_ok(bed);
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    flush_ok(bed);
+    assert_int_equal(bed_put(bed, "a", "2"), 0);
+    bed_run(bed);
+    flush_only(bed);
+    eager.submits = 0;
+    eager.parts_from = 1; /* the plan is submitted already: this is its part */
+    assert_true(step_run_class(bed->stepper, VARVE_JOB_COMPACTION));
+    assert_true(eager.submits >= 2);
+    assert_int_equal(bed->db->compactor.compactions, 1);
+    /* The next plan waits; nobody may begin another beside it. */
+    assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_COMPACTION), 1);
+    assert_true(compactor_is_running(&bed->db->compactor));
+    bed_run(bed);
+    check_files(bed);
+    bed_close_ok(bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_install__a_compaction_tries_again, bed_set_up,
                                         bed_tear_down),
         cmocka_unit_test_setup_teardown(test_install__an_emptied_memtable_drops_its_log, bed_set_up,
+                                        bed_tear_down),
+        cmocka_unit_test_setup_teardown(test_install__parts_end_before_their_plan, bed_set_up,
                                         bed_tear_down),
     };
 
