@@ -406,6 +406,17 @@ static void manifest_remove_file(struct manifest *manifest, uint64_t file_no)
     mem_free(path);
 }
 
+/* A file that did not come about goes, unless CURRENT may name it: tries may be many. */
+static void manifest_abandon(struct manifest *manifest, uint64_t file_no)
+{
+    struct dir_id id;
+    uint64_t named;
+    int rc = current_read(manifest->env, manifest->dir, &id, &named, NULL);
+
+    if (rc == VARVE_ENOENT || (rc == 0 && named != file_no))
+        manifest_remove_file(manifest, file_no);
+}
+
 int manifest_renew(struct manifest *manifest, const struct manifest_edit *edits, size_t count,
                    struct varve_err *err)
 {
@@ -442,11 +453,13 @@ out:
     if (rc != 0)
         err_set(err, rc, "new manifest: %s", varve_status_name(rc));
 out_logged:
-    if (log != NULL) { /* CURRENT may name it or not: both files stay, neither is written again */
+    if (log != NULL) { /* CURRENT may name it or not: neither file is written again */
         log_writer_close(log);
         log_writer_close(manifest->log);
         manifest->log = NULL;
     }
+    if (rc != 0)
+        manifest_abandon(manifest, file_no);
     manifest_state_deinit(&next);
     mem_free(path);
     return rc;
