@@ -23,6 +23,7 @@ static void flush_forget(struct flusher *flusher)
 {
     segment_set_destroy(flusher->set);
     flusher->set = NULL;
+    flusher->named = 0;
     snapshot_list_deinit(&flusher->snapshots);
     view_release(&flusher->db->view, flusher->view);
     flusher->view = NULL;
@@ -309,11 +310,11 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
 
     segment_set_keep(flusher->set); /* an edit that fails may name them all the same */
     manifest_set_clock(db->manifest, varve_now_ms(db));
-    /* A second try after the edit succeeded, and only the view failed, finds it done. */
-    if (manifest_state(db->manifest)->flushed_seq < change.flushed_seq)
+    if (!flusher->named)
         rc = manifest_apply(db->manifest, plan->edits, plan->count, err);
     if (rc != 0)
         return rc;
+    flusher->named = 1;
     rc = view_install(&db->view, &change, memtable, err);
     if (rc != 0)
         return rc;
@@ -330,7 +331,8 @@ static void flush_install_run(struct varve_job *job)
     struct flush_edit plan = {0};
 
     /* While a sync was in doubt, somebody may have taken a snapshot of less than what was built. */
-    if (snapshots_grew_below(&db->snapshots, &flusher->snapshots,
+    if (!flusher->named &&
+        snapshots_grew_below(&db->snapshots, &flusher->snapshots,
                              memtable_notes(flush_memtable(flusher))->last_seq)) {
         flush_forget(flusher);
         flush_enter(flusher, FLUSH_IDLE);

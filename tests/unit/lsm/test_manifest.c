@@ -639,6 +639,37 @@ static void test_manifest__is_renewed_when_it_grows(void **state)
     disk_deinit(&disk);
 }
 
+struct taker {
+    struct manifest *manifest;
+    uint64_t taken;
+};
+
+static void take_number(void *arg)
+{
+    struct taker *taker = arg;
+
+    taker->taken = manifest_new_file_no(taker->manifest);
+}
+
+/* A flush or a compaction takes a number for its file while an edit is under way. */
+static void test_manifest__numbers_taken_beside_an_edit_stay_taken(void **state)
+{
+    struct disk disk;
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    struct taker taker = {.manifest = make(&disk)};
+    sim_on_sync(disk.sim, take_number, &taker);
+    assert_int_equal(apply(&disk, taker.manifest, MANIFEST_ADD_WAL, 1000, 0), 0);
+    assert_true(taker.taken > 0);
+    assert_true(manifest_new_file_no(taker.manifest) > taker.taken);
+    assert_int_equal(manifest_renew(taker.manifest, NULL, 0, &disk.err), 0);
+    assert_true(manifest_new_file_no(taker.manifest) > taker.taken);
+    sim_on_sync(disk.sim, NULL, NULL);
+    manifest_close(taker.manifest);
+    disk_deinit(&disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -654,6 +685,7 @@ int main(void)
         cmocka_unit_test(test_manifest__each_call_fails),
         cmocka_unit_test(test_manifest__no_memory),
         cmocka_unit_test(test_manifest__is_renewed_when_it_grows),
+        cmocka_unit_test(test_manifest__numbers_taken_beside_an_edit_stay_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
