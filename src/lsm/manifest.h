@@ -34,7 +34,7 @@ struct manifest_segment {
 #define MANIFEST_GROUPS_MAX 65536
 
 struct manifest_state {
-    uint64_t next_file_no;
+    uint64_t next_file_no; /* as the last edit says it */
     uint64_t clock_ms;
     struct manifest_wal *wals; /* ascending by number; owned by the manifest */
     size_t wal_count;
@@ -89,8 +89,9 @@ struct log_place manifest_place(const struct manifest *manifest);
 /* Where reading it ended, while it was opened. */
 struct log_place manifest_read_end(const struct manifest *manifest);
 
+/* Any thread, also while an edit is applied: no number is handed out twice (I7). */
 uint64_t manifest_new_file_no(struct manifest *manifest);
-/* No number below that will be handed out. */
+/* No number below that will be handed out. Nobody else takes one meanwhile. */
 void manifest_reserve_file_no(struct manifest *manifest, uint64_t next_file_no);
 void manifest_set_clock(struct manifest *manifest, uint64_t clock_ms);
 

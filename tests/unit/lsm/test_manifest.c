@@ -639,6 +639,50 @@ static void test_manifest__is_renewed_when_it_grows(void **state)
     disk_deinit(&disk);
 }
 
+/* Takes a number while an edit is on its way, as a job beside it does. */
+struct taker {
+    struct manifest *manifest;
+    uint64_t last;
+    uint64_t taken;
+};
+
+static void take_number(void *arg)
+{
+    struct taker *taker = arg;
+    uint64_t number = manifest_new_file_no(taker->manifest);
+
+    assert_true(number > taker->last);
+    taker->last = number;
+    taker->taken++;
+}
+
+static void test_manifest__numbers_are_taken_beside_an_edit(void **state)
+{
+    struct disk disk;
+    struct taker taker = {0};
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    taker.manifest = make(&disk);
+    sim_on_sync(disk.sim, take_number, &taker);
+    for (int i = 0; i < 3; i++) {
+        uint64_t taken = taker.taken;
+        assert_int_equal(apply(&disk, taker.manifest, MANIFEST_ADD_WAL, taker.last + 1000, 0), 0);
+        assert_true(taker.taken > taken);
+        take_number(&taker);
+        assert_int_equal(manifest_renew(taker.manifest, NULL, 0, &disk.err), 0);
+        take_number(&taker);
+    }
+    sim_on_sync(disk.sim, NULL, NULL);
+    /* An edit knows of every number that was taken before it. */
+    assert_int_equal(apply(&disk, taker.manifest, MANIFEST_ADD_WAL, taker.last, 0), 0);
+    struct manifest *found = reopen(&disk);
+    assert_int_equal(manifest_new_file_no(found), taker.last + 1);
+    manifest_close(found);
+    manifest_close(taker.manifest);
+    disk_deinit(&disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -654,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_manifest__each_call_fails),
         cmocka_unit_test(test_manifest__no_memory),
         cmocka_unit_test(test_manifest__is_renewed_when_it_grows),
+        cmocka_unit_test(test_manifest__numbers_are_taken_beside_an_edit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
