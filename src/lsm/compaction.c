@@ -484,14 +484,22 @@ out:
 
 /* ---- what came of it ---- */
 
+static void forget_result(struct compaction *compaction)
+{
+    mem_free(compaction->outputs);
+    compaction->outputs = NULL;
+    compaction->output_count = 0;
+    count_changes_deinit(&compaction->changes);
+}
+
 int compaction_result(struct compaction *compaction, struct compaction_result *result,
                       struct varve_err *err)
 {
     size_t count = 0;
 
+    forget_result(compaction); /* of an install that failed */
     *result = (struct compaction_result){.read_bytes = compaction->input_bytes,
                                          .changes = &compaction->changes};
-    CHECK(compaction->outputs == NULL);
     for (size_t i = 0; i < compaction->part_count; i++) {
         CHECK(compaction->parts[i].done);
         count += compaction->parts[i].output_count;
@@ -527,9 +535,8 @@ void compaction_destroy(struct compaction *compaction)
         segment_set_destroy(compaction->parts[i].set);
         count_changes_deinit(&compaction->parts[i].changes);
     }
-    count_changes_deinit(&compaction->changes);
+    forget_result(compaction);
     mem_free(compaction->parts);
-    mem_free(compaction->outputs);
     mem_free(compaction->ranges);
     mem_free(compaction->runs);
     mem_free(compaction->inputs);
