@@ -1,6 +1,7 @@
 #include "lsm/manifest.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/buf.h"
@@ -23,6 +24,8 @@ struct manifest {
     char *dir;
     struct dir_id id;
     struct manifest_state state;
+    _Atomic uint64_t
+        next_file_no; /* the state's is that of the last edit: jobs draw while one is written */
     struct log_writer *log; /* NULL: the next edit goes to a new file */
     uint64_t old_file_no;   /* in force until CURRENT is switched; 0: none */
     struct log_place read_end;
@@ -163,7 +166,7 @@ int manifest_create(struct varve_env *env, const char *dir, const struct dir_id 
     }
     manifest->env = env;
     manifest->id = *id;
-    manifest->state.next_file_no = next_file_no;
+    manifest->next_file_no = next_file_no;
     *out = manifest;
     return 0;
 }
@@ -213,6 +216,7 @@ static int manifest_read(struct manifest *manifest, struct log_reader *reader,
         return err_set(err, VARVE_ECORRUPT, "offset %" PRIu64 ": %s, where an edit must be",
                        search.end, why);
     manifest->read_end = (struct log_place){.file_no = search.file_no, .offset = search.end};
+    manifest->next_file_no = manifest->state.next_file_no;
     return rc;
 }
 
@@ -278,13 +282,13 @@ struct log_place manifest_read_end(const struct manifest *manifest)
 
 uint64_t manifest_new_file_no(struct manifest *manifest)
 {
-    return manifest->state.next_file_no++;
+    return atomic_fetch_add_explicit(&manifest->next_file_no, 1, memory_order_relaxed);
 }
 
 void manifest_reserve_file_no(struct manifest *manifest, uint64_t next_file_no)
 {
-    if (manifest->state.next_file_no < next_file_no)
-        manifest->state.next_file_no = next_file_no;
+    if (manifest->next_file_no < next_file_no)
+        manifest->next_file_no = next_file_no;
 }
 
 void manifest_set_clock(struct manifest *manifest, uint64_t clock_ms)
@@ -320,6 +324,8 @@ static void manifest_adopt(struct manifest *manifest, struct manifest_state *nex
 {
     manifest_state_deinit(&manifest->state);
     manifest->state = *next;
+    if (MUTANT("adopt-file-number"))
+        manifest->next_file_no = next->next_file_no;
     *next = (struct manifest_state){0};
 }
 
@@ -328,6 +334,17 @@ static int manifest_is_long(const struct manifest *manifest)
     uint64_t offset = manifest->log->offset;
 
     return offset > RENEW_AFTER_BYTES && offset > RENEW_AFTER_STATES * manifest->whole_bytes;
+}
+
+/* The state with the edits in it, and above every number that they can name. */
+static int manifest_next_state(struct manifest *manifest, const struct manifest_edit *edits,
+                               size_t count, struct manifest_state *next)
+{
+    int rc = manifest_state_with(&manifest->state, edits, count, next);
+
+    if (rc == 0)
+        next->next_file_no = manifest->next_file_no;
+    return rc;
 }
 
 int manifest_apply(struct manifest *manifest, const struct manifest_edit *edits, size_t count,
@@ -340,7 +357,7 @@ int manifest_apply(struct manifest *manifest, const struct manifest_edit *edits,
     if (manifest->log == NULL || manifest_is_long(manifest))
         return manifest_renew(manifest, edits, count, err);
     buf_init(&edit, 2 * MANIFEST_EDIT_MAX_BYTES);
-    rc = manifest_state_with(&manifest->state, edits, count, &next);
+    rc = manifest_next_state(manifest, edits, count, &next);
     if (rc == 0)
         rc = manifest_put_edits(&edit, &next, edits, count);
     if (rc != 0) {
@@ -403,7 +420,7 @@ int manifest_renew(struct manifest *manifest, const struct manifest_edit *edits,
 
     if (path == NULL)
         goto out;
-    rc = manifest_state_with(&manifest->state, edits, count, &next);
+    rc = manifest_next_state(manifest, edits, count, &next);
     if (rc != 0)
         goto out;
     rc = log_writer_create(manifest->env, manifest->dir, path, MANIFEST_MAGIC, &manifest->id,

@@ -34,7 +34,8 @@ struct manifest_segment {
 #define MANIFEST_GROUPS_MAX 65536
 
 struct manifest_state {
-    uint64_t next_file_no;
+    uint64_t
+        next_file_no; /* above all that edits named so far; manifest_new_file_no() hands them out */
     uint64_t clock_ms;
     struct manifest_wal *wals; /* ascending by number; owned by the manifest */
     size_t wal_count;
@@ -89,8 +90,9 @@ struct log_place manifest_place(const struct manifest *manifest);
 /* Where reading it ended, while it was opened. */
 struct log_place manifest_read_end(const struct manifest *manifest);
 
+/* Never the same again, whatever is written meanwhile. Any thread. */
 uint64_t manifest_new_file_no(struct manifest *manifest);
-/* No number below that will be handed out. */
+/* No number below that will be handed out. While the database is opened: one thread. */
 void manifest_reserve_file_no(struct manifest *manifest, uint64_t next_file_no);
 void manifest_set_clock(struct manifest *manifest, uint64_t clock_ms);
 

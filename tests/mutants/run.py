@@ -107,6 +107,7 @@ MUTANTS = (
     Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
     Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
     # Levels.
+    Mutant("adopt-file-number", "manifest", "a number drawn while an edit is written is handed out again"),
     Mutant("move-forgets-level", "manifest", "a segment that moves stays at its level"),
     Mutant("renew-forgets-flushed", "manifest", "a new manifest does not say what is flushed"),
     Mutant("oldest-run-first", "version", "of level 0 the oldest run is asked first"),
