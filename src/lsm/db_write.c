@@ -597,6 +597,8 @@ static void db_tick_background(struct varve_db *db)
     if (db->undo.count == 0 && range_is_due(db))
         db_swap_memtable(db); /* the next tick tries again */
     flusher_poke(&db->flusher);
+    if (cache_is_tight(db->cache))
+        db_reclaim(db);
     if (db->now_us - db->slow_tick_us >= SLOW_TICK_US) {
         db->slow_tick_us = db->now_us;
         compactor_poke(&db->compactor);
