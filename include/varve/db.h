@@ -156,7 +156,8 @@ void varve_prefetch(struct varve_db *db, const struct varve_slice *keys, size_t 
 int varve_count(struct varve_db *db, struct varve_slice group, uint64_t *count,
                 struct varve_err *err);
 
-/* The same without blocking: VARVE_WOULD_BLOCK, and *count is then an upper bound. */
+/* The same without blocking: VARVE_WOULD_BLOCK, and *count is then an upper bound (UINT64_MAX: none is
+ * known, for a part of the group was deleted by range). */
 int varve_count_now(struct varve_db *db, struct varve_slice group, uint64_t *count,
                     struct varve_err *err);
 /* The exact count at a moment between this call and done(), in fetch->count; as varve_fetch_start(). */

@@ -7,24 +7,24 @@
 
 /* ---- the picture ---- */
 
-/* Does a snapshot see something of a segment that range tombstones up to `cover` hide from others? */
-static int seen_by_snapshot(const struct snapshot_list *snapshots, uint64_t seq_min, uint64_t cover)
-{
-    for (size_t i = 0; i < snapshots->count; i++)
-        if (snapshots->seqs[i] >= seq_min && snapshots->seqs[i] < cover)
-            return !MUTANT("drop-under-snapshot");
-    return 0;
-}
-
+/* The segment is covered for who sees all, and for each snapshot by what that one sees: where the newest
+ * tombstones are too new for it, older ones may have to do. */
 static uint64_t segment_cover_seq(const struct version *version,
                                   const struct properties *properties,
                                   const struct snapshot_list *snapshots)
 {
-    uint64_t cover = range_set_cover(version->ranges, segment_bound_slice(&properties->lower),
-                                     segment_bound_slice(&properties->upper), UINT64_MAX);
+    struct varve_slice lower = segment_bound_slice(&properties->lower);
+    struct varve_slice upper = segment_bound_slice(&properties->upper);
+    uint64_t cover = range_set_cover(version->ranges, lower, upper, UINT64_MAX);
 
-    if (cover <= properties->seq_max || seen_by_snapshot(snapshots, properties->seq_min, cover))
+    if (cover <= properties->seq_max)
         return 0;
+    for (size_t i = 0; i < snapshots->count; i++)
+        if (snapshots->seqs[i] >= properties->seq_min &&
+            range_set_cover(version->ranges, lower, upper, snapshots->seqs[i]) <=
+                properties->seq_max &&
+            !MUTANT("drop-under-snapshot"))
+            return 0;
     return cover;
 }
 

@@ -392,7 +392,9 @@ int count_task_run(struct count_task *task, uint64_t *count, struct varve_err *e
         rc = take_version(task, &live, err);
     if (rc != 0)
         return rc;
-    CHECK(live >= 0);
+    if (live < 0)
+        return err_set(err, VARVE_ECORRUPT, "group %.*s counts %lld keys", (int)task->name_len,
+                       (const char *)task->name, (long long)live);
     *count = (uint64_t)live;
     return 0;
 }
@@ -459,7 +461,7 @@ int varve_count_now(struct varve_db *db, struct varve_slice group, uint64_t *cou
     if (task_is_known(&task)) {
         rc = count_task_run(&task, count, err);
     } else {
-        *count = task.upper < 0 ? 0 : (uint64_t)task.upper;
+        *count = task.by_walk ? UINT64_MAX : (uint64_t)task.upper;
         rc = VARVE_WOULD_BLOCK;
     }
     task_deinit(&task);
