@@ -334,6 +334,17 @@ void bed_flush_ok(struct bed *bed)
     want_ok(bed, varve_flush(bed->db, &bed->err), "flush");
 }
 
+void bed_flush_only(struct bed *bed)
+{
+    bed_swap(bed);
+    while (bed_stats(bed).flushes_waiting > 0) {
+        bed_run_class(bed, VARVE_JOB_SYNC);
+        bed_run_class(bed, VARVE_JOB_FLUSH);
+        varve_tick(bed->db);
+        bed_run_class(bed, VARVE_JOB_MAINTENANCE);
+    }
+}
+
 void bed_fill(struct bed *bed, const char *prefix, int count, size_t value_bytes)
 {
     uint8_t *value = mem_alloc(value_bytes + 8);

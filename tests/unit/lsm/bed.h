@@ -83,6 +83,8 @@ size_t bed_run_class(struct bed *bed, enum varve_job_class job_class);
 void bed_swap(struct bed *bed);
 /* The same, and it is flushed. */
 void bed_flush_ok(struct bed *bed);
+/* The same, without a compaction afterwards: that waits for bed_run(). */
+void bed_flush_only(struct bed *bed);
 /* Puts of PREFIX000000 .. with values of that length that do not compress; each wants success. */
 void bed_fill(struct bed *bed, const char *prefix, int count, size_t value_bytes);
 struct varve_stats bed_stats(struct bed *bed);

@@ -48,12 +48,7 @@ static void two_runs(struct bed *bed, uint64_t seed)
     bed_run(bed);
     assert_int_equal(bed_stats(bed).levels[LAST].segments, 1);
     bed_fill(bed, "k", KEYS, 900);
-    bed_run_class(bed, VARVE_JOB_SYNC);
-    bed_swap(bed);
-    while (bed_stats(bed).flushes < 2) {
-        bed_run_class(bed, VARVE_JOB_FLUSH);
-        bed_run_class(bed, VARVE_JOB_MAINTENANCE);
-    }
+    bed_flush_only(bed);
     assert_true(bed_stats(bed).levels[0].segments > 0);
     assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_COMPACTION), 1);
     bed_run_class(bed, VARVE_JOB_RECLAIM);
@@ -270,18 +265,6 @@ static void look(struct bed *bed, const struct snapshot_list *snapshots, uint64_
     view_release(&bed->db->view, view); /* the segments live on in the current one */
 }
 
-static void flush_only(struct bed *bed)
-{
-    uint64_t flushes = bed_stats(bed).flushes;
-
-    bed_run_class(bed, VARVE_JOB_SYNC);
-    bed_swap(bed);
-    while (bed_stats(bed).flushes == flushes) {
-        bed_run_class(bed, VARVE_JOB_FLUSH);
-        bed_run_class(bed, VARVE_JOB_MAINTENANCE);
-    }
-}
-
 struct cover_case {
     uint64_t snapshot; /* 0: none */
     uint64_t cover;
@@ -295,9 +278,9 @@ static void test_picture__cover_under_snapshots(void **state)
 
     assert_int_equal(bed_put(bed, "a", "1"), 0);
     assert_int_equal(bed_put(bed, "b", "2"), 0);
-    flush_only(bed);
+    bed_flush_only(bed);
     assert_int_equal(bed_delete_range(bed, "a", "c"), 0);
-    flush_only(bed);
+    bed_flush_only(bed);
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         uint64_t seq = cases[i].snapshot;
         struct snapshot_list list = {.seqs = &seq,
@@ -330,7 +313,7 @@ static void test_picture__expiry(void **state)
 
     assert_int_equal(bed_put_bytes(bed, "a", varve_slice_str("1"), now_ms + 5000), 0);
     assert_int_equal(bed_put_bytes(bed, "b", varve_slice_str("2"), now_ms + 6000), 0);
-    flush_only(bed);
+    bed_flush_only(bed);
     look(bed, &none, now_ms, &picture);
     assert_int_equal(picture.segments[0].all_dead, 0);
     assert_int_equal(picture.segments[0].expired_bytes, 0);
