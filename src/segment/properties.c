@@ -101,7 +101,7 @@ int segment_upper_compare(struct varve_slice a, struct varve_slice b)
 /* ---- writing ---- */
 
 /* Room is made once for the most that there can be: then nothing below fails. */
-#define GROUP_MAX_BYTES (1 + VARVE_GROUP_MAX_BYTES + 2 * VARINT_MAX_BYTES)
+#define GROUP_MAX_BYTES (1 + VARVE_GROUP_MAX_BYTES + 3 * VARINT_MAX_BYTES)
 #define FIELD_HEAD_MAX_BYTES (1 + VARINT_MAX_BYTES)
 #define PUT_MAX_BYTES                                                                              \
     (TAG_LAST * (FIELD_HEAD_MAX_BYTES + 2 * VARINT_MAX_BYTES) + 2 * SEGMENT_BOUND_MAX_BYTES +      \
