@@ -491,8 +491,12 @@ static void db_reclaim_run(struct varve_job *job)
 {
     struct varve_db *db = CONTAINER_OF(job, struct varve_db, reclaim_job);
 
-    (void)rcu_reclaim();
     mutex_lock(&db->reclaim_mutex);
+    while (rcu_pending()) { /* what was retired meanwhile found the job running, and counts on it */
+        mutex_unlock(&db->reclaim_mutex);
+        (void)rcu_reclaim();
+        mutex_lock(&db->reclaim_mutex);
+    }
     db->reclaim_running = 0;
     cond_broadcast(&db->reclaim_changed);
     mutex_unlock(&db->reclaim_mutex);
