@@ -45,6 +45,7 @@ CAMPAIGNS = {
     "room": Campaign(["tests/unit/lsm/test_room"], 120),
     "version": Campaign(["tests/unit/lsm/test_version"], 120),
     "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
+    "view": Campaign(["tests/unit/lsm/test_view"], 120),
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
     "merge": Campaign(["tests/unit/segment/test_merge_iter"], 120),
@@ -153,6 +154,7 @@ MUTANTS = (
     Mutant("verify-skips-values", "segment-rot", "value blocks are read, but not checked"),
     # What lies in memory.
     Mutant("skip-grace-period", "rcu", "what readers may look at is freed"),
+    Mutant("free-view-at-once", "view", "a view goes while a reader takes its reference"),
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),

@@ -28,7 +28,7 @@ static struct properties example(void)
         .expiry_count = 2,
         .expiry = {{1000, 10}, {2000, 10}},
         .group_count = 2,
-        .groups = {{.name = "a", .name_len = 1, .entries = 5, .unknown = 5},
+        .groups = {{.name = "a", .name_len = 1, .entries = 5, .unknown = 5, .live = 3},
                    {.name = "bbbbbbbbbbbbbbb", .name_len = 16, .entries = 1ull << 50}},
     };
 
