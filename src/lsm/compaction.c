@@ -56,8 +56,9 @@ struct compaction {
 
     struct part *parts;
     size_t part_count;
-    struct segment **outputs;
+    struct segment **outputs; /* NULL: there is no result yet */
     size_t output_count;
+    uint64_t written_bytes;
     struct count_changes changes;
 };
 
@@ -484,31 +485,46 @@ out:
 
 /* ---- what came of it ---- */
 
-int compaction_result(struct compaction *compaction, struct compaction_result *result,
-                      struct varve_err *err)
+/* Adds up what the parts wrote. */
+static int make_result(struct compaction *compaction, struct varve_err *err)
 {
     size_t count = 0;
 
-    *result = (struct compaction_result){.read_bytes = compaction->input_bytes,
-                                         .changes = &compaction->changes};
-    CHECK(compaction->outputs == NULL);
     for (size_t i = 0; i < compaction->part_count; i++) {
         CHECK(compaction->parts[i].done);
         count += compaction->parts[i].output_count;
     }
+    for (size_t i = 0; i < compaction->part_count; i++)
+        if (count_changes_merge(&compaction->changes, &compaction->parts[i].changes) != 0)
+            goto fail;
     compaction->outputs = mem_alloc((count + 1) * sizeof(struct segment *));
     if (compaction->outputs == NULL)
-        return no_memory(err);
+        goto fail;
     for (size_t i = 0; i < compaction->part_count; i++) {
         struct part *part = &compaction->parts[i];
         for (size_t j = 0; j < part->output_count; j++)
             compaction->outputs[compaction->output_count++] = part->outputs[j];
-        result->written_bytes += segment_set_written_bytes(part->set);
-        if (count_changes_merge(&compaction->changes, &part->changes) != 0)
-            return no_memory(err);
+        compaction->written_bytes += segment_set_written_bytes(part->set);
     }
-    result->outputs = compaction->outputs;
-    result->output_count = compaction->output_count;
+    return 0;
+fail: /* the next call begins anew */
+    count_changes_deinit(&compaction->changes);
+    return no_memory(err);
+}
+
+int compaction_result(struct compaction *compaction, struct compaction_result *result,
+                      struct varve_err *err)
+{
+    *result = (struct compaction_result){0};
+    if (compaction->outputs == NULL && make_result(compaction, err) != 0)
+        return VARVE_ENOMEM;
+    *result = (struct compaction_result){
+        .outputs = compaction->outputs,
+        .output_count = compaction->output_count,
+        .read_bytes = compaction->input_bytes,
+        .written_bytes = compaction->written_bytes,
+        .changes = &compaction->changes,
+    };
     return 0;
 }
 

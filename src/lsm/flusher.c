@@ -306,18 +306,19 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
         .group_count = plan->group_count,
         .flushed_seq = memtable_notes(memtable)->last_seq,
     };
-    int rc = 0;
+    struct view *next = NULL;
+    int rc = view_prepare(&db->view, &change, &next, err);
 
+    if (rc != 0)
+        return rc;
     segment_set_keep(flusher->set); /* an edit that fails may name them all the same */
     manifest_set_clock(db->manifest, varve_now_ms(db));
-    /* A second try after the edit succeeded, and only the view failed, finds it done. */
-    if (manifest_state(db->manifest)->flushed_seq < change.flushed_seq)
-        rc = manifest_apply(db->manifest, plan->edits, plan->count, err);
-    if (rc != 0)
+    rc = manifest_apply(db->manifest, plan->edits, plan->count, err);
+    if (rc != 0) {
+        view_discard(next);
         return rc;
-    rc = view_install(&db->view, &change, memtable, err);
-    if (rc != 0)
-        return rc;
+    }
+    view_install(&db->view, next, memtable);
     for (size_t i = plan->count - plan->wal_drops; i < plan->count; i++)
         db_discard_wal(db, plan->edits[i].file_no);
     return 0;
