@@ -56,9 +56,8 @@ struct compaction {
 
     struct part *parts;
     size_t part_count;
-    struct segment **outputs; /* NULL: there is no result yet */
+    struct segment **outputs;
     size_t output_count;
-    uint64_t written_bytes;
     struct count_changes changes;
 };
 
@@ -485,46 +484,51 @@ out:
 
 /* ---- what came of it ---- */
 
-/* Adds up what the parts wrote. */
-static int make_result(struct compaction *compaction, struct varve_err *err)
+/* What the parts made, as one. */
+static int gather_parts(struct compaction *compaction)
 {
     size_t count = 0;
+    int rc = 0;
 
     for (size_t i = 0; i < compaction->part_count; i++) {
         CHECK(compaction->parts[i].done);
         count += compaction->parts[i].output_count;
     }
-    for (size_t i = 0; i < compaction->part_count; i++)
-        if (count_changes_merge(&compaction->changes, &compaction->parts[i].changes) != 0)
-            goto fail;
-    compaction->outputs = mem_alloc((count + 1) * sizeof(struct segment *));
-    if (compaction->outputs == NULL)
-        goto fail;
-    for (size_t i = 0; i < compaction->part_count; i++) {
-        struct part *part = &compaction->parts[i];
+    struct segment **outputs = mem_alloc((count + 1) * sizeof(struct segment *));
+    if (outputs == NULL)
+        return VARVE_ENOMEM;
+    count = 0;
+    for (size_t i = 0; rc == 0 && i < compaction->part_count; i++) {
+        const struct part *part = &compaction->parts[i];
         for (size_t j = 0; j < part->output_count; j++)
-            compaction->outputs[compaction->output_count++] = part->outputs[j];
-        compaction->written_bytes += segment_set_written_bytes(part->set);
+            outputs[count++] = part->outputs[j];
+        rc = count_changes_merge(&compaction->changes, &part->changes);
     }
+    if (rc != 0) {
+        count_changes_deinit(&compaction->changes);
+        mem_free(outputs);
+        return rc;
+    }
+    compaction->outputs = outputs;
+    compaction->output_count = count;
     return 0;
-fail: /* the next call begins anew */
-    count_changes_deinit(&compaction->changes);
-    return no_memory(err);
 }
 
 int compaction_result(struct compaction *compaction, struct compaction_result *result,
                       struct varve_err *err)
 {
     *result = (struct compaction_result){0};
-    if (compaction->outputs == NULL && make_result(compaction, err) != 0)
-        return VARVE_ENOMEM;
+    /* An install that failed is tried again, and asks again. */
+    if (compaction->outputs == NULL && gather_parts(compaction) != 0)
+        return no_memory(err);
     *result = (struct compaction_result){
         .outputs = compaction->outputs,
         .output_count = compaction->output_count,
         .read_bytes = compaction->input_bytes,
-        .written_bytes = compaction->written_bytes,
         .changes = &compaction->changes,
     };
+    for (size_t i = 0; i < compaction->part_count; i++)
+        result->written_bytes += segment_set_written_bytes(compaction->parts[i].set);
     return 0;
 }
 

@@ -7,24 +7,24 @@
 
 /* ---- the picture ---- */
 
-/* Does a snapshot see something of a segment that range tombstones up to `cover` hide from others? */
-static int seen_by_snapshot(const struct snapshot_list *snapshots, uint64_t seq_min, uint64_t cover)
-{
-    for (size_t i = 0; i < snapshots->count; i++)
-        if (snapshots->seqs[i] >= seq_min && snapshots->seqs[i] < cover)
-            return !MUTANT("drop-under-snapshot");
-    return 0;
-}
-
+/* The segment is covered for who sees all, and for each snapshot by what that one sees: where the newest
+ * tombstones are too new for it, older ones may have to do. */
 static uint64_t segment_cover_seq(const struct version *version,
                                   const struct properties *properties,
                                   const struct snapshot_list *snapshots)
 {
-    uint64_t cover = range_set_cover(version->ranges, segment_bound_slice(&properties->lower),
-                                     segment_bound_slice(&properties->upper), UINT64_MAX);
+    struct varve_slice lower = segment_bound_slice(&properties->lower);
+    struct varve_slice upper = segment_bound_slice(&properties->upper);
+    uint64_t cover = range_set_cover(version->ranges, lower, upper, UINT64_MAX);
 
-    if (cover <= properties->seq_max || seen_by_snapshot(snapshots, properties->seq_min, cover))
+    if (cover <= properties->seq_max)
         return 0;
+    for (size_t i = 0; i < snapshots->count; i++)
+        if (snapshots->seqs[i] >= properties->seq_min &&
+            range_set_cover(version->ranges, lower, upper, snapshots->seqs[i]) <=
+                properties->seq_max &&
+            !MUTANT("drop-under-snapshot"))
+            return 0;
     return cover;
 }
 
@@ -51,11 +51,11 @@ static void picture_segment(struct picker_segment *to, const struct version *ver
 {
     const struct properties *properties = segment_properties(segment);
 
-    /* What expired is counted before compression. */
+    /* Keys and values are counted before compression. */
+    double share = properties->raw_bytes == 0
+                       ? 0
+                       : (double)segment_size_bytes(segment) / (double)properties->raw_bytes;
     uint64_t expired_bytes = properties_expired_bytes(properties, expired_before_ms);
-    if (properties->raw_bytes > 0)
-        expired_bytes = (uint64_t)((double)expired_bytes * (double)segment_size_bytes(segment) /
-                                   (double)properties->raw_bytes);
     *to = (struct picker_segment){
         .file_no = segment_file_no(segment),
         .bytes = segment_size_bytes(segment),
@@ -66,7 +66,8 @@ static void picture_segment(struct picker_segment *to, const struct version *ver
         .entries = properties->entries + properties->ranges,
         .deletes = properties->entries - properties->puts + properties->ranges,
         .ranges = properties->ranges,
-        .expired_bytes = expired_bytes,
+        .expired_bytes = (uint64_t)((double)expired_bytes * share),
+        .superseded_bytes = (uint64_t)((double)properties->superseded_bytes * share),
         .all_dead = properties_all_dead(properties, expired_before_ms) &&
                     segment_is_countable(version, properties),
         .cover_seq = segment_cover_seq(version, properties, snapshots),

@@ -10,7 +10,7 @@
  * and the sum alone is an upper bound. In segments an entry carries the mark "prior unknown"; compaction
  * takes marks off for nothing, since it sees what lies below (rewrite.h), and count_keys.h looks the rest
  * up when somebody asks. A range delete of a whole group starts its count anew (`reset`); one of a part
- * makes the group's count unknown (`cut`), and it is then counted by a walk.
+ * makes the group's count unknown (`cut`), `live` says nothing from then on, and it is counted by a walk.
  *
  * One table a memtable. Writer thread; once the memtable is immutable it does not change any more. */
 #ifndef LSM_COUNTS_H

@@ -43,11 +43,10 @@ static void flush_failed(struct flusher *flusher, enum flush_state state,
 
     if (err->code == VARVE_ENOSPC)
         space_found_full(&db->space);
-    if (strcmp(flusher->last_error, err->text) != 0) {
-        snprintf(flusher->last_error, sizeof(flusher->last_error), "%s", err->text);
+    if (strcmp(flusher->last.text, err->text) != 0)
         db_log(db, 4, "a flush failed, it is tried again: %s", err_text(err));
-    }
     mutex_lock(&flusher->mutex);
+    flusher->last = *err;
     flusher->failures++;
     flusher->retry_us = db->env->ops->now_mono_us(db->env) + RETRY_US;
     mutex_unlock(&flusher->mutex);
@@ -355,7 +354,7 @@ static void flush_install_run(struct varve_job *job)
     mutex_lock(&flusher->mutex);
     flusher->flushes++;
     flusher->bytes += bytes;
-    flusher->last_error[0] = '\0';
+    flusher->last = (struct varve_err){0};
     mutex_unlock(&flusher->mutex);
     flush_enter(flusher, FLUSH_IDLE);
     flusher_poke(flusher);
@@ -386,6 +385,16 @@ int flusher_is_running(const void *flusher)
     enum flush_state state = ((const struct flusher *)flusher)->state;
 
     return state == FLUSH_BUILDING || state == FLUSH_INSTALLING;
+}
+
+int flusher_is_failing(struct flusher *flusher, struct varve_err *err)
+{
+    mutex_lock(&flusher->mutex);
+    int rc = flusher->last.code;
+    if (rc != 0 && err != NULL)
+        *err = flusher->last;
+    mutex_unlock(&flusher->mutex);
+    return rc;
 }
 
 static int flush_is_waiting(struct flusher *flusher)

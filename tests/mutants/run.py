@@ -42,6 +42,7 @@ CAMPAIGNS = {
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
     "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
+    "room": Campaign(["tests/unit/lsm/test_room"], 120),
     "version": Campaign(["tests/unit/lsm/test_version"], 120),
     "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
     "view": Campaign(["tests/unit/lsm/test_view"], 120),
@@ -108,6 +109,9 @@ MUTANTS = (
     Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
     Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
     # Levels.
+    Mutant("cache-never-tight", "room", "what was evicted from the cache is not freed, and fills it"),
+    Mutant("superseded-uncounted", "room", "the space of a snapshot's old versions does not come back"),
+    Mutant("adopt-file-number", "manifest", "a number drawn while an edit is written is handed out again"),
     Mutant("move-forgets-level", "manifest", "a segment that moves stays at its level"),
     Mutant("renew-forgets-flushed", "manifest", "a new manifest does not say what is flushed"),
     Mutant("oldest-run-first", "version", "of level 0 the oldest run is asked first"),
