@@ -263,6 +263,7 @@ static int compactor_install(struct compactor *compactor, struct varve_err *err)
     struct varve_db *db = compactor->db;
     struct compactor_edit edit = {0};
     struct view *now = view_acquire(&db->view);
+    struct view *next = NULL;
     int rc = compactor_take_result(compactor, err);
 
     if (rc != 0)
@@ -273,18 +274,19 @@ static int compactor_install(struct compactor *compactor, struct varve_err *err)
         err_set(err, rc, "no memory for a manifest edit");
         goto out;
     }
-    if (compactor->compaction != NULL)
-        compaction_keep(compactor->compaction);
-    compactor->install_pending = compactor->install_pending == 0 ? 1 : compactor->install_pending;
-    manifest_set_clock(db->manifest, varve_now_ms(db));
-    if (compactor->install_pending == 1)
-        rc = manifest_apply(db->manifest, edit.edits, edit.edit_count, err);
-    if (rc == 0) {
-        compactor->install_pending = 2; /* the manifest has it, the view not yet */
-        rc = view_install(&db->view, &edit.change, NULL, err);
-    }
+    rc = view_prepare(&db->view, &edit.change, &next, err);
     if (rc != 0)
         goto out;
+    if (compactor->compaction != NULL)
+        compaction_keep(compactor->compaction);
+    compactor->install_pending = 1;
+    manifest_set_clock(db->manifest, varve_now_ms(db));
+    rc = manifest_apply(db->manifest, edit.edits, edit.edit_count, err);
+    if (rc != 0) {
+        view_discard(next);
+        goto out;
+    }
+    view_install(&db->view, next, NULL);
     compactor->install_pending = 0;
     compactor_edit_mark_dead(&edit);
     compactor_count(compactor, &compactor->result);

@@ -590,11 +590,14 @@ static int open_version(struct varve_db *db, struct varve_err *err)
         .group_count = state->group_count,
         .flushed_seq = state->flushed_seq,
     };
+    struct view *loaded = NULL;
     int rc = added == NULL ? err_set(err, VARVE_ENOMEM, "no memory for the segments")
                            : open_segments(db, added, err);
 
     if (rc == 0)
-        rc = view_install(&db->view, &change, NULL, err);
+        rc = view_prepare(&db->view, &change, &loaded, err);
+    if (rc == 0)
+        view_install(&db->view, loaded, NULL);
     for (size_t i = 0; added != NULL && i < state->segment_count; i++)
         segment_unref(added[i].segment);
     mem_free(added);

@@ -23,7 +23,6 @@ static void flush_forget(struct flusher *flusher)
 {
     segment_set_destroy(flusher->set);
     flusher->set = NULL;
-    flusher->named = 0;
     snapshot_list_deinit(&flusher->snapshots);
     view_release(&flusher->db->view, flusher->view);
     flusher->view = NULL;
@@ -306,18 +305,19 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
         .group_count = plan->group_count,
         .flushed_seq = memtable_notes(memtable)->last_seq,
     };
-    int rc = 0;
+    struct view *next = NULL;
+    int rc = view_prepare(&db->view, &change, &next, err);
 
+    if (rc != 0)
+        return rc;
     segment_set_keep(flusher->set); /* an edit that fails may name them all the same */
     manifest_set_clock(db->manifest, varve_now_ms(db));
-    if (!flusher->named)
-        rc = manifest_apply(db->manifest, plan->edits, plan->count, err);
-    if (rc != 0)
+    rc = manifest_apply(db->manifest, plan->edits, plan->count, err);
+    if (rc != 0) {
+        view_discard(next);
         return rc;
-    flusher->named = 1;
-    rc = view_install(&db->view, &change, memtable, err);
-    if (rc != 0)
-        return rc;
+    }
+    view_install(&db->view, next, memtable);
     for (size_t i = plan->count - plan->wal_drops; i < plan->count; i++)
         db_discard_wal(db, plan->edits[i].file_no);
     return 0;
@@ -331,8 +331,7 @@ static void flush_install_run(struct varve_job *job)
     struct flush_edit plan = {0};
 
     /* While a sync was in doubt, somebody may have taken a snapshot of less than what was built. */
-    if (!flusher->named &&
-        snapshots_grew_below(&db->snapshots, &flusher->snapshots,
+    if (snapshots_grew_below(&db->snapshots, &flusher->snapshots,
                              memtable_notes(flush_memtable(flusher))->last_seq)) {
         flush_forget(flusher);
         flush_enter(flusher, FLUSH_IDLE);

@@ -40,7 +40,6 @@ struct flusher {
     struct segment *const *segments;
     size_t segment_count;
     struct snapshot_list snapshots;
-    int named; /* the manifest has the edit, the view not yet */
 };
 
 void flusher_init(struct flusher *flusher, struct varve_db *db);
