@@ -193,8 +193,8 @@ static void compactor_plan_run(struct varve_job *job)
     compactor->version = version_ref(view->version);
     view_release(&db->view, view);
     compactor->err = (struct varve_err){0};
+    uint64_t now_ms = varve_now_ms(db); /* first: a snapshot that the copy misses is younger */
     int rc = snapshots_copy(&db->snapshots, &compactor->snapshots);
-    uint64_t now_ms = varve_now_ms(db);
     uint64_t expired_before_ms = compactor->snapshots.now_ms_min < now_ms
                                      ? compactor->snapshots.now_ms_min
                                      : now_ms;

@@ -340,9 +340,12 @@ static void task_init(struct count_task *task, struct varve_db *db, struct varve
 }
 
 /* The open group's, too: whoever wrote it wants to see it counted. */
-static uint64_t applied_seq(const void *db)
+static void take_applied(struct varve_snapshot *snapshot, void *arg)
 {
-    return ((const struct varve_db *)db)->applied_seq;
+    struct varve_db *db = arg;
+
+    snapshot->seq = db->applied_seq;
+    snapshot->now_ms = varve_now_ms(db);
 }
 
 static int task_hold_snapshot(struct count_task *task)
@@ -350,8 +353,8 @@ static int task_hold_snapshot(struct count_task *task)
     task->snapshot = mem_alloc(sizeof(*task->snapshot));
     if (task->snapshot == NULL)
         return VARVE_ENOMEM;
-    *task->snapshot = (struct varve_snapshot){.now_ms = varve_now_ms(task->db)};
-    snapshots_add(&task->db->snapshots, task->snapshot, applied_seq, task->db);
+    *task->snapshot = (struct varve_snapshot){0};
+    snapshots_add(&task->db->snapshots, task->snapshot, take_applied, task->db);
     return 0;
 }
 

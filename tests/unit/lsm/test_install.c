@@ -14,7 +14,6 @@
 #include "base/thread.h"
 #include "bed.h"
 #include "lsm/db.h"
-#include "lsm/names.h"
 
 static void fail_manifests(struct bed *bed, enum fault_op op, enum fault_mode mode)
 {
@@ -200,6 +199,54 @@ static void test_install__parts_end_before_their_plan(void **state)
     bed_close_ok(bed);
 }
 
+static struct {
+    struct varve_env_ops ops;
+    uint64_t (*now_real_ms)(struct varve_env *env);
+    struct bed *bed;
+    int armed; /* the next look at the clock takes the snapshot */
+    struct varve_snapshot *snapshot;
+} between;
+
+/* What another thread may do between two steps of a job: it takes a snapshot, and time passes. */
+static uint64_t now_after_snapshot(struct varve_env *env)
+{
+    if (between.armed) {
+        between.armed = 0;
+        between.snapshot = varve_snapshot_acquire(between.bed->db);
+        sim_clock_advance_us(between.bed->sim, 1000000);
+    }
+    return between.now_real_ms(env);
+}
+
+/* A snapshot is taken while a compaction looks who else is there: what had not expired then stays. */
+static void test_install__a_snapshot_keeps_what_expires_later(void **state)
+{
+    struct bed *bed = *state;
+    struct varve_env *env = fault_as_env(bed->fault);
+    const struct varve_env_ops *ops = env->ops;
+
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    flush_ok(bed);
+    uint64_t expire_ms = varve_now_ms(bed->db) + 500;
+    assert_int_equal(bed_put_bytes(bed, "a", varve_slice_str("2"), expire_ms), 0);
+    bed_run(bed);
+    flush_only(bed);
+    between.ops = *ops;
+    between.now_real_ms = ops->now_real_ms;
+    between.ops.now_real_ms = now_after_snapshot;
+    between.bed = bed;
+    between.armed = 1;
+    env->ops = &between.ops;
+    bed_run(bed);
+    env->ops = ops;
+    assert_int_equal(bed->db->compactor.compactions, 1);
+    struct varve_read read = {.snapshot = between.snapshot};
+    int kept = strcmp(bed_get_with(bed, &read, "a"), "2") == 0;
+    varve_snapshot_release(bed->db, between.snapshot);
+    assert_true(kept);
+    assert_string_equal(bed_get(bed, "a"), "-");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +256,8 @@ int main(void)
                                         bed_tear_down),
         cmocka_unit_test_setup_teardown(test_install__parts_end_before_their_plan, bed_set_up,
                                         bed_tear_down),
+        cmocka_unit_test_setup_teardown(test_install__a_snapshot_keeps_what_expires_later,
+                                        bed_set_up, bed_tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
