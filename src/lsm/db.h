@@ -67,6 +67,7 @@ struct varve_db {
     struct mutex reclaim_mutex;
     struct cond reclaim_changed;
     int reclaim_running;
+    int reclaim_again; /* something was retired while it ran */
 
     struct pacer pacer;
     struct count_memory count_memory;

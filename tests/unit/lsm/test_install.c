@@ -247,6 +247,54 @@ static void test_install__a_snapshot_keeps_what_expires_later(void **state)
     assert_string_equal(bed_get(bed, "a"), "-");
 }
 
+static struct {
+    struct varve_env_ops ops;
+    void (*close)(struct varve_env *env, struct varve_file *file);
+    struct bed *bed;
+    int armed; /* the next file that is closed */
+} closing;
+
+static void close_and_swap(struct varve_env *env, struct varve_file *file)
+{
+    if (closing.armed) {
+        closing.armed = 0;
+        CHECK(db_swap_memtable(closing.bed->db) == 0);
+    }
+    closing.close(env, file);
+}
+
+/* A view is retired while others are freed: nobody else may come for long. */
+static void test_install__what_is_retired_meanwhile_goes_too(void **state)
+{
+    struct bed *bed = *state;
+    struct varve_env *env = fault_as_env(bed->fault);
+    const struct varve_env_ops *ops = env->ops;
+
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    flush_ok(bed);
+    assert_int_equal(bed_put(bed, "a", "2"), 0);
+    bed_run(bed);
+    flush_only(bed);
+    while (step_run_class(bed->stepper, VARVE_JOB_COMPACTION) ||
+           step_run_class(bed->stepper, VARVE_JOB_MAINTENANCE))
+        continue;
+    assert_int_equal(bed->db->compactor.compactions, 1);
+    assert_int_equal(bed_put(bed, "a", "3"), 0);
+    closing.ops = *ops;
+    closing.close = ops->close;
+    closing.ops.close = close_and_swap;
+    closing.bed = bed;
+    closing.armed = 1;
+    env->ops = &closing.ops;
+    assert_true(step_run_class(bed->stepper, VARVE_JOB_RECLAIM));
+    env->ops = ops;
+    assert_false(closing.armed);
+    assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_RECLAIM), 1);
+    assert_true(step_run_class(bed->stepper, VARVE_JOB_RECLAIM));
+    assert_false(rcu_pending());
+    assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_RECLAIM), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +305,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_install__parts_end_before_their_plan, bed_set_up,
                                         bed_tear_down),
         cmocka_unit_test_setup_teardown(test_install__a_snapshot_keeps_what_expires_later,
+                                        bed_set_up, bed_tear_down),
+        cmocka_unit_test_setup_teardown(test_install__what_is_retired_meanwhile_goes_too,
                                         bed_set_up, bed_tear_down),
     };
 
