@@ -138,8 +138,7 @@ static int count_memtable(struct count_task *task, size_t index, uint64_t after,
     memtable_iter_seek(iter, varve_slice(task->name, task->name_len));
     for (; rc == 0 && memtable_iter_valid(iter) && key_in_group(task, memtable_iter_key(iter));
          memtable_iter_next(iter)) {
-        memtable_iter_oldest(iter, &oldest);
-        if (oldest.seq > after && oldest.seq <= task->seq &&
+        if (memtable_iter_oldest(iter, &oldest) && oldest.seq > after && oldest.seq <= task->seq &&
             memtable_range_seq(memtable, oldest.chunk.key, oldest.seq) == 0)
             rc = live_below_memtable(task, index, &oldest, live, err);
     }
