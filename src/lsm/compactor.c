@@ -57,10 +57,13 @@ static void compactor_failed(struct compactor *compactor, const struct varve_err
 
     if (err->code == VARVE_ENOSPC)
         space_found_full(&db->space);
-    if (strcmp(compactor->last_error, err->text) != 0) {
+    mutex_lock(&compactor->mutex);
+    int news = strcmp(compactor->last_error, err->text) != 0;
+    if (news)
         snprintf(compactor->last_error, sizeof(compactor->last_error), "%s", err->text);
+    mutex_unlock(&compactor->mutex);
+    if (news)
         db_log(db, 4, "a compaction failed, it is tried again: %s", err_text(err));
-    }
     if (!compactor->install_pending)
         compactor_forget(compactor);
     mutex_lock(&compactor->mutex);

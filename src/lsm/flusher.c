@@ -44,14 +44,15 @@ static void flush_failed(struct flusher *flusher, enum flush_state state,
 
     if (err->code == VARVE_ENOSPC)
         space_found_full(&db->space);
-    if (strcmp(flusher->last_error, err->text) != 0) {
-        snprintf(flusher->last_error, sizeof(flusher->last_error), "%s", err->text);
-        db_log(db, 4, "a flush failed, it is tried again: %s", err_text(err));
-    }
     mutex_lock(&flusher->mutex);
+    int news = strcmp(flusher->last_error, err->text) != 0;
+    if (news)
+        snprintf(flusher->last_error, sizeof(flusher->last_error), "%s", err->text);
     flusher->failures++;
     flusher->retry_us = db->env->ops->now_mono_us(db->env) + RETRY_US;
     mutex_unlock(&flusher->mutex);
+    if (news)
+        db_log(db, 4, "a flush failed, it is tried again: %s", err_text(err));
     flush_enter(flusher, state);
 }
 
