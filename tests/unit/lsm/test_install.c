@@ -295,6 +295,46 @@ static void test_install__what_is_retired_meanwhile_goes_too(void **state)
     assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_RECLAIM), 0);
 }
 
+static struct {
+    struct varve_env_ops ops;
+    uint64_t (*now_mono_us)(struct varve_env *env);
+    struct bed *bed;
+    int looks;
+    int unguarded;
+} watching;
+
+static uint64_t look_who_is_guarded(struct varve_env *env)
+{
+    watching.looks++;
+    watching.unguarded += !flusher_is_running(&watching.bed->db->flusher);
+    return watching.now_mono_us(env);
+}
+
+/* A close that finds no flush running frees everything: whatever a job of the flusher does, it does before
+ * it counts as ended. */
+static void test_install__a_flush_runs_to_its_very_end(void **state)
+{
+    struct bed *bed = *state;
+    struct varve_env *env = fault_as_env(bed->fault);
+    const struct varve_env_ops *ops = env->ops;
+
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    bed_run(bed);
+    assert_int_equal(db_swap_memtable(bed->db), 0);
+    watching.ops = *ops;
+    watching.now_mono_us = ops->now_mono_us;
+    watching.ops.now_mono_us = look_who_is_guarded;
+    watching.bed = bed;
+    env->ops = &watching.ops;
+    assert_true(step_run_class(bed->stepper, VARVE_JOB_FLUSH));
+    while (bed->db->flusher.flushes == 0)
+        assert_true(step_run_class(bed->stepper, VARVE_JOB_MAINTENANCE));
+    env->ops = ops;
+    assert_true(watching.looks > 0);
+    assert_int_equal(watching.unguarded, 0);
+    assert_false(flusher_is_running(&bed->db->flusher));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +348,8 @@ int main(void)
                                         bed_set_up, bed_tear_down),
         cmocka_unit_test_setup_teardown(test_install__what_is_retired_meanwhile_goes_too,
                                         bed_set_up, bed_tear_down),
+        cmocka_unit_test_setup_teardown(test_install__a_flush_runs_to_its_very_end, bed_set_up,
+                                        bed_tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
