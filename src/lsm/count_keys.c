@@ -211,10 +211,14 @@ static int take_memtable(struct count_task *task, size_t index, int64_t *count,
     return 0;
 }
 
-static int segment_has_unknown(const struct count_task *task, const struct segment *segment)
+/* Among its entries above ignore_seq. */
+static int segment_has_unknown(const struct count_task *task, const struct segment *segment,
+                               uint64_t ignore_seq)
 {
     const struct properties *properties = segment_properties(segment);
 
+    if (properties->seq_max <= ignore_seq)
+        return 0;
     if (properties->group_count > SEGMENT_GROUPS_MAX)
         return 1;
     for (uint32_t i = 0; i < properties->group_count; i++)
@@ -231,7 +235,7 @@ static int take_segment(struct count_task *task, size_t run, struct segment *seg
     uint64_t live = 0;
     int rc = 0;
 
-    if (!segment_has_unknown(task, segment) || segment_properties(segment)->seq_max <= ignore_seq)
+    if (!segment_has_unknown(task, segment, ignore_seq))
         return 0;
     memory_recall(task, segment_file_no(segment), &known);
     if (known.upto_seq != 0)
@@ -434,6 +438,8 @@ int varve_count(struct varve_db *db, struct varve_slice group, uint64_t *count,
 static int task_is_known(struct count_task *task)
 {
     const struct version *version = task->view->version;
+    const struct version_group *group = version_group(version,
+                                                      varve_slice(task->name, task->name_len));
     struct count_answer known;
 
     if (task->by_walk)
@@ -444,11 +450,13 @@ static int task_is_known(struct count_task *task)
         if (task->ask[i] && known.upto_seq < task->seq)
             return 0;
     }
-    for (size_t r = 0; task->has_version && r < version->run_count; r++)
+    if (!task->has_version || group == NULL)
+        return 1;
+    for (size_t r = 0; r < version->run_count; r++)
         for (size_t i = 0; i < version->runs[r].count; i++) {
             const struct segment *segment = version->runs[r].segments[i];
             memory_recall(task, segment_file_no(segment), &known);
-            if (segment_has_unknown(task, segment) && known.upto_seq == 0)
+            if (segment_has_unknown(task, segment, group->ignore_seq) && known.upto_seq == 0)
                 return 0;
         }
     return 1;

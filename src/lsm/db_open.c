@@ -493,12 +493,12 @@ static void db_reclaim_run(struct varve_job *job)
 
     (void)rcu_reclaim();
     mutex_lock(&db->reclaim_mutex);
-    int more = db->reclaim_again;
+    int again = db->reclaim_again;
     db->reclaim_again = 0;
-    db->reclaim_running = more;
+    db->reclaim_running = again;
     cond_broadcast(&db->reclaim_changed);
     mutex_unlock(&db->reclaim_mutex);
-    if (more)
+    if (again)
         db->options.executor->submit(db->options.executor, VARVE_JOB_RECLAIM, job);
 }
 
@@ -509,7 +509,7 @@ void db_reclaim(void *arg)
 
     mutex_lock(&db->reclaim_mutex);
     int submit = !db->reclaim_running;
-    db->reclaim_again = !submit;
+    db->reclaim_again = db->reclaim_running;
     db->reclaim_running = 1;
     mutex_unlock(&db->reclaim_mutex);
     if (submit)

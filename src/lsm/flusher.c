@@ -44,15 +44,13 @@ static void flush_failed(struct flusher *flusher, enum flush_state state,
 
     if (err->code == VARVE_ENOSPC)
         space_found_full(&db->space);
+    if (strcmp(flusher->last.text, err->text) != 0)
+        db_log(db, 4, "a flush failed, it is tried again: %s", err_text(err));
     mutex_lock(&flusher->mutex);
-    int news = strcmp(flusher->last_error, err->text) != 0;
-    if (news)
-        snprintf(flusher->last_error, sizeof(flusher->last_error), "%s", err->text);
+    flusher->last = *err;
     flusher->failures++;
     flusher->retry_us = db->env->ops->now_mono_us(db->env) + RETRY_US;
     mutex_unlock(&flusher->mutex);
-    if (news)
-        db_log(db, 4, "a flush failed, it is tried again: %s", err_text(err));
     flush_enter(flusher, state);
 }
 
@@ -372,7 +370,7 @@ static void flush_install(struct flusher *flusher)
     mutex_lock(&flusher->mutex);
     flusher->flushes++;
     flusher->bytes += bytes;
-    flusher->last_error[0] = '\0';
+    flusher->last = (struct varve_err){0};
     mutex_unlock(&flusher->mutex);
     flush_enter(flusher, FLUSH_IDLE);
     flusher_poke(flusher);
@@ -409,6 +407,16 @@ void flusher_deinit(struct flusher *flusher)
 int flusher_is_running(const void *flusher)
 {
     return ((const struct flusher *)flusher)->jobs > 0;
+}
+
+int flusher_is_failing(struct flusher *flusher, struct varve_err *err)
+{
+    mutex_lock(&flusher->mutex);
+    int rc = flusher->last.code;
+    if (rc != 0 && err != NULL)
+        *err = flusher->last;
+    mutex_unlock(&flusher->mutex);
+    return rc;
 }
 
 static int flush_is_waiting(struct flusher *flusher)
