@@ -57,10 +57,13 @@ static void compactor_failed(struct compactor *compactor, const struct varve_err
 
     if (err->code == VARVE_ENOSPC)
         space_found_full(&db->space);
-    if (strcmp(compactor->last_error, err->text) != 0) {
+    mutex_lock(&compactor->mutex);
+    int news = strcmp(compactor->last_error, err->text) != 0;
+    if (news)
         snprintf(compactor->last_error, sizeof(compactor->last_error), "%s", err->text);
+    mutex_unlock(&compactor->mutex);
+    if (news)
         db_log(db, 4, "a compaction failed, it is tried again: %s", err_text(err));
-    }
     if (!compactor->install_pending)
         compactor_forget(compactor);
     mutex_lock(&compactor->mutex);
@@ -193,8 +196,8 @@ static void compactor_plan_run(struct varve_job *job)
     compactor->version = version_ref(view->version);
     view_release(&db->view, view);
     compactor->err = (struct varve_err){0};
+    uint64_t now_ms = varve_now_ms(db); /* first: a snapshot that the copy misses is younger */
     int rc = snapshots_copy(&db->snapshots, &compactor->snapshots);
-    uint64_t now_ms = varve_now_ms(db);
     uint64_t expired_before_ms = compactor->snapshots.now_ms_min < now_ms
                                      ? compactor->snapshots.now_ms_min
                                      : now_ms;

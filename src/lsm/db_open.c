@@ -325,7 +325,7 @@ void db_discard_wal(struct varve_db *db, uint64_t file_no)
     if (db->env->ops->open(db->env, path, VARVE_OPEN_READ, &file, NULL) == 0)
         (void)db->env->ops->size(db->env, file, &size_bytes, NULL);
     db->env->ops->close(db->env, file);
-    if (db->wal.files > 0) { /* not while the database is opened */
+    if (db->view.on_retired != NULL) { /* not while the database is opened */
         atomic_fetch_add(&db->wal_dropped_files, 1);
         atomic_fetch_add(&db->wal_dropped_bytes, size_bytes);
     }

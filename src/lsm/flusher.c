@@ -53,6 +53,15 @@ static void flush_failed(struct flusher *flusher, enum flush_state state,
     flush_enter(flusher, state);
 }
 
+/* The very end of a job: what it touches after that may be gone. */
+static void flush_job_ends(struct flusher *flusher)
+{
+    mutex_lock(&flusher->mutex);
+    flusher->jobs--;
+    cond_broadcast(&flusher->changed);
+    mutex_unlock(&flusher->mutex);
+}
+
 /* ---- building ---- */
 
 static int by_begin(const void *a, const void *b)
@@ -175,9 +184,8 @@ static int flush_write(struct flusher *flusher, const struct entry *ranges, size
     return rc;
 }
 
-static void flush_build_run(struct varve_job *job)
+static void flush_build(struct flusher *flusher)
 {
-    struct flusher *flusher = CONTAINER_OF(job, struct flusher, job);
     struct varve_err err = {0};
     struct entry *ranges = NULL;
     struct range_set *set = NULL;
@@ -205,6 +213,14 @@ static void flush_build_run(struct varve_job *job)
         flush_enter(flusher, FLUSH_IDLE);
     else
         flush_failed(flusher, FLUSH_IDLE, &err);
+}
+
+static void flush_build_run(struct varve_job *job)
+{
+    struct flusher *flusher = CONTAINER_OF(job, struct flusher, job);
+
+    flush_build(flusher);
+    flush_job_ends(flusher);
 }
 
 /* ---- taking effect ---- */
@@ -323,9 +339,8 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
     return 0;
 }
 
-static void flush_install_run(struct varve_job *job)
+static void flush_install(struct flusher *flusher)
 {
-    struct flusher *flusher = CONTAINER_OF(job, struct flusher, job);
     struct varve_db *db = flusher->db;
     struct varve_err err = {0};
     struct flush_edit plan = {0};
@@ -362,6 +377,14 @@ static void flush_install_run(struct varve_job *job)
     compactor_poke(&db->compactor);
 }
 
+static void flush_install_run(struct varve_job *job)
+{
+    struct flusher *flusher = CONTAINER_OF(job, struct flusher, job);
+
+    flush_install(flusher);
+    flush_job_ends(flusher);
+}
+
 /* ---- steps ---- */
 
 void flusher_init(struct flusher *flusher, struct varve_db *db)
@@ -382,9 +405,7 @@ void flusher_deinit(struct flusher *flusher)
 
 int flusher_is_running(const void *flusher)
 {
-    enum flush_state state = ((const struct flusher *)flusher)->state;
-
-    return state == FLUSH_BUILDING || state == FLUSH_INSTALLING;
+    return ((const struct flusher *)flusher)->jobs > 0;
 }
 
 int flusher_is_failing(struct flusher *flusher, struct varve_err *err)
@@ -433,6 +454,7 @@ void flusher_poke(struct flusher *flusher)
         flusher->job.run = flush_install_run;
         class = VARVE_JOB_MAINTENANCE;
     }
+    flusher->jobs += submit;
     mutex_unlock(&flusher->mutex);
     if (submit)
         executor->submit(executor, class, &flusher->job);

@@ -27,7 +27,8 @@ struct flusher {
     struct varve_db *db;
     struct mutex mutex;
     struct cond changed;
-    enum flush_state state; /* under the mutex, as the next two */
+    enum flush_state state; /* under the mutex, as all up to the blank line */
+    int jobs;               /* submitted, and not at their very end */
     uint64_t retry_us;      /* not before */
     uint64_t flushes;
     uint64_t bytes;
