@@ -165,6 +165,25 @@ static void test_snapshot__what_ranges_hid_comes_back(void **state)
     bed_deinit(&bed);
 }
 
+/* Nearly all of a segment is covered by a range tombstone, one key is not: FLUSHALL leaves such a one. */
+static void test_range__hides_most_of_a_segment(void **state)
+{
+    struct bed bed;
+
+    (void)state;
+    open_small(&bed);
+    put_all(&bed, 0, 1);
+    assert_int_equal(bed_put(&bed, "a", "stays"), 0);
+    assert_int_equal(varve_compact(bed.db, &bed.err), 0);
+    bed_run(&bed);
+    assert_true(segment_bytes(&bed) > KEYS * KIB);
+    assert_int_equal(bed_delete_range(&bed, "k", "l"), 0);
+    pass_time(&bed);
+    assert_true(segment_bytes(&bed) < 16 * KIB);
+    assert_string_equal(bed_get(&bed, "a"), "stays");
+    bed_deinit(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +191,7 @@ int main(void)
         cmocka_unit_test(test_snapshot__its_space_comes_back),
         cmocka_unit_test(test_snapshot__its_space_comes_back_after_a_crash),
         cmocka_unit_test(test_snapshot__what_ranges_hid_comes_back),
+        cmocka_unit_test(test_range__hides_most_of_a_segment),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
