@@ -9,6 +9,7 @@
 #include "lsm/db.h"
 
 #define RETRY_US ((uint64_t)1000000)
+#define RETRY_DOUBLED_MAX 3 /* a large merge that finds no room costs as much each time */
 
 static void compactor_plan_run(struct varve_job *job);
 static void compactor_install_run(struct varve_job *job);
@@ -55,8 +56,6 @@ static void compactor_failed(struct compactor *compactor, const struct varve_err
 {
     struct varve_db *db = compactor->db;
 
-    if (err->code == VARVE_ENOSPC)
-        space_found_full(&db->space);
     mutex_lock(&compactor->mutex);
     int news = strcmp(compactor->last_error, err->text) != 0;
     if (news)
@@ -66,9 +65,13 @@ static void compactor_failed(struct compactor *compactor, const struct varve_err
         db_log(db, 4, "a compaction failed, it is tried again: %s", err_text(err));
     if (!compactor->install_pending)
         compactor_forget(compactor);
+    if (err->code == VARVE_ENOSPC)
+        space_found_cramped(&db->space);
     mutex_lock(&compactor->mutex);
     compactor->failures++;
-    compactor->retry_us = db->env->ops->now_mono_us(db->env) + RETRY_US;
+    compactor->retry_us = db->env->ops->now_mono_us(db->env) +
+                          (RETRY_US << compactor->failed_in_row);
+    compactor->failed_in_row += compactor->failed_in_row < RETRY_DOUBLED_MAX;
     compactor->compact_all_failed = compactor->compact_all;
     compactor->compact_all = 0;
     compactor->again = 0;
@@ -247,6 +250,7 @@ static void compactor_count(struct compactor *compactor, const struct compaction
     compactor->level_read_bytes[level] += result->read_bytes;
     compactor->level_written_bytes[level] += result->written_bytes;
     compactor->last_error[0] = '\0';
+    compactor->failed_in_row = 0;
     mutex_unlock(&compactor->mutex);
 }
 

@@ -110,6 +110,8 @@ MUTANTS = (
     Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
     # Levels.
     Mutant("cache-never-tight", "room", "what was evicted from the cache is not freed, and fills it"),
+    Mutant("full-keeps-tombstones", "room", "on a full disk deletes stay in memory and free nothing"),
+    Mutant("covered-part-stays", "room", "a segment that range tombstones hide in part keeps its size"),
     Mutant("superseded-uncounted", "room", "the space of a snapshot's old versions does not come back"),
     Mutant("adopt-file-number", "manifest", "a number drawn while an edit is written is handed out again"),
     Mutant("move-forgets-level", "manifest", "a segment that moves stays at its level"),
