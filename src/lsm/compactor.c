@@ -200,16 +200,17 @@ static void compactor_plan_run(struct varve_job *job)
                                      : now_ms;
     if (rc == 0)
         rc = compactor_pick(compactor, expired_before_ms);
+    enum pick_kind kind = compactor->pick.kind; /* once parts run, they may end, and all of it */
     if (rc != 0)
         err_set(&err, rc, "no memory to plan a compaction");
-    else if (compactor->pick.kind == PICK_MERGE)
+    else if (kind == PICK_MERGE)
         rc = compactor_start_parts(compactor, expired_before_ms, &err);
     if (rc != 0) {
         compactor_failed(compactor, &err);
-    } else if (compactor->pick.kind == PICK_NOTHING) {
+    } else if (kind == PICK_NOTHING) {
         compactor_forget(compactor);
         compactor_end(compactor, 0);
-    } else if (compactor->pick.kind != PICK_MERGE) {
+    } else if (kind != PICK_MERGE) {
         compactor_submit(compactor, VARVE_JOB_MAINTENANCE, compactor_install_run);
     }
 }

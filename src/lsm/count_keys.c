@@ -18,6 +18,7 @@ struct count_task {
     int has_version;
     int ask[MEMTABLES_MAX + 1]; /* a memtable each: it has unknown keys, and something lies below */
     int by_walk;
+    int keeps; /* all that is counted was committed: an answer holds for good */
     struct varve_snapshot *snapshot; /* of a walk */
     uint8_t name[VARVE_GROUP_MAX_BYTES];
     uint8_t name_len;
@@ -76,6 +77,8 @@ static void memory_keep(struct count_task *task, uint64_t layer, uint64_t live_b
         .expiry_drops = task->view->version->expiry_drops,
     };
 
+    if (!task->keeps)
+        return;
     memcpy(fresh.name, task->name, task->name_len);
     mutex_lock(&memory->mutex);
     struct count_answer *at = memory_find_locked(memory, layer,
@@ -333,6 +336,7 @@ static void task_find_unknown(struct count_task *task)
 static void task_init(struct count_task *task, struct varve_db *db, struct varve_slice group)
 {
     *task = (struct count_task){.db = db, .seq = db->applied_seq, .name_len = (uint8_t)group.len};
+    task->keeps = db->undo.count == 0; /* sequences that are taken back are given out again */
     memcpy(task->name, group.data, group.len);
     task->view = view_acquire(&db->view);
     task_sum_up(task);

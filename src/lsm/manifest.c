@@ -1,6 +1,7 @@
 #include "lsm/manifest.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/buf.h"
@@ -22,9 +23,10 @@ struct manifest {
     struct varve_env *env;
     char *dir;
     struct dir_id id;
-    struct manifest_state state;
-    struct log_writer *log; /* NULL: the next edit goes to a new file */
-    uint64_t old_file_no;   /* in force until CURRENT is switched; 0: none */
+    struct manifest_state state;   /* its next_file_no is as of the last edit */
+    _Atomic uint64_t next_file_no; /* jobs beside the manifest's take numbers */
+    struct log_writer *log;        /* NULL: the next edit goes to a new file */
+    uint64_t old_file_no;          /* in force until CURRENT is switched; 0: none */
     struct log_place read_end;
     uint64_t durable_offset;
     uint64_t whole_bytes; /* of the whole state that the log begins with */
@@ -163,7 +165,7 @@ int manifest_create(struct varve_env *env, const char *dir, const struct dir_id 
     }
     manifest->env = env;
     manifest->id = *id;
-    manifest->state.next_file_no = next_file_no;
+    atomic_init(&manifest->next_file_no, next_file_no);
     *out = manifest;
     return 0;
 }
@@ -213,6 +215,7 @@ static int manifest_read(struct manifest *manifest, struct log_reader *reader,
         return err_set(err, VARVE_ECORRUPT, "offset %" PRIu64 ": %s, where an edit must be",
                        search.end, why);
     manifest->read_end = (struct log_place){.file_no = search.file_no, .offset = search.end};
+    manifest_reserve_file_no(manifest, manifest->state.next_file_no);
     return rc;
 }
 
@@ -278,13 +281,13 @@ struct log_place manifest_read_end(const struct manifest *manifest)
 
 uint64_t manifest_new_file_no(struct manifest *manifest)
 {
-    return manifest->state.next_file_no++;
+    return atomic_fetch_add(&manifest->next_file_no, 1);
 }
 
 void manifest_reserve_file_no(struct manifest *manifest, uint64_t next_file_no)
 {
-    if (manifest->state.next_file_no < next_file_no)
-        manifest->state.next_file_no = next_file_no;
+    if (atomic_load(&manifest->next_file_no) < next_file_no)
+        atomic_store(&manifest->next_file_no, next_file_no);
 }
 
 void manifest_set_clock(struct manifest *manifest, uint64_t clock_ms)
@@ -315,6 +318,17 @@ static int manifest_append(struct log_writer *log, uint64_t durable_offset, cons
     return rc;
 }
 
+/* The state with the edits in it. The number is read last: it is above all that the edits name. */
+static int manifest_next(struct manifest *manifest, const struct manifest_edit *edits, size_t count,
+                         struct manifest_state *next)
+{
+    int rc = manifest_state_with(&manifest->state, edits, count, next);
+
+    if (rc == 0)
+        next->next_file_no = atomic_load(&manifest->next_file_no);
+    return rc;
+}
+
 /* Takes *next over. */
 static void manifest_adopt(struct manifest *manifest, struct manifest_state *next)
 {
@@ -340,7 +354,7 @@ int manifest_apply(struct manifest *manifest, const struct manifest_edit *edits,
     if (manifest->log == NULL || manifest_is_long(manifest))
         return manifest_renew(manifest, edits, count, err);
     buf_init(&edit, 2 * MANIFEST_EDIT_MAX_BYTES);
-    rc = manifest_state_with(&manifest->state, edits, count, &next);
+    rc = manifest_next(manifest, edits, count, &next);
     if (rc == 0)
         rc = manifest_put_edits(&edit, &next, edits, count);
     if (rc != 0) {
@@ -392,6 +406,17 @@ static void manifest_remove_file(struct manifest *manifest, uint64_t file_no)
     mem_free(path);
 }
 
+/* A file that did not come about goes, unless CURRENT may name it: tries may be many. */
+static void manifest_abandon(struct manifest *manifest, uint64_t file_no)
+{
+    struct dir_id id;
+    uint64_t named;
+    int rc = current_read(manifest->env, manifest->dir, &id, &named, NULL);
+
+    if (rc == VARVE_ENOENT || (rc == 0 && named != file_no))
+        manifest_remove_file(manifest, file_no);
+}
+
 int manifest_renew(struct manifest *manifest, const struct manifest_edit *edits, size_t count,
                    struct varve_err *err)
 {
@@ -403,7 +428,7 @@ int manifest_renew(struct manifest *manifest, const struct manifest_edit *edits,
 
     if (path == NULL)
         goto out;
-    rc = manifest_state_with(&manifest->state, edits, count, &next);
+    rc = manifest_next(manifest, edits, count, &next);
     if (rc != 0)
         goto out;
     rc = log_writer_create(manifest->env, manifest->dir, path, MANIFEST_MAGIC, &manifest->id,
@@ -428,11 +453,13 @@ out:
     if (rc != 0)
         err_set(err, rc, "new manifest: %s", varve_status_name(rc));
 out_logged:
-    if (log != NULL) { /* CURRENT may name it or not: both files stay, neither is written again */
+    if (log != NULL) { /* CURRENT may name it or not: neither file is written again */
         log_writer_close(log);
         log_writer_close(manifest->log);
         manifest->log = NULL;
     }
+    if (rc != 0)
+        manifest_abandon(manifest, file_no);
     manifest_state_deinit(&next);
     mem_free(path);
     return rc;

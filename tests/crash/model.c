@@ -51,7 +51,7 @@ static int value_equals(const struct model_op *op, struct varve_slice value)
     bytes = mem_alloc(op->value_len + 1);
     CHECK(bytes != NULL);
     value_fill(op, bytes);
-    equal = memcmp(bytes, value.data, value.len) == 0;
+    equal = value.len == 0 || memcmp(bytes, value.data, value.len) == 0;
     mem_free(bytes);
     return equal;
 }

@@ -57,6 +57,7 @@ void bed_init(struct bed *bed, uint64_t seed)
         .durability = VARVE_ALWAYS,
         .wal_size_bytes = 4096,
         .wal_pool_size = 1,
+        .block_cache_size_bytes = 1024 * 1024,
         .min_free_bytes = VARVE_NO_RESERVE,
         .reserve_size_bytes = VARVE_NO_RESERVE,
         .on_durable = on_durable,

@@ -32,7 +32,7 @@ struct bed {
     size_t log_len;
 };
 
-/* Small files (4 KiB), no pool to speak of, VARVE_ALWAYS; a key's group is its first byte, if that
+/* Small files (4 KiB), no pool to speak of, the smallest cache, VARVE_ALWAYS; a key's group is its first byte, if that
  * is a small letter. Opens nothing. */
 void bed_init(struct bed *bed, uint64_t seed);
 /* Closes what is open, whatever comes of it. */
