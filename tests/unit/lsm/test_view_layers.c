@@ -23,7 +23,7 @@ static int set_up(void **state)
 {
     static struct bench bench;
 
-    bench = (struct bench){0};
+    bench = (struct bench){.retired = 0};
     assert_int_equal(view_slot_init(&bench.slot, memtable_create(), version_create()), 0);
     bench.slot.on_retired = on_retired;
     bench.slot.arg = &bench;
