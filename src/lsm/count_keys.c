@@ -59,7 +59,9 @@ static void memory_recall(struct count_task *task, uint64_t layer, struct count_
     mutex_lock(&memory->mutex);
     const struct count_answer *found = memory_find_locked(memory, layer,
                                                           varve_slice(task->name, task->name_len));
-    if (found != NULL && found->expiry_drops == task->view->version->expiry_drops &&
+    if (found != NULL &&
+        (found->expiry_drops == task->view->version->expiry_drops ||
+         MUTANT("count-answer-for-ever")) &&
         found->upto_seq <= task->seq)
         *answer = *found;
     mutex_unlock(&memory->mutex);

@@ -347,7 +347,8 @@ static void flush_install(struct flusher *flusher)
 
     /* While a sync was in doubt, somebody may have taken a snapshot of less than what was built. */
     if (snapshots_grew_below(&db->snapshots, &flusher->snapshots,
-                             memtable_notes(flush_memtable(flusher))->last_seq)) {
+                             memtable_notes(flush_memtable(flusher))->last_seq) &&
+        !MUTANT("flush-ignores-snapshot")) {
         flush_forget(flusher);
         flush_enter(flusher, FLUSH_IDLE);
         return;
@@ -374,7 +375,8 @@ static void flush_install(struct flusher *flusher)
     flush_enter(flusher, FLUSH_IDLE);
     flusher_poke(flusher);
     compactor_measure(&db->compactor);
-    compactor_poke(&db->compactor);
+    if (!MUTANT("flush-wakes-nobody"))
+        compactor_poke(&db->compactor);
 }
 
 static void flush_install_run(struct varve_job *job)
