@@ -47,15 +47,17 @@ void varve_leave(void);
 /* Logs and applies a batch as one atomic record, with one write(), after the time that
  * varve_write_delay_us() asks for. *seq (may be NULL) is the sequence number of its last operation.
  * Durable once varve_durable_seq() >= *seq.
- * Errors: VARVE_EFULL (all memtables, or too much for one record), VARVE_EREADONLY (failed, not healed
- * yet), VARVE_ENOMEM, VARVE_EIO and VARVE_ENOSPC (the log write failed): the batch has then no effect.
- * The batch is kept. */
+ * Errors: VARVE_EFULL (too much for one record), VARVE_EREADONLY (failed, not healed yet), VARVE_ENOMEM,
+ * VARVE_EIO and VARVE_ENOSPC (the log write failed; or the memtables are full, and so did their flush):
+ * the batch has then no effect. The batch is kept. */
 int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
                 struct varve_err *err);
 
 /* The same in two steps, for callers that gather the writes of a turn: varve_group_add() makes
  * the batch part of the open group, atomic by itself; reads with `uncommitted` see it at once,
- * nobody else does. Values that the batch borrows must live until the commit. Errors as above. */
+ * nobody else does. Values that the batch borrows must live until the commit. Errors as above, and
+ * VARVE_WOULD_BLOCK, without effect: the memtables are full until a flush ends; commit, and try again
+ * later. */
 int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
                     struct varve_err *err);
 /* Writes the open group to the log with one write() and publishes it. After an error all of the

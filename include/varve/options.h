@@ -44,7 +44,7 @@ struct varve_options {
     enum varve_durability durability;
     uint64_t memtable_size_bytes; /* default 64 MiB, at least 64 KiB: a full one is flushed */
     uint32_t memtables_max; /* default 4, 2 .. 16: the active one and those that wait; when all
-                                   * are full, writes are refused (VARVE_EFULL) */
+                                   * are full, writes wait */
     uint64_t block_cache_size_bytes; /* default 256 MiB, at least 1 MiB: blocks, indexes, filters */
     uint32_t block_size_bytes;       /* default 4 KiB, 512 B .. 1 MiB, uncompressed */
     uint64_t segment_size_bytes;     /* default 64 MiB, at least 16 KiB: where a run is cut */

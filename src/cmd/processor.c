@@ -246,7 +246,7 @@ static int run(struct cmd_ctx *ctx, size_t start)
     } else {
         ctx->command->run(ctx);
     }
-    if (UNLIKELY(processor->keys->blocked > 0))
+    if (UNLIKELY((processor->keys->blocked | processor->keys->full) != 0))
         return 0;
     stats->usec += usec;
     stats->calls++;
@@ -256,9 +256,16 @@ static int run(struct cmd_ctx *ctx, size_t start)
     return 1;
 }
 
-/* The command met lookups that would block, and so wrote nothing: what it answered is dropped, and what it
- * needs is fetched. */
-static COLD enum processor_step park_blocked(struct cmd_ctx *ctx, size_t start)
+static void note_delay(struct processor_stats *stats, uint64_t delay_us)
+{
+    stats->delayed_writes++;
+    stats->delayed_writes_us += delay_us;
+}
+
+/* The command met lookups that would block, or memtables that are full until a flush ends, and so wrote
+ * nothing: what it answered is dropped, and what it needs is fetched, or given time. */
+static COLD enum processor_step park_blocked(struct cmd_ctx *ctx, size_t start,
+                                             struct processor_outcome *outcome)
 {
     struct processor *processor = ctx->processor;
     struct varve_err err = {0};
@@ -267,6 +274,13 @@ static COLD enum processor_step park_blocked(struct cmd_ctx *ctx, size_t start)
     ctx->out->failed = 0;
     keyspace_uncount_lookups(processor->keyspace, processor->hits_before, processor->misses_before);
     keyspace_forget_fetched(processor->keyspace);
+    if (processor->keys->full) {
+        keyspace_forget_blocked(processor->keyspace);
+        outcome->park_us = PARK_WRITE_MAX_US;
+        processor->stats.delay_cause = VARVE_STALL_MEMTABLES;
+        note_delay(&processor->stats, outcome->park_us);
+        return PROCESSOR_PARK;
+    }
     if (park_fetch(processor, ctx->session) == 0) {
         processor->stats.parked_reads++;
         return PROCESSOR_PARK;
@@ -290,8 +304,7 @@ static COLD int must_wait(struct cmd_ctx *ctx, struct processor_outcome *outcome
     outcome->park_us = park_write_delay_us(processor);
     if (outcome->park_us == 0)
         return 0;
-    processor->stats.delayed_writes++;
-    processor->stats.delayed_writes_us += outcome->park_us;
+    note_delay(&processor->stats, outcome->park_us);
     return 1;
 }
 
@@ -347,7 +360,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     session->last_command = ctx.command;
     if (UNLIKELY(!run(&ctx, start))) {
         outcome->uncommitted = keyspace_group_open(processor->keyspace);
-        return park_blocked(&ctx, start);
+        return park_blocked(&ctx, start, outcome);
     }
     session->command_count++;
     if (UNLIKELY(session->fetches != NULL)) {

@@ -4,7 +4,6 @@
 #include "base/err.h"
 #include "cmd/ctx.h"
 #include "cmd/table.h"
-#include "config/config.h"
 #include "types/result.h"
 
 void cmd_reply_syntax_error(struct cmd_ctx *ctx)
@@ -20,18 +19,12 @@ void cmd_reply_wrong_arity(struct cmd_ctx *ctx, const struct command *command)
 static void reply_engine_failure(struct cmd_ctx *ctx, int code, const struct varve_err *err)
 {
     switch (code) {
-    case VARVE_EFULL:
-        resp_error(ctx->out,
-                   "OOM command not allowed when the memtable is full ('memtable-size' is %lld "
-                   "bytes).",
-                   (long long)config_int(ctx->config, OPT_MEMTABLE_SIZE));
-        break;
+    case VARVE_EFULL: resp_error(ctx->out, "OOM command refused: %s", err_text(err)); break;
     case VARVE_EREADONLY:
     case VARVE_EIO:
     case VARVE_ENOSPC:
     case VARVE_EUNKNOWN:
-        resp_error(ctx->out, "MISCONF Writes are refused because the log failed: %s",
-                   err_text(err));
+        resp_error(ctx->out, "MISCONF Writes are refused: %s", err_text(err));
         break;
     case VARVE_ENOMEM: resp_error(ctx->out, "ERR out of memory"); break;
     case VARVE_ECORRUPT: resp_error(ctx->out, "ERR corrupt data: %s", err_text(err)); break;

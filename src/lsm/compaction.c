@@ -484,39 +484,51 @@ out:
 
 /* ---- what came of it ---- */
 
-static void forget_result(struct compaction *compaction)
+/* What the parts made, as one. */
+static int gather_parts(struct compaction *compaction)
 {
-    mem_free(compaction->outputs);
-    compaction->outputs = NULL;
-    compaction->output_count = 0;
-    count_changes_deinit(&compaction->changes);
+    size_t count = 0;
+    int rc = 0;
+
+    for (size_t i = 0; i < compaction->part_count; i++) {
+        CHECK(compaction->parts[i].done);
+        count += compaction->parts[i].output_count;
+    }
+    struct segment **outputs = mem_alloc((count + 1) * sizeof(struct segment *));
+    if (outputs == NULL)
+        return VARVE_ENOMEM;
+    count = 0;
+    for (size_t i = 0; rc == 0 && i < compaction->part_count; i++) {
+        const struct part *part = &compaction->parts[i];
+        for (size_t j = 0; j < part->output_count; j++)
+            outputs[count++] = part->outputs[j];
+        rc = count_changes_merge(&compaction->changes, &part->changes);
+    }
+    if (rc != 0) {
+        count_changes_deinit(&compaction->changes);
+        mem_free(outputs);
+        return rc;
+    }
+    compaction->outputs = outputs;
+    compaction->output_count = count;
+    return 0;
 }
 
 int compaction_result(struct compaction *compaction, struct compaction_result *result,
                       struct varve_err *err)
 {
-    size_t count = 0;
-
-    forget_result(compaction); /* of an install that failed */
-    *result = (struct compaction_result){.read_bytes = compaction->input_bytes,
-                                         .changes = &compaction->changes};
-    for (size_t i = 0; i < compaction->part_count; i++) {
-        CHECK(compaction->parts[i].done);
-        count += compaction->parts[i].output_count;
-    }
-    compaction->outputs = mem_alloc((count + 1) * sizeof(struct segment *));
-    if (compaction->outputs == NULL)
+    *result = (struct compaction_result){0};
+    /* An install that failed is tried again, and asks again. */
+    if (compaction->outputs == NULL && gather_parts(compaction) != 0)
         return no_memory(err);
-    for (size_t i = 0; i < compaction->part_count; i++) {
-        struct part *part = &compaction->parts[i];
-        for (size_t j = 0; j < part->output_count; j++)
-            compaction->outputs[compaction->output_count++] = part->outputs[j];
-        result->written_bytes += segment_set_written_bytes(part->set);
-        if (count_changes_merge(&compaction->changes, &part->changes) != 0)
-            return no_memory(err);
-    }
-    result->outputs = compaction->outputs;
-    result->output_count = compaction->output_count;
+    *result = (struct compaction_result){
+        .outputs = compaction->outputs,
+        .output_count = compaction->output_count,
+        .read_bytes = compaction->input_bytes,
+        .changes = &compaction->changes,
+    };
+    for (size_t i = 0; i < compaction->part_count; i++)
+        result->written_bytes += segment_set_written_bytes(compaction->parts[i].set);
     return 0;
 }
 
@@ -535,8 +547,9 @@ void compaction_destroy(struct compaction *compaction)
         segment_set_destroy(compaction->parts[i].set);
         count_changes_deinit(&compaction->parts[i].changes);
     }
-    forget_result(compaction);
+    count_changes_deinit(&compaction->changes);
     mem_free(compaction->parts);
+    mem_free(compaction->outputs);
     mem_free(compaction->ranges);
     mem_free(compaction->runs);
     mem_free(compaction->inputs);

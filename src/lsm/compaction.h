@@ -38,8 +38,7 @@ size_t compaction_part_count(const struct compaction *compaction);
 /* Runs one part; each once, on any thread. 0, REWRITE_STOPPED or an error. */
 int compaction_part(struct compaction *compaction, size_t part, struct varve_err *err) MUST_CHECK;
 
-/* After all parts succeeded: what came of it. Lives as long as the compaction, or until it is asked
- * again: an install that failed is tried again. */
+/* After all parts succeeded: what came of it, as often as it is asked. Lives as long as the compaction. */
 struct compaction_result {
     struct segment *const *outputs; /* ascending by key */
     size_t output_count;

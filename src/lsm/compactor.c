@@ -200,16 +200,17 @@ static void compactor_plan_run(struct varve_job *job)
                                      : now_ms;
     if (rc == 0)
         rc = compactor_pick(compactor, expired_before_ms);
+    enum pick_kind kind = compactor->pick.kind; /* once parts run, they may end, and all of it */
     if (rc != 0)
         err_set(&err, rc, "no memory to plan a compaction");
-    else if (compactor->pick.kind == PICK_MERGE)
+    else if (kind == PICK_MERGE)
         rc = compactor_start_parts(compactor, expired_before_ms, &err);
     if (rc != 0) {
         compactor_failed(compactor, &err);
-    } else if (compactor->pick.kind == PICK_NOTHING) {
+    } else if (kind == PICK_NOTHING) {
         compactor_forget(compactor);
         compactor_end(compactor, 0);
-    } else if (compactor->pick.kind != PICK_MERGE) {
+    } else if (kind != PICK_MERGE) {
         compactor_submit(compactor, VARVE_JOB_MAINTENANCE, compactor_install_run);
     }
 }
@@ -246,19 +247,28 @@ static void compactor_count(struct compactor *compactor, const struct compaction
     mutex_unlock(&compactor->mutex);
 }
 
+/* Once a compaction: an install that is tried again finds it here. */
+static int compactor_take_result(struct compactor *compactor, struct varve_err *err)
+{
+    if (compactor->install_pending)
+        return 0;
+    compactor->result = (struct compaction_result){0};
+    if (compactor->compaction == NULL)
+        return 0;
+    return compaction_result(compactor->compaction, &compactor->result, err);
+}
+
 static int compactor_install(struct compactor *compactor, struct varve_err *err)
 {
     struct varve_db *db = compactor->db;
-    struct compaction_result result = {0};
     struct compactor_edit edit = {0};
     struct view *now = view_acquire(&db->view);
-    int rc = 0;
+    int rc = compactor_take_result(compactor, err);
 
-    if (compactor->compaction != NULL)
-        rc = compaction_result(compactor->compaction, &result, err);
     if (rc != 0)
         goto out;
-    rc = compactor_edit_init(&edit, &compactor->pick, compactor->version, now->version, &result);
+    rc = compactor_edit_init(&edit, &compactor->pick, compactor->version, now->version,
+                             &compactor->result);
     if (rc != 0) {
         err_set(err, rc, "no memory for a manifest edit");
         goto out;
@@ -277,7 +287,7 @@ static int compactor_install(struct compactor *compactor, struct varve_err *err)
         goto out;
     compactor->install_pending = 0;
     compactor_edit_mark_dead(&edit);
-    compactor_count(compactor, &result);
+    compactor_count(compactor, &compactor->result);
 out:
     compactor_edit_deinit(&edit);
     view_release(&db->view, now);

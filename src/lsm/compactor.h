@@ -60,6 +60,7 @@ struct compactor {
     struct version *version;
     struct snapshot_list snapshots;
     struct compaction *compaction;
+    struct compaction_result result; /* of it; once install_pending */
     struct compaction_part_job parts[COMPACTION_PARTS_MAX];
     _Atomic size_t parts_left;
     struct varve_err err; /* of the first failure */

@@ -51,11 +51,11 @@ static void picture_segment(struct picker_segment *to, const struct version *ver
 {
     const struct properties *properties = segment_properties(segment);
 
-    /* What expired is counted before compression. */
+    /* Keys and values are counted before compression. */
+    double share = properties->raw_bytes == 0
+                       ? 0
+                       : (double)segment_size_bytes(segment) / (double)properties->raw_bytes;
     uint64_t expired_bytes = properties_expired_bytes(properties, expired_before_ms);
-    if (properties->raw_bytes > 0)
-        expired_bytes = (uint64_t)((double)expired_bytes * (double)segment_size_bytes(segment) /
-                                   (double)properties->raw_bytes);
     *to = (struct picker_segment){
         .file_no = segment_file_no(segment),
         .bytes = segment_size_bytes(segment),
@@ -66,7 +66,8 @@ static void picture_segment(struct picker_segment *to, const struct version *ver
         .entries = properties->entries + properties->ranges,
         .deletes = properties->entries - properties->puts + properties->ranges,
         .ranges = properties->ranges,
-        .expired_bytes = expired_bytes,
+        .expired_bytes = (uint64_t)((double)expired_bytes * share),
+        .superseded_bytes = (uint64_t)((double)properties->superseded_bytes * share),
         .all_dead = properties_all_dead(properties, expired_before_ms) &&
                     segment_is_countable(version, properties),
         .cover_seq = segment_cover_seq(version, properties, snapshots),

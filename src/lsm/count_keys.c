@@ -18,6 +18,7 @@ struct count_task {
     int has_version;
     int ask[MEMTABLES_MAX + 1]; /* a memtable each: it has unknown keys, and something lies below */
     int by_walk;
+    int keeps; /* all that is counted was committed: an answer holds for good */
     struct varve_snapshot *snapshot; /* of a walk */
     uint8_t name[VARVE_GROUP_MAX_BYTES];
     uint8_t name_len;
@@ -76,6 +77,8 @@ static void memory_keep(struct count_task *task, uint64_t layer, uint64_t live_b
         .expiry_drops = task->view->version->expiry_drops,
     };
 
+    if (!task->keeps)
+        return;
     memcpy(fresh.name, task->name, task->name_len);
     mutex_lock(&memory->mutex);
     struct count_answer *at = memory_find_locked(memory, layer,
@@ -209,10 +212,14 @@ static int take_memtable(struct count_task *task, size_t index, int64_t *count,
     return 0;
 }
 
-static int segment_has_unknown(const struct count_task *task, const struct segment *segment)
+/* Among its entries above ignore_seq. */
+static int segment_has_unknown(const struct count_task *task, const struct segment *segment,
+                               uint64_t ignore_seq)
 {
     const struct properties *properties = segment_properties(segment);
 
+    if (properties->seq_max <= ignore_seq)
+        return 0;
     if (properties->group_count > SEGMENT_GROUPS_MAX)
         return 1;
     for (uint32_t i = 0; i < properties->group_count; i++)
@@ -229,7 +236,7 @@ static int take_segment(struct count_task *task, size_t run, struct segment *seg
     uint64_t live = 0;
     int rc = 0;
 
-    if (!segment_has_unknown(task, segment) || segment_properties(segment)->seq_max <= ignore_seq)
+    if (!segment_has_unknown(task, segment, ignore_seq))
         return 0;
     memory_recall(task, segment_file_no(segment), &known);
     if (known.upto_seq != 0)
@@ -329,6 +336,7 @@ static void task_find_unknown(struct count_task *task)
 static void task_init(struct count_task *task, struct varve_db *db, struct varve_slice group)
 {
     *task = (struct count_task){.db = db, .seq = db->applied_seq, .name_len = (uint8_t)group.len};
+    task->keeps = db->undo.count == 0; /* sequences that are taken back are given out again */
     memcpy(task->name, group.data, group.len);
     task->view = view_acquire(&db->view);
     task_sum_up(task);
@@ -428,6 +436,8 @@ int varve_count(struct varve_db *db, struct varve_slice group, uint64_t *count,
 static int task_is_known(struct count_task *task)
 {
     const struct version *version = task->view->version;
+    const struct version_group *group = version_group(version,
+                                                      varve_slice(task->name, task->name_len));
     struct count_answer known;
 
     if (task->by_walk)
@@ -438,11 +448,13 @@ static int task_is_known(struct count_task *task)
         if (task->ask[i] && known.upto_seq < task->seq)
             return 0;
     }
-    for (size_t r = 0; task->has_version && r < version->run_count; r++)
+    if (!task->has_version || group == NULL)
+        return 1;
+    for (size_t r = 0; r < version->run_count; r++)
         for (size_t i = 0; i < version->runs[r].count; i++) {
             const struct segment *segment = version->runs[r].segments[i];
             memory_recall(task, segment_file_no(segment), &known);
-            if (segment_has_unknown(task, segment) && known.upto_seq == 0)
+            if (segment_has_unknown(task, segment, group->ignore_seq) && known.upto_seq == 0)
                 return 0;
         }
     return 1;

@@ -67,6 +67,7 @@ struct varve_db {
     struct mutex reclaim_mutex;
     struct cond reclaim_changed;
     int reclaim_running;
+    int reclaim_again; /* something was retired since the job began */
 
     struct pacer pacer;
     struct count_memory count_memory;
@@ -107,6 +108,9 @@ int db_reclaim_is_running(const void *db);
 /* Puts a fresh memtable in the active one's place, which then waits for its flush. The group is not
  * open. 0, VARVE_EFULL: memtables_max are there, or VARVE_ENOMEM. Writer thread. */
 int db_swap_memtable(struct varve_db *db);
+
+/* Waits for the step of a flush that is due, and for the sync that it needs. Writer thread. */
+void db_wait_flush(struct varve_db *db);
 
 /* What the stalls are computed from. Writer thread. */
 void db_refresh_load(struct varve_db *db);

@@ -16,20 +16,25 @@ static uint64_t flushed_seq(const struct varve_db *db)
     return seq;
 }
 
-static uint64_t flush_failures(struct flusher *flusher, struct varve_err *err)
+static uint64_t flush_failures(struct flusher *flusher)
 {
     mutex_lock(&flusher->mutex);
     uint64_t failures = flusher->failures;
-    if (err != NULL)
-        err_set(err, VARVE_EIO, "flush: %s", flusher->last_error);
     mutex_unlock(&flusher->mutex);
     return failures;
+}
+
+void db_wait_flush(struct varve_db *db)
+{
+    varve_tick(db);
+    db_wait(db, &db->flusher.mutex, &db->flusher.changed, flusher_is_running, &db->flusher);
+    db_wait(db, &db->wal.sync.mutex, &db->wal.sync.changed, sync_is_running, &db->wal.sync);
 }
 
 int varve_flush(struct varve_db *db, struct varve_err *err)
 {
     uint64_t wanted = db->applied_seq;
-    uint64_t failures = flush_failures(&db->flusher, NULL);
+    uint64_t failures = flush_failures(&db->flusher);
 
     if (db->undo.count > 0)
         return err_set(err, VARVE_EINVAL, "flush: the group is open");
@@ -40,16 +45,12 @@ int varve_flush(struct varve_db *db, struct varve_err *err)
         /* Too many wait: the next round tries again. */
         if (!memtable_is_empty(db->memtable) && db_swap_memtable(db) == VARVE_ENOMEM)
             return err_set(err, VARVE_ENOMEM, "flush: no memory");
-        varve_tick(db);
+        db_wait_flush(db);
         int rc = varve_writable(db, err);
+        if (rc == 0 && flush_failures(&db->flusher) > failures)
+            rc = flusher_is_failing(&db->flusher, err);
         if (rc != 0)
-            return rc;
-        if (flush_failures(&db->flusher, NULL) > failures) {
-            (void)flush_failures(&db->flusher, err);
-            return VARVE_EIO;
-        }
-        db_wait(db, &db->flusher.mutex, &db->flusher.changed, flusher_is_running, &db->flusher);
-        db_wait(db, &db->wal.sync.mutex, &db->wal.sync.changed, sync_is_running, &db->wal.sync);
+            return err_wrap(err, rc, "flush");
     }
     return 0;
 }

@@ -493,9 +493,13 @@ static void db_reclaim_run(struct varve_job *job)
 
     (void)rcu_reclaim();
     mutex_lock(&db->reclaim_mutex);
-    db->reclaim_running = 0;
+    int again = db->reclaim_again;
+    db->reclaim_again = 0;
+    db->reclaim_running = again;
     cond_broadcast(&db->reclaim_changed);
     mutex_unlock(&db->reclaim_mutex);
+    if (again)
+        db->options.executor->submit(db->options.executor, VARVE_JOB_RECLAIM, job);
 }
 
 void db_reclaim(void *arg)
@@ -505,6 +509,7 @@ void db_reclaim(void *arg)
 
     mutex_lock(&db->reclaim_mutex);
     int submit = !db->reclaim_running;
+    db->reclaim_again = db->reclaim_running;
     db->reclaim_running = 1;
     mutex_unlock(&db->reclaim_mutex);
     if (submit)

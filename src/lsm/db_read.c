@@ -260,6 +260,8 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
             varve_pin_keep(pin);
         rcu_leave();
     }
+    if (UNLIKELY(cache_is_tight(db->cache)) && rcu_pending())
+        db_reclaim(db);
     return rc;
 }
 

@@ -252,8 +252,8 @@ void varve_iter_first(struct varve_iter *iter)
 void varve_iter_next(struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    int rc = iter_save_key(iter, iter->entry.chunk.key);
-    int turned = iter->direction == BACKWARD;
+    int turned = iter->direction == BACKWARD; /* then the key is saved already */
+    int rc = turned ? 0 : iter_save_key(iter, iter->entry.chunk.key);
 
     iter_begin_move(iter);
     if (rc != 0) {

@@ -328,8 +328,11 @@ static int db_check_room(struct varve_db *db, const struct varve_batch *batch,
     }
     if (deletes_only && used + cost <= limit + limit / 16)
         return 0;
+    int rc = flusher_is_failing(&db->flusher, err);
+    if (rc != 0)
+        return err_wrap(err, rc, "the memtables are full, and");
     return err_set(
-        err, VARVE_EFULL,
+        err, VARVE_WOULD_BLOCK,
         "the memtables are full (%llu bytes in the newest of %u) and wait for their flush",
         (unsigned long long)used, db_waiting_memtables(db) + 1);
 }
@@ -467,6 +470,10 @@ int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
 {
     db_hold_back(db);
     int rc = varve_group_add(db, batch, seq, err);
+    while (rc == VARVE_WOULD_BLOCK && db->undo.count == 0) {
+        db_wait_flush(db);
+        rc = varve_group_add(db, batch, seq, err);
+    }
     return rc != 0 ? rc : varve_group_commit(db, err);
 }
 
@@ -590,6 +597,8 @@ static void db_tick_background(struct varve_db *db)
     if (db->undo.count == 0 && range_is_due(db))
         db_swap_memtable(db); /* the next tick tries again */
     flusher_poke(&db->flusher);
+    if (cache_is_tight(db->cache))
+        db_reclaim(db);
     if (db->now_us - db->slow_tick_us >= SLOW_TICK_US) {
         db->slow_tick_us = db->now_us;
         compactor_poke(&db->compactor);

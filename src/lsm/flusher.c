@@ -23,6 +23,7 @@ static void flush_forget(struct flusher *flusher)
 {
     segment_set_destroy(flusher->set);
     flusher->set = NULL;
+    flusher->named = 0;
     snapshot_list_deinit(&flusher->snapshots);
     view_release(&flusher->db->view, flusher->view);
     flusher->view = NULL;
@@ -43,11 +44,10 @@ static void flush_failed(struct flusher *flusher, enum flush_state state,
 
     if (err->code == VARVE_ENOSPC)
         space_found_full(&db->space);
-    if (strcmp(flusher->last_error, err->text) != 0) {
-        snprintf(flusher->last_error, sizeof(flusher->last_error), "%s", err->text);
+    if (strcmp(flusher->last.text, err->text) != 0)
         db_log(db, 4, "a flush failed, it is tried again: %s", err_text(err));
-    }
     mutex_lock(&flusher->mutex);
+    flusher->last = *err;
     flusher->failures++;
     flusher->retry_us = db->env->ops->now_mono_us(db->env) + RETRY_US;
     mutex_unlock(&flusher->mutex);
@@ -310,11 +310,11 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
 
     segment_set_keep(flusher->set); /* an edit that fails may name them all the same */
     manifest_set_clock(db->manifest, varve_now_ms(db));
-    /* A second try after the edit succeeded, and only the view failed, finds it done. */
-    if (manifest_state(db->manifest)->flushed_seq < change.flushed_seq)
+    if (!flusher->named)
         rc = manifest_apply(db->manifest, plan->edits, plan->count, err);
     if (rc != 0)
         return rc;
+    flusher->named = 1;
     rc = view_install(&db->view, &change, memtable, err);
     if (rc != 0)
         return rc;
@@ -331,7 +331,8 @@ static void flush_install_run(struct varve_job *job)
     struct flush_edit plan = {0};
 
     /* While a sync was in doubt, somebody may have taken a snapshot of less than what was built. */
-    if (snapshots_grew_below(&db->snapshots, &flusher->snapshots,
+    if (!flusher->named &&
+        snapshots_grew_below(&db->snapshots, &flusher->snapshots,
                              memtable_notes(flush_memtable(flusher))->last_seq)) {
         flush_forget(flusher);
         flush_enter(flusher, FLUSH_IDLE);
@@ -354,7 +355,7 @@ static void flush_install_run(struct varve_job *job)
     mutex_lock(&flusher->mutex);
     flusher->flushes++;
     flusher->bytes += bytes;
-    flusher->last_error[0] = '\0';
+    flusher->last = (struct varve_err){0};
     mutex_unlock(&flusher->mutex);
     flush_enter(flusher, FLUSH_IDLE);
     flusher_poke(flusher);
@@ -385,6 +386,16 @@ int flusher_is_running(const void *flusher)
     enum flush_state state = ((const struct flusher *)flusher)->state;
 
     return state == FLUSH_BUILDING || state == FLUSH_INSTALLING;
+}
+
+int flusher_is_failing(struct flusher *flusher, struct varve_err *err)
+{
+    mutex_lock(&flusher->mutex);
+    int rc = flusher->last.code;
+    if (rc != 0 && err != NULL)
+        *err = flusher->last;
+    mutex_unlock(&flusher->mutex);
+    return rc;
 }
 
 static int flush_is_waiting(struct flusher *flusher)

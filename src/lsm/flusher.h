@@ -32,7 +32,7 @@ struct flusher {
     uint64_t flushes;
     uint64_t bytes;
     uint64_t failures;
-    char last_error[VARVE_ERR_TEXT_MAX];
+    struct varve_err last; /* why the last step failed; code 0: it did not */
 
     /* The job's. */
     struct view *view; /* of which the oldest memtable is flushed */
@@ -40,12 +40,15 @@ struct flusher {
     struct segment *const *segments;
     size_t segment_count;
     struct snapshot_list snapshots;
+    int named; /* the manifest has the edit, the view not yet */
 };
 
 void flusher_init(struct flusher *flusher, struct varve_db *db);
 void flusher_deinit(struct flusher *flusher); /* no job may be running */
 /* Starts the next step if one is due. Writer thread. */
 void flusher_poke(struct flusher *flusher);
+/* 0, or the error of the last step: it is tried again, but nobody should wait for it. */
+int flusher_is_failing(struct flusher *flusher, struct varve_err *err);
 /* Under the mutex of the struct, for db_wait(): a job is running. */
 int flusher_is_running(const void *flusher);
 

@@ -261,6 +261,8 @@ static void heal_run(struct varve_job *job)
     struct varve_err err = {0};
     int rc = heal_make(heal->db, &heal->log, &err);
 
+    if (rc == VARVE_ENOSPC) /* else nobody may ever give the reserve up: no flush is due */
+        space_found_full(&heal->db->space);
     if (rc != 0 && strcmp(heal->last_error, err.text) != 0) {
         snprintf(heal->last_error, sizeof(heal->last_error), "%s", err.text);
         db_log(heal->db, 4, "healing the log failed, it is tried again: %s", err_text(&err));

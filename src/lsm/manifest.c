@@ -23,11 +23,10 @@ struct manifest {
     struct varve_env *env;
     char *dir;
     struct dir_id id;
-    struct manifest_state state;
-    /* Apart from the state: other jobs take numbers while an edit makes the next state. */
-    _Atomic uint64_t next_file_no;
-    struct log_writer *log; /* NULL: the next edit goes to a new file */
-    uint64_t old_file_no;   /* in force until CURRENT is switched; 0: none */
+    struct manifest_state state;   /* its next_file_no is as of the last edit */
+    _Atomic uint64_t next_file_no; /* jobs beside the manifest's take numbers */
+    struct log_writer *log;        /* NULL: the next edit goes to a new file */
+    uint64_t old_file_no;          /* in force until CURRENT is switched; 0: none */
     struct log_place read_end;
     uint64_t durable_offset;
     uint64_t whole_bytes; /* of the whole state that the log begins with */
@@ -282,13 +281,13 @@ struct log_place manifest_read_end(const struct manifest *manifest)
 
 uint64_t manifest_new_file_no(struct manifest *manifest)
 {
-    return atomic_fetch_add_explicit(&manifest->next_file_no, 1, memory_order_relaxed);
+    return atomic_fetch_add(&manifest->next_file_no, 1);
 }
 
 void manifest_reserve_file_no(struct manifest *manifest, uint64_t next_file_no)
 {
-    if (atomic_load_explicit(&manifest->next_file_no, memory_order_relaxed) < next_file_no)
-        atomic_store_explicit(&manifest->next_file_no, next_file_no, memory_order_relaxed);
+    if (atomic_load(&manifest->next_file_no) < next_file_no)
+        atomic_store(&manifest->next_file_no, next_file_no);
 }
 
 void manifest_set_clock(struct manifest *manifest, uint64_t clock_ms)
@@ -319,15 +318,14 @@ static int manifest_append(struct log_writer *log, uint64_t durable_offset, cons
     return rc;
 }
 
-/* The state with the edits, to be written: it knows of all numbers that were taken so far, and so of
- * those that the edits name. */
-static int manifest_next_state(struct manifest *manifest, const struct manifest_edit *edits,
-                               size_t count, struct manifest_state *next)
+/* The state with the edits in it. The number is read last: it is above all that the edits name. */
+static int manifest_next(struct manifest *manifest, const struct manifest_edit *edits, size_t count,
+                         struct manifest_state *next)
 {
     int rc = manifest_state_with(&manifest->state, edits, count, next);
 
     if (rc == 0)
-        next->next_file_no = atomic_load_explicit(&manifest->next_file_no, memory_order_relaxed);
+        next->next_file_no = atomic_load(&manifest->next_file_no);
     return rc;
 }
 
@@ -356,7 +354,7 @@ int manifest_apply(struct manifest *manifest, const struct manifest_edit *edits,
     if (manifest->log == NULL || manifest_is_long(manifest))
         return manifest_renew(manifest, edits, count, err);
     buf_init(&edit, 2 * MANIFEST_EDIT_MAX_BYTES);
-    rc = manifest_next_state(manifest, edits, count, &next);
+    rc = manifest_next(manifest, edits, count, &next);
     if (rc == 0)
         rc = manifest_put_edits(&edit, &next, edits, count);
     if (rc != 0) {
@@ -408,6 +406,17 @@ static void manifest_remove_file(struct manifest *manifest, uint64_t file_no)
     mem_free(path);
 }
 
+/* A file that did not come about goes, unless CURRENT may name it: tries may be many. */
+static void manifest_abandon(struct manifest *manifest, uint64_t file_no)
+{
+    struct dir_id id;
+    uint64_t named;
+    int rc = current_read(manifest->env, manifest->dir, &id, &named, NULL);
+
+    if (rc == VARVE_ENOENT || (rc == 0 && named != file_no))
+        manifest_remove_file(manifest, file_no);
+}
+
 int manifest_renew(struct manifest *manifest, const struct manifest_edit *edits, size_t count,
                    struct varve_err *err)
 {
@@ -419,7 +428,7 @@ int manifest_renew(struct manifest *manifest, const struct manifest_edit *edits,
 
     if (path == NULL)
         goto out;
-    rc = manifest_next_state(manifest, edits, count, &next);
+    rc = manifest_next(manifest, edits, count, &next);
     if (rc != 0)
         goto out;
     rc = log_writer_create(manifest->env, manifest->dir, path, MANIFEST_MAGIC, &manifest->id,
@@ -444,11 +453,13 @@ out:
     if (rc != 0)
         err_set(err, rc, "new manifest: %s", varve_status_name(rc));
 out_logged:
-    if (log != NULL) { /* CURRENT may name it or not: both files stay, neither is written again */
+    if (log != NULL) { /* CURRENT may name it or not: neither file is written again */
         log_writer_close(log);
         log_writer_close(manifest->log);
         manifest->log = NULL;
     }
+    if (rc != 0)
+        manifest_abandon(manifest, file_no);
     manifest_state_deinit(&next);
     mem_free(path);
     return rc;

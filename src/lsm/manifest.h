@@ -4,7 +4,7 @@
  * An edit counts once it is synced (I5). After any error the manifest file is abandoned: the next
  * edit writes a new one with the whole state, and CURRENT is switched; nothing may be deleted on the
  * strength of an edit that failed. Used by one thread at a time: by open, then by the maintenance
- * jobs, then by close. */
+ * jobs, then by close; but for manifest_new_file_no(). */
 #ifndef LSM_MANIFEST_H
 #define LSM_MANIFEST_H
 
@@ -34,7 +34,7 @@ struct manifest_segment {
 #define MANIFEST_GROUPS_MAX 65536
 
 struct manifest_state {
-    uint64_t next_file_no; /* as the last edit says it */
+    uint64_t next_file_no; /* when it was written */
     uint64_t clock_ms;
     struct manifest_wal *wals; /* ascending by number; owned by the manifest */
     size_t wal_count;
@@ -89,9 +89,9 @@ struct log_place manifest_place(const struct manifest *manifest);
 /* Where reading it ended, while it was opened. */
 struct log_place manifest_read_end(const struct manifest *manifest);
 
-/* Any thread, also while an edit is applied: no number is handed out twice (I7). */
+/* Any thread, beside an edit, too. */
 uint64_t manifest_new_file_no(struct manifest *manifest);
-/* No number below that will be handed out. Nobody else takes one meanwhile. */
+/* No number below that will be handed out. While it is opened. */
 void manifest_reserve_file_no(struct manifest *manifest, uint64_t next_file_no);
 void manifest_set_clock(struct manifest *manifest, uint64_t clock_ms);
 

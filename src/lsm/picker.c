@@ -171,6 +171,17 @@ static int choose_oversized(struct picker_work *work, struct pick *pick)
     }
 }
 
+/* Where no neighbours fit, level 0 has what is too much: there are few files below, or large ones. */
+static int choose_fewer(struct picker_work *work, struct pick *pick)
+{
+    if (picker_choose_segments(work, pick))
+        return 1;
+    if (!picker_choose_level0(work, pick))
+        return 0;
+    pick->reason = PICK_FOR_SEGMENTS;
+    return 1;
+}
+
 static int choose(struct picker_work *work, struct pick *pick)
 {
     uint64_t segments_max = work->view->segments_max;
@@ -183,8 +194,7 @@ static int choose(struct picker_work *work, struct pick *pick)
         return 1;
     if (choose_oversized(work, pick))
         return 1;
-    if (segments_max > 0 && work->total > segments_max / 4 * 3 &&
-        picker_choose_segments(work, pick))
+    if (segments_max > 0 && work->total > segments_max / 4 * 3 && choose_fewer(work, pick))
         return 1;
     return picker_choose_dead(work, 50, pick) || picker_choose_dead(work, 25, pick);
 }

@@ -25,7 +25,8 @@ struct picker_segment {
     uint64_t ranges;
     uint64_t expired_bytes; /* at least so many, by now, for readers of now and of every snapshot; 0
                              * once a merge dropped what had expired */
-    int all_dead;           /* a set of tombstones for every reader: properties_all_dead() */
+    uint64_t superseded_bytes; /* kept for snapshots under newer versions */
+    int all_dead;              /* a set of tombstones for every reader: properties_all_dead() */
     uint64_t cover_seq; /* range tombstones up to this sequence cover all of it, it is older than
                              * them and no snapshot lies between; 0: no */
     int busy;           /* an input of a running compaction */

@@ -4,7 +4,8 @@
  * them. One pass from old to new, so that those below that go in the same pick do not count.
  *
  * Merged: segments that are largely dead, with what they hide; in the last level they are rewritten alone.
- * That ends: above, each merge takes them a level down; in the last level nothing lies below a tombstone, so
+ * There, old versions and range tombstones are what a snapshot kept; how much a range hides is not known, so
+ * one is reason enough. That ends: above, each merge takes them a level down; in the last level nothing lies below a tombstone, so
  * a rewrite drops all of them unless a snapshot is older than one. Hence such a segment is left alone while
  * oldest_snapshot_seq is below its seq_max. */
 #include "base/mutant.h"
@@ -39,10 +40,16 @@ int picker_choose_drop(struct picker_work *work, struct pick *pick)
 
 /* Is the segment dead to that part, and can a merge make something of it? */
 static int dead_enough(const struct picker_work *work, const struct picker_segment *segment,
-                       uint64_t percent)
+                       int is_last, uint64_t percent)
 {
     if (segment->busy || segment->seq_max > work->view->oldest_snapshot_seq)
         return 0;
+    if (segment->ranges > 0 && is_last)
+        return 1;
+    /* Versions of a snapshot that is gone do not come again and again: a smaller part is worth it. */
+    if (segment->superseded_bytes > 0 &&
+        segment->superseded_bytes * 200 >= segment->bytes * percent)
+        return 1;
     return (segment->expired_bytes > 0 &&
             segment->expired_bytes * 100 >= segment->bytes * percent) ||
            (segment->deletes > 0 && segment->deletes * 100 >= segment->entries * percent);
@@ -67,11 +74,14 @@ static int close_dead(struct picker_work *work, const struct picker_seed *seed)
 }
 
 /* An eighth of what is rewritten has to come free. */
-static int is_worth(const struct picker_work *work, const struct picker_segment *segment)
+static int is_worth(const struct picker_work *work, const struct picker_segment *segment,
+                    int is_last)
 {
-    uint64_t gain = segment->expired_bytes + picker_weight(work, segment) - segment->bytes;
+    uint64_t gain = segment->expired_bytes + segment->superseded_bytes +
+                    picker_weight(work, segment) - segment->bytes;
 
-    return gain >= (work->set.upper_bytes + work->set.lower_bytes) / 8;
+    return (segment->ranges > 0 && is_last) ||
+           gain >= (work->set.upper_bytes + work->set.lower_bytes) / 8;
 }
 
 int picker_choose_dead(struct picker_work *work, uint32_t percent, struct pick *pick)
@@ -83,8 +93,9 @@ int picker_choose_dead(struct picker_work *work, uint32_t percent, struct pick *
             const struct picker_segment *segment = &view->runs[r].segments[i];
             struct picker_seed seed = {
                 .run = r, .at = i, .output_level = next_level(work, &view->runs[r])};
-            if (!dead_enough(work, segment, percent) || !close_dead(work, &seed) ||
-                !is_worth(work, segment))
+            int is_last = view->runs[r].level == work->debt.last_level;
+            if (!dead_enough(work, segment, is_last, percent) || !close_dead(work, &seed) ||
+                !is_worth(work, segment, is_last))
                 continue;
             picker_set_pick(work, PICK_FOR_DEAD, seed.output_level, pick);
             pick->kind = PICK_MERGE;
@@ -105,7 +116,7 @@ int picker_choose_all(struct picker_work *work, struct pick *pick)
             struct picker_seed seed = {.run = r, .at = i, .output_level = work->debt.last_level};
             int is_last = view->runs[r].level == work->debt.last_level;
             if (segment->seq_min > view->compact_all_seq || segment->busy ||
-                (is_last && !dead_enough(work, segment, 0)) || !close_dead(work, &seed))
+                (is_last && !dead_enough(work, segment, 1, 0)) || !close_dead(work, &seed))
                 continue;
             picker_set_pick(work, PICK_FOR_ALL, seed.output_level, pick);
             if (is_last)

@@ -317,7 +317,10 @@ int recovery_read(struct recovery *recovery, struct varve_err *err)
             recovery_see_promise(recovery, recovery->end);
     }
     buf_deinit(&walk.pieces);
-    if (rc == 0 && log_place_before(recovery->end, recovery->vouched))
+    /* What is in segments was durable in the log before. A log that ends below it has lost that, and what
+     * were written behind its end would be torn off at the gap by the next open. */
+    if (rc == 0 &&
+        (log_place_before(recovery->end, recovery->vouched) || walk.next_seq <= state->flushed_seq))
         rc = recovery_rot(recovery, err);
     return rc;
 }

@@ -27,10 +27,6 @@ void view_release(struct view_slot *slot, struct view *view)
     CHECK(before > 0);
     if (before > 1)
         return;
-    if (MUTANT("free-view-at-once")) {
-        view_free(&view->retired);
-        return;
-    }
     rcu_retire(&view->retired, view_free);
     if (slot->on_retired != NULL)
         slot->on_retired(slot->arg);
@@ -86,11 +82,27 @@ static struct view *view_copy_locked(struct view_slot *slot)
     return copy;
 }
 
+static void view_unpublished(struct rcu_retired *retired)
+{
+    struct view *view = CONTAINER_OF(retired, struct view, retired);
+
+    if (atomic_fetch_sub_explicit(&view->refs, 1, memory_order_acq_rel) == 1)
+        view_free(retired);
+}
+
+/* The slot's own reference to the view before goes only after a grace period: a reader that has just
+ * loaded it and does not hold one yet must not find that nobody does. */
 static void view_publish_locked(struct view_slot *slot, struct view *fresh)
 {
     struct view *before = atomic_exchange_explicit(&slot->current, fresh, memory_order_acq_rel);
 
-    view_release(slot, before);
+    if (MUTANT("free-view-at-once")) {
+        view_unpublished(&before->retired);
+        return;
+    }
+    rcu_retire(&before->retired, view_unpublished);
+    if (slot->on_retired != NULL)
+        slot->on_retired(slot->arg);
 }
 
 int view_swap_memtable(struct view_slot *slot, struct memtable *fresh)

@@ -21,7 +21,7 @@
 
 struct view {
     struct rcu_retired retired;
-    _Atomic uint64_t refs;
+    _Atomic uint64_t refs; /* one is the slot's, until a grace period after the next one came */
     struct memtable *active;
     struct memtable *immutable[MEMTABLES_MAX]; /* newest first */
     size_t immutable_count;

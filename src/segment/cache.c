@@ -210,6 +210,16 @@ static int room_take(struct cache *cache, uint64_t bytes)
     return 1;
 }
 
+int cache_is_tight(const struct cache *cache)
+{
+    uint64_t used = atomic_load_explicit(&cache->used_bytes, memory_order_relaxed);
+    uint64_t reserved = atomic_load_explicit(&cache->reserved_bytes, memory_order_relaxed);
+    uint64_t room = reserved < cache->limit_bytes ? cache->limit_bytes - reserved : 0;
+
+    return !MUTANT("cache-never-tight") &&
+           used > TABLE_SHARE(room) + (room - TABLE_SHARE(room)) / 2;
+}
+
 /* The last touch of the cache by who gives up a block: cache_destroy() waits for it. */
 static void room_give_back(struct cache *cache, uint64_t bytes)
 {

@@ -9,8 +9,8 @@
  * The limit is hard: what is in the tables, what is evicted and waits for its grace period or for a
  * holder of a reference, and what was reserved (pinned indexes and filters), together never pass it by
  * an insert. cache_reserve() alone can, as it is never refused, until what it evicted is freed. The
- * tables themselves (at most 0.6 % of the limit) come on top. Whoever uses a cache calls rcu_reclaim() while
- * rcu_pending(), or inserts are refused soon: the cache never does. */
+ * tables themselves (at most 0.6 % of the limit) come on top. Whoever uses a cache calls rcu_reclaim() when
+ * cache_is_tight(), or inserts are refused soon: the cache never does. */
 #ifndef SEGMENT_CACHE_H
 #define SEGMENT_CACHE_H
 
@@ -56,6 +56,9 @@ struct cache *cache_create(uint64_t limit_bytes); /* NULL: no memory */
  * NULL. */
 void cache_destroy(struct cache *cache);
 void cache_get_stats(struct cache *cache, struct cache_stats *stats); /* any thread */
+
+/* What was evicted takes half of the room that is left to it: rcu_reclaim() is due. Two loads; any thread. */
+int cache_is_tight(const struct cache *cache);
 
 /* A number that no other segment of this cache has. Any thread. */
 uint64_t cache_new_owner(struct cache *cache);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 void collector_init(struct collector *collector, varve_group_fn group, void *group_arg)
 {
@@ -115,6 +116,8 @@ void collector_add(struct collector *collector, const struct entry *entry, int s
         collector_lower(collector, entry->chunk.key);
     properties->entries++;
     collector_count(collector, entry);
+    if (same_key && !MUTANT("superseded-uncounted"))
+        properties->superseded_bytes += entry->chunk.key.len + entry->chunk.value.len;
     collector_count_group(collector, entry, same_key);
     if (entry->chunk.kind != CHUNK_PUT)
         return;

@@ -25,7 +25,8 @@ enum tag {
     TAG_EXPIRY = 14,
     TAG_GROUPS = 15,
     TAG_VALUE_BYTES = 16,
-    TAG_LAST = TAG_VALUE_BYTES,
+    TAG_SUPERSEDED = 17, /* not there: 0 */
+    TAG_LAST = TAG_SUPERSEDED,
 };
 
 int properties_all_dead(const struct properties *properties, uint64_t now_ms)
@@ -101,7 +102,7 @@ int segment_upper_compare(struct varve_slice a, struct varve_slice b)
 /* ---- writing ---- */
 
 /* Room is made once for the most that there can be: then nothing below fails. */
-#define GROUP_MAX_BYTES (1 + VARVE_GROUP_MAX_BYTES + 2 * VARINT_MAX_BYTES)
+#define GROUP_MAX_BYTES (1 + VARVE_GROUP_MAX_BYTES + 3 * VARINT_MAX_BYTES)
 #define FIELD_HEAD_MAX_BYTES (1 + VARINT_MAX_BYTES)
 #define PUT_MAX_BYTES                                                                              \
     (TAG_LAST * (FIELD_HEAD_MAX_BYTES + 2 * VARINT_MAX_BYTES) + 2 * SEGMENT_BOUND_MAX_BYTES +      \
@@ -188,6 +189,8 @@ int properties_put(const struct properties *properties, struct buf *to)
     at = put_expiry(at, properties);
     at = put_groups(at, properties);
     at = put_number(at, TAG_VALUE_BYTES, properties->value_bytes);
+    if (properties->superseded_bytes > 0)
+        at = put_number(at, TAG_SUPERSEDED, properties->superseded_bytes);
     to->len = (size_t)(at - to->data);
     return 0;
 }
@@ -303,6 +306,9 @@ static int take_field(struct cursor *cursor, enum tag tag, struct properties *pr
     case TAG_EXPIRY: return take_expiry(cursor, properties);
     case TAG_GROUPS: return take_groups(cursor, properties);
     case TAG_VALUE_BYTES: return take_varint(cursor, &properties->value_bytes);
+    case TAG_SUPERSEDED:
+        return take_varint(cursor, &properties->superseded_bytes) &&
+               properties->superseded_bytes > 0;
     }
     return 0;
 }
@@ -314,6 +320,7 @@ static int is_consistent(const struct properties *properties)
     struct varve_slice upper = segment_bound_slice(&properties->upper);
 
     return properties->puts <= properties->entries && properties->expiring <= properties->puts &&
+           properties->superseded_bytes <= properties->raw_bytes &&
            properties->seq_min <= properties->seq_max && segment_below_upper(lower, upper) &&
            (properties->expiring == 0) == (properties->expire_ms_max == 0) &&
            (properties->ranges == 0) == (properties->range_block.len == 0);
@@ -328,6 +335,8 @@ int properties_get(struct varve_slice payload, struct properties *properties, st
         return err_set(err, VARVE_ECORRUPT, "properties of %zu bytes", payload.len);
     for (unsigned tag = TAG_ENTRIES; tag <= TAG_LAST; tag++) {
         uint64_t len;
+        if (tag == TAG_SUPERSEDED && cursor.at == cursor.end)
+            break;
         if (cursor.at == cursor.end || *cursor.at != tag)
             return err_set(err, VARVE_ECORRUPT, "properties lack field %u", tag);
         cursor.at++;

@@ -46,6 +46,9 @@ struct properties {
     uint64_t seq_max;
     uint64_t raw_bytes;   /* of keys and values */
     uint64_t value_bytes; /* of value blocks */
+    uint64_t
+        superseded_bytes; /* of raw_bytes: puts and deletes under a newer version of their key, which
+                                * only a snapshot needs */
     struct segment_bound lower;
     struct segment_bound upper;
     struct segment_place index;

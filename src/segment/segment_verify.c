@@ -191,7 +191,8 @@ static const char *properties_differ(const struct verify *verify)
         return "the properties count other entries";
     if (is->seq_min != says->seq_min || is->seq_max != says->seq_max)
         return "the properties name other sequences";
-    if (is->raw_bytes != says->raw_bytes || verify->value_bytes != says->value_bytes)
+    if (is->raw_bytes != says->raw_bytes || is->superseded_bytes != says->superseded_bytes ||
+        verify->value_bytes != says->value_bytes)
         return "the properties count other bytes";
     if (!same_bound(&is->lower, &says->lower) || !same_bound(&is->upper, &says->upper))
         return "the properties have other bounds";

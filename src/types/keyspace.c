@@ -270,6 +270,7 @@ void keyspace_forget_blocked(struct keyspace *keyspace)
 {
     blocked_forget(&keyspace->blocked);
     keyspace->stats.blocked = 0;
+    keyspace->stats.full = 0;
     keyspace_begin(keyspace);
 }
 
@@ -650,6 +651,7 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
         bytes += MAP_CHANGE_BYTES;
     int opened = !varve_group_open(keyspace->db);
     int rc = varve_group_add(keyspace->db, keyspace->batch, &batch_seq, err);
+    keyspace->stats.full = rc == VARVE_WOULD_BLOCK;
     if (rc == 0) {
         keyspace->group_bytes = (opened ? 0 : keyspace->group_bytes) + bytes;
         keyspace->write_seq = batch_seq;

@@ -36,6 +36,7 @@ struct keyspace_stats {
     uint64_t hits; /* lookups of KEYSPACE_READ */
     uint64_t misses;
     unsigned blocked; /* a gauge: lookups that are noted since they would block */
+    unsigned full;    /* a gauge, 1: a batch was refused since a flush has to end first */
 };
 
 /* Reads the map of databases. db is borrowed for life and was opened with keycode_count_group().
@@ -98,7 +99,7 @@ int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t 
  * names are counted, 0 if it is a key that is read. Returns 0 or VARVE_ENOMEM. */
 int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
                    uint64_t *counted_space) MUST_CHECK;
-/* Forgets them: the next command begins. */
+/* Forgets them, and that a batch was refused: the next command begins. */
 void keyspace_forget_blocked(struct keyspace *keyspace);
 
 /* What the next lookups may build on: the count of a space that was fetched; and, if `wait` is not 0, the

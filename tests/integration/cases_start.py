@@ -217,9 +217,18 @@ def case_foreign_directory(folder):
 
 def case_damaged_directory(folder):
     port = ["--port", str(servers.free_port())]
-    data = make_database(folder)
+    with Server(folder, "--memtable-size", "64kb") as server, server.connect() as connection:
+        replies = connection.calls([("SET", f"key:{i}", "v" * 1000) for i in range(300)])
+        expect(set(replies), {b"OK"}, "replies")
+        deadline = time.monotonic() + EXIT_S
+        while b"\r\nflushes:0\r\n" in connection.call("INFO", "lsm"):
+            if time.monotonic() > deadline:
+                raise Failed("300 KB into memtables of 64 KB, and no flush")
+        server.terminate()
+    data = os.path.join(folder, "data")
+    expect(any(name.endswith(".seg") for name in os.listdir(data)), True, "there are segments")
     for name in sorted(os.listdir(data)):
-        if name == "LOCK":
+        if name in ("LOCK", "RESERVE"):
             continue
         broken = os.path.join(folder, "broken")
         shutil.copytree(data, broken)

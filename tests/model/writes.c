@@ -97,26 +97,18 @@ static void add_some(struct model *model, struct varve_batch *batch)
 
 /* ---- handing it over ---- */
 
-/* Full memtables get empty by jobs; then it is tried again. What is larger than a memtable may be
- * refused for good: then 0, and the oracle has forgotten it. */
-static int retry_full(struct model *model, int rc, const struct varve_batch *batch, unsigned tries,
-                      const struct varve_err *err)
+/* Full memtables get empty by jobs; then it is tried again. */
+static void wait_for_room(struct model *model, int rc, unsigned tries, const struct varve_err *err)
 {
-    if (rc != VARVE_EFULL)
+    if (rc != VARVE_WOULD_BLOCK)
         model_fail(model, "a write returned %d: %s", rc, err->text);
     model->figures->full++;
     model_tell(model, "full: %s", err->text);
-    if (tries < FULL_TRIES_MAX) {
-        model_advance(model, model->plan.twin ? 0 : 20000); /* the clock is the operations' there */
-        model_run_jobs(model, FULL_JOBS);
-        return 1;
-    }
-    uint64_t bytes = varve_batch_size(batch);
-    if (bytes < model->options.memtable_size_bytes / 2)
-        model_fail(model,
-                   "the database stays full for %" PRIu64 " bytes (%d jobs wait for a flush): %s",
-                   bytes, (int)step_waiting(model->stepper, VARVE_JOB_FLUSH), err->text);
-    return 0;
+    if (tries == FULL_TRIES_MAX)
+        model_fail(model, "the memtables stay full (%d jobs wait for a flush): %s",
+                   (int)step_waiting(model->stepper, VARVE_JOB_FLUSH), err->text);
+    model_advance(model, model->plan.twin ? 0 : 20000); /* the clock is the operations' there */
+    model_run_jobs(model, FULL_JOBS);
 }
 
 static void check_seq(struct model *model, uint64_t seq)
@@ -131,20 +123,14 @@ static void write_batch(struct model *model)
     struct varve_batch *batch = model->batch;
     struct varve_err err = {0};
     uint64_t seq = 0;
-    unsigned tries = 0;
-    int rc;
 
-    while ((rc = varve_write(model->db, batch, &seq, &err)) != 0)
-        if (!retry_full(model, rc, batch, tries++, &err))
-            break;
+    int rc = varve_write(model->db, batch, &seq, &err);
+    if (rc != 0)
+        model_fail(model, "a write returned %d: %s", rc, err.text);
     model->figures->writes += varve_batch_count(batch);
-    if (rc == 0) {
-        check_seq(model, seq);
-        oracle_commit(&model->oracle);
-        (void)varve_ack_seq(model->db, seq);
-    } else {
-        oracle_cut(&model->oracle, model->oracle.committed);
-    }
+    check_seq(model, seq);
+    oracle_commit(&model->oracle);
+    (void)varve_ack_seq(model->db, seq);
     varve_batch_clear(batch);
 }
 
@@ -185,14 +171,11 @@ static int group_add(struct model *model, struct varve_batch *batch)
 
     add_some(model, batch);
     while ((rc = varve_group_add(model->db, batch, &seq, &err)) != 0) {
-        if (rc == VARVE_EFULL && varve_group_open(model->db))
-            break;
-        if (!retry_full(model, rc, batch, tries++, &err))
-            break;
-    }
-    if (rc != 0) {
-        oracle_cut(&model->oracle, before);
-        return 0;
+        if (rc == VARVE_WOULD_BLOCK && varve_group_open(model->db)) {
+            oracle_cut(&model->oracle, before);
+            return 0;
+        }
+        wait_for_room(model, rc, tries++, &err);
     }
     model->figures->writes += varve_batch_count(batch);
     check_seq(model, seq);

@@ -42,8 +42,10 @@ CAMPAIGNS = {
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
     "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
+    "room": Campaign(["tests/unit/lsm/test_room"], 120),
     "version": Campaign(["tests/unit/lsm/test_version"], 120),
     "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
+    "view": Campaign(["tests/unit/lsm/test_view"], 120),
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
     "merge": Campaign(["tests/unit/segment/test_merge_iter"], 120),
@@ -107,6 +109,9 @@ MUTANTS = (
     Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
     Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
     # Levels.
+    Mutant("cache-never-tight", "room", "what was evicted from the cache is not freed, and fills it"),
+    Mutant("superseded-uncounted", "room", "the space of a snapshot's old versions does not come back"),
+    Mutant("adopt-file-number", "manifest", "a number drawn while an edit is written is handed out again"),
     Mutant("move-forgets-level", "manifest", "a segment that moves stays at its level"),
     Mutant("renew-forgets-flushed", "manifest", "a new manifest does not say what is flushed"),
     Mutant("oldest-run-first", "version", "of level 0 the oldest run is asked first"),
@@ -149,6 +154,7 @@ MUTANTS = (
     Mutant("verify-skips-values", "segment-rot", "value blocks are read, but not checked"),
     # What lies in memory.
     Mutant("skip-grace-period", "rcu", "what readers may look at is freed"),
+    Mutant("free-view-at-once", "view", "a view goes while a reader takes its reference"),
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),

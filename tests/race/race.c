@@ -37,7 +37,6 @@ struct writer {
     struct varve_batch *batch;
     uint64_t seq; /* of the last operation */
     struct state state;
-    uint64_t full;
     uint64_t delays;
     uint8_t values[2 * BATCH_MAX][RACE_VALUE_MAX]; /* long ones are borrowed */
 };
@@ -130,14 +129,9 @@ static void write_batch(struct writer *writer)
     struct varve_err err = {0};
     uint64_t last = writer->seq + varve_batch_count(writer->batch);
     uint64_t seq = 0;
-    int rc;
 
     atomic_store_explicit(&race->history.issued, last, memory_order_relaxed);
-    while ((rc = varve_write(race->db, writer->batch, &seq, &err)) == VARVE_EFULL) {
-        writer->full++;
-        varve_tick(race->db);
-        sleep_us(1000);
-    }
+    int rc = varve_write(race->db, writer->batch, &seq, &err);
     if (rc != 0 || seq != last)
         race_fail(race, "write %" PRIu64 " returned %d as %" PRIu64 ": %s", last, rc, seq,
                   err.text);
@@ -249,10 +243,10 @@ static void run_round(struct race *race, struct writer *writer, const struct set
     varve_stats(race->db, &stats);
     printf("race: %" PRIu64 " writes, %" PRIu64 " reads, %" PRIu64 " snapshots, %" PRIu64
            " walks, %" PRIu64 " fetches; %" PRIu64 " flushes, %" PRIu64 " compactions, %" PRIu64
-           " times full, %" PRIu64 " delays\n",
+           " delays\n",
            writer->seq, atomic_load(&race->reads), atomic_load(&race->snapshots),
            atomic_load(&race->walks), atomic_load(&race->fetches), stats.flushes, stats.compactions,
-           writer->full, writer->delays);
+           writer->delays);
     if (varve_close(race->db, &err) != 0)
         race_fail(race, "close: %s", err.text);
     thread_executor_destroy(executor);

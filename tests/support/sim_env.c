@@ -208,10 +208,13 @@ static void sim_write_behind(struct varve_env *env, struct varve_file *file, uin
 static int sim_free_space(struct varve_env *env, const char *path, uint64_t *bytes,
                           struct varve_err *err)
 {
-    (void)env;
+    struct sim_env *sim = sim_of(env);
+
     (void)path;
     (void)err;
-    *bytes = (uint64_t)1 << 40;
+    mutex_lock(&sim->mutex);
+    *bytes = sim->free_bytes;
+    mutex_unlock(&sim->mutex);
     return 0;
 }
 
@@ -656,6 +659,13 @@ void sim_clock_advance_us(struct sim_env *sim, uint64_t us)
     mutex_unlock(&sim->mutex);
 }
 
+void sim_set_free_bytes(struct sim_env *sim, uint64_t bytes)
+{
+    mutex_lock(&sim->mutex);
+    sim->free_bytes = bytes;
+    mutex_unlock(&sim->mutex);
+}
+
 void sim_clock_set_real_ms(struct sim_env *sim, uint64_t real_ms)
 {
     mutex_lock(&sim->mutex);
@@ -695,6 +705,7 @@ struct sim_env *sim_env_make(uint64_t seed)
     sim->env.ops = &sim_ops;
     mutex_init(&sim->mutex);
     sim->seed = seed;
+    sim->free_bytes = (uint64_t)1 << 40;
     rng_init(&sim->rng, seed);
     list_init(&sim->files);
     list_init(&sim->locks);

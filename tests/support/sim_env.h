@@ -148,6 +148,9 @@ struct sim_sync_info sim_sync_at(struct sim_env *sim, uint64_t nth);
  * what other threads may do while a sync runs. It may call anything. NULL: nothing. */
 void sim_on_sync(struct sim_env *sim, void (*fn)(void *arg), void *arg);
 
+/* What free_space() says from now on; a full disk refuses nothing by itself (fault_env.h does). */
+void sim_set_free_bytes(struct sim_env *sim, uint64_t bytes);
+
 /* --- clocks --- */
 
 #define SIM_CLOCK_START_REAL_MS 1700000000000u

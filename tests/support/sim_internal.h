@@ -90,6 +90,7 @@ struct sim_env {
     uint64_t seed;
     uint64_t mono_us;
     uint64_t real_ms;
+    uint64_t free_bytes;
 
     struct sim_tree live;
     struct list files; /* open handles */

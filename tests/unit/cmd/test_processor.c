@@ -11,9 +11,7 @@
 #include "cmd/ctx.h"
 #include "cmd/table.h"
 
-#define OOM                                                                                        \
-    "-OOM command not allowed when the memtable is full ('memtable-size' is 67108864 "             \
-    "bytes).\r\n"
+#define OOM "-OOM command refused: refused by the test\r\n"
 
 static const struct command_stats *stats_of(struct server *s, const char *name)
 {
@@ -156,6 +154,32 @@ static void test_large_group__is_committed_now(void **state)
     free(value);
 }
 
+static void test_full_memtables__park_the_write(void **state)
+{
+    static const char *const commands[][5] = {
+        {"SET", "a", "2"}, {"SET", "a", "2", "GET"}, {"MSET", "a", "2", "b", "2"},
+        {"INCR", "a"},     {"APPEND", "a", "x"},     {"DEL", "a"}};
+    struct server *s = *state;
+
+    EXPECT(s, "SET a 1", "+OK\r\n");
+    assert_int_equal(varve_group_commit(s->db, NULL), 0);
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        struct varve_slice argv[5];
+        int argc = 0;
+        for (; argc < 5 && commands[i][argc] != NULL; argc++)
+            argv[argc] = varve_slice_str(commands[i][argc]);
+        fake_db_refuse(s->db, VARVE_WOULD_BLOCK);
+        uint64_t calls = stats_of(s, commands[i][0])->calls;
+        assert_int_equal(try_argv(s, s->session, argc, argv), PROCESSOR_PARK);
+        assert_int_equal(s->out.len, 0);
+        assert_true(s->outcome.park_us > 0);
+        assert_int_equal(stats_of(s, commands[i][0])->calls, calls);
+        fake_db_refuse(s->db, 0);
+        EXPECT(s, "GET a", "$1\r\n1\r\n");
+    }
+    EXPECT(s, "INCR a", ":2\r\n");
+}
+
 static void test_engine_failures__have_their_class(void **state)
 {
     struct server *s = *state;
@@ -170,12 +194,9 @@ static void test_engine_failures__have_their_class(void **state)
     EXPECT(s, "APPEND a x", OOM);
     EXPECT(s, "EXPIRE a 10", OOM);
     fake_db_refuse(s->db, VARVE_EREADONLY);
-    EXPECT(s, "SET a 2",
-           "-MISCONF Writes are refused because the log failed: refused by the test\r\n");
-    EXPECT(s, "DEL a",
-           "-MISCONF Writes are refused because the log failed: refused by the test\r\n");
-    EXPECT(s, "FLUSHALL",
-           "-MISCONF Writes are refused because the log failed: refused by the test\r\n");
+    EXPECT(s, "SET a 2", "-MISCONF Writes are refused: refused by the test\r\n");
+    EXPECT(s, "DEL a", "-MISCONF Writes are refused: refused by the test\r\n");
+    EXPECT(s, "FLUSHALL", "-MISCONF Writes are refused: refused by the test\r\n");
     EXPECT(s, "SHUTDOWN", "-ERR Errors trying to SHUTDOWN. Check logs.\r\n");
     assert_int_equal(s->shutdowns, 0);
     EXPECT(s, "GET a", "$1\r\n1\r\n");
@@ -285,6 +306,7 @@ int main(void)
         TEST(test_auth__comes_after_arity),
         TEST(test_barrier__runs_in_no_open_group),
         TEST(test_large_group__is_committed_now),
+        TEST(test_full_memtables__park_the_write),
         TEST(test_engine_failures__have_their_class),
         TEST(test_counters__tell_failed_from_rejected),
         TEST(test_wait_seq__is_what_the_reply_rests_on),

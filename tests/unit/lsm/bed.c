@@ -8,6 +8,8 @@
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/rng.h"
+#include "lsm/db.h"
 
 #define JOBS_MAX 100000
 #define SHOWN_VALUE_BYTES 40
@@ -55,6 +57,7 @@ void bed_init(struct bed *bed, uint64_t seed)
         .durability = VARVE_ALWAYS,
         .wal_size_bytes = 4096,
         .wal_pool_size = 1,
+        .block_cache_size_bytes = 1024 * 1024,
         .min_free_bytes = VARVE_NO_RESERVE,
         .reserve_size_bytes = VARVE_NO_RESERVE,
         .on_durable = on_durable,
@@ -308,6 +311,66 @@ void bed_use_image(struct bed *bed, struct sim_env *image)
 void bed_crash(struct bed *bed, enum sim_policy policy, uint64_t seed)
 {
     bed_use_image(bed, sim_image(bed->sim, sim_event_count(bed->sim), policy, seed));
+}
+
+/* ---- background ---- */
+
+size_t bed_run_class(struct bed *bed, enum varve_job_class job_class)
+{
+    size_t ran = 0;
+
+    while (ran < JOBS_MAX && step_run_class(bed->stepper, job_class))
+        ran++;
+    CHECK(ran < JOBS_MAX);
+    return ran;
+}
+
+void bed_swap(struct bed *bed)
+{
+    want_ok(bed, db_swap_memtable(bed->db), "swap the memtable");
+}
+
+void bed_flush_ok(struct bed *bed)
+{
+    want_ok(bed, varve_flush(bed->db, &bed->err), "flush");
+}
+
+void bed_flush_only(struct bed *bed)
+{
+    bed_swap(bed);
+    while (bed_stats(bed).flushes_waiting > 0) {
+        bed_run_class(bed, VARVE_JOB_SYNC);
+        bed_run_class(bed, VARVE_JOB_FLUSH);
+        varve_tick(bed->db);
+        bed_run_class(bed, VARVE_JOB_MAINTENANCE);
+    }
+}
+
+void bed_fill(struct bed *bed, const char *prefix, int count, size_t value_bytes)
+{
+    uint8_t *value = mem_alloc(value_bytes + 8);
+    struct rng rng;
+    char key[32];
+
+    CHECK(value != NULL);
+    rng_init(&rng, (uint64_t)count + value_bytes);
+    for (int i = 0; i < count; i++) {
+        for (size_t at = 0; at < value_bytes; at += 8) {
+            uint64_t bits = rng_next(&rng);
+            memcpy(value + at, &bits, sizeof(bits));
+        }
+        snprintf(key, sizeof(key), "%.20s%06d", prefix, i);
+        want_ok(bed, bed_put_bytes(bed, key, varve_slice(value, value_bytes), 0), "fill");
+    }
+    mem_free(value);
+}
+
+struct varve_stats bed_stats(struct bed *bed)
+{
+    struct varve_stats stats;
+
+    varve_stats(bed->db, &stats);
+    return stats;
 }
 
 /* ---- files ---- */

@@ -32,7 +32,7 @@ struct bed {
     size_t log_len;
 };
 
-/* Small files (4 KiB), no pool to speak of, VARVE_ALWAYS; a key's group is its first byte, if that
+/* Small files (4 KiB), no pool to speak of, the smallest cache, VARVE_ALWAYS; a key's group is its first byte, if that
  * is a small letter. Opens nothing. */
 void bed_init(struct bed *bed, uint64_t seed);
 /* Closes what is open, whatever comes of it. */
@@ -74,6 +74,20 @@ void bed_pass_us(struct bed *bed, uint64_t us);
 void bed_crash(struct bed *bed, enum sim_policy policy, uint64_t seed);
 /* The disk is image from now on (owned); what was open is gone. */
 void bed_use_image(struct bed *bed, struct sim_env *image);
+
+/* ---- background ---- */
+
+/* Runs the jobs of one class until none waits; returns how many ran. */
+size_t bed_run_class(struct bed *bed, enum varve_job_class job_class);
+/* What is in memory waits for its flush from now on. */
+void bed_swap(struct bed *bed);
+/* The same, and it is flushed. */
+void bed_flush_ok(struct bed *bed);
+/* The same, without a compaction afterwards: that waits for bed_run(). */
+void bed_flush_only(struct bed *bed);
+/* Puts of PREFIX000000 .. with values of that length that do not compress; each wants success. */
+void bed_fill(struct bed *bed, const char *prefix, int count, size_t value_bytes);
+struct varve_stats bed_stats(struct bed *bed);
 
 /* ---- files, past the faults; name is relative to the directory ---- */
 

@@ -13,7 +13,6 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "bed.h"
-#include "lsm/memtable.h"
 
 #define NOW SIM_CLOCK_START_REAL_MS
 
@@ -75,6 +74,7 @@ static void test_db__keys_are_binary_and_ordered(void **state)
     for (size_t i = 0; i < COUNT_OF(keys); i++) {
         assert_int_equal(varve_get(bed->db, NULL, keys[i], &pin, &bed->err), 0);
         assert_true(varve_slice_equal(pin.value, keys[i]));
+        varve_pin_release(&pin);
     }
     struct varve_iter *iter = varve_iter_create(bed->db, NULL, NULL, NULL, &bed->err);
     for (varve_iter_first(iter); varve_iter_valid(iter); varve_iter_next(iter))
@@ -515,9 +515,6 @@ static void test_db__acknowledgement_waits_by_mode(void **state)
     assert_int_equal(varve_ack_seq(bed->db, bed->seq), 0);
 }
 
-/* ---- limits ---- */
-
-/* What is refused has no effect, the memtable never passes its limit, and deletes still go. */
 /* What was written before a write that failed is acknowledged when its sync is through, so no reader may
  * see the state before it; what a failed sync left in doubt is not shown. */
 static void test_db__failed_write_hides_nothing_a_failed_sync_does(void **state)
@@ -554,79 +551,6 @@ static void test_db__change_of_durability_leaves_nobody_waiting(void **state)
     assert_int_equal(bed_put(bed, "a", "2"), 0);
     varve_set_durability(bed->db, VARVE_NO);
     assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_SYNC), 0);
-}
-
-static void test_db__full_memtable_takes_deletes_only(void **state)
-{
-    struct bed *bed = *state;
-    struct varve_stats stats;
-    char value[1000];
-
-    memset(value, 'v', sizeof(value));
-    bed_close_ok(bed);
-    bed->options.memtable_size_bytes = 3 << 20;
-    bed->options.wal_size_bytes = 64 << 20;
-    bed_open_ok(bed);
-    bed_put(bed, "a", "x");
-    while (bed_put_bytes(bed, "fill", varve_slice(value, sizeof(value)), 0) == 0)
-        bed_run(bed);
-    assert_int_equal(bed->err.code, VARVE_EFULL);
-    varve_stats(bed->db, &stats);
-    uint64_t before = stats.memtable_bytes;
-    uint64_t seq = stats.seq_applied;
-    assert_int_equal(bed_put_bytes(bed, "more", varve_slice(value, sizeof(value)), 0), VARVE_EFULL);
-    varve_stats(bed->db, &stats);
-    assert_int_equal(stats.memtable_bytes, before);
-    assert_int_equal(stats.seq_applied, seq);
-    assert_true(stats.memtable_bytes <= stats.memtable_limit_bytes);
-    while (bed_put(bed, "b", "x") == 0)
-        bed_run(bed);
-    assert_int_equal(bed_put(bed, "b", "x"), VARVE_EFULL);
-    assert_int_equal(varve_writable(bed->db, &bed->err), 0);
-    assert_int_equal(bed_delete(bed, "a"), 0); /* tombstones may use a little more */
-    assert_string_equal(bed_get(bed, "a"), "-");
-    int deletes = 1;
-    while (bed_delete(bed, "fill") == 0 && deletes < 100000)
-        deletes++;
-    assert_true(deletes > 100 && deletes < 100000);
-    assert_int_equal(bed->err.code, VARVE_EFULL);
-    bed_close_ok(bed);
-    bed_open_ok(bed); /* what was taken is there, over the limit or not */
-    assert_string_equal(bed_get(bed, "a"), "-");
-}
-
-/* One operation whose cost is what is left, one more, one less. */
-static void test_db__memtable_full_at_n(void **state)
-{
-    struct bed *bed = *state;
-    struct varve_stats stats;
-    uint8_t *value = mem_alloc_zero(1 << 20);
-    struct varve_slice key = varve_slice_str("probe");
-
-    for (int delta = -1; delta <= 1; delta++) {
-        bed_close_ok(bed);
-        struct varve_batch *batch = varve_batch_create();
-        struct varve_slice bytes = varve_slice(value, 700000);
-        bed->options.memtable_size_bytes = 0;
-        bed_open_ok(bed);
-        varve_stats(bed->db, &stats);
-        uint64_t used = stats.memtable_bytes;
-        bed_close_ok(bed);
-        assert_int_equal(varve_batch_put(batch, &key, 1, &bytes, 1, 0), 0);
-        size_t cost = memtable_cost_bytes(key.len, bytes.len);
-        bed->options.memtable_size_bytes = used + cost + (uint64_t)delta;
-        bed_open_ok(bed);
-        int rc = varve_write(bed->db, batch, NULL, &bed->err);
-        assert_int_equal(rc, delta < 0 ? VARVE_EFULL : 0);
-        varve_stats(bed->db, &stats);
-        assert_true(stats.memtable_bytes <= stats.memtable_limit_bytes);
-        varve_batch_destroy(batch);
-        bed_close_ok(bed);
-        bed->options.memtable_size_bytes = 0;
-        bed_open_ok(bed);
-        bed_delete_range(bed, "a", "z");
-    }
-    mem_free(value);
 }
 
 /* ---- options ---- */
@@ -717,8 +641,6 @@ int main(void)
         WITH_BED(test_db__acknowledgement_waits_by_mode),
         WITH_BED(test_db__failed_write_hides_nothing_a_failed_sync_does),
         WITH_BED(test_db__change_of_durability_leaves_nobody_waiting),
-        WITH_BED(test_db__full_memtable_takes_deletes_only),
-        WITH_BED(test_db__memtable_full_at_n),
         WITH_BED(test_db__options_are_checked),
         WITH_BED(test_db__no_create_refuses_an_empty_directory),
         WITH_BED(test_db__is_locked_while_it_is_open),

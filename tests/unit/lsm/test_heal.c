@@ -317,6 +317,31 @@ static void test_heal__too_many_unsynced_files(void **state)
     bed_deinit(&bed);
 }
 
+/* A full disk on which nothing is flushed: the log fails, and what healing needs is what the reserve
+ * keeps. */
+static void test_heal__gives_the_reserve_up(void **state)
+{
+    struct bed bed;
+
+    (void)state;
+    bed_init(&bed, 1);
+    bed.options.reserve_size_bytes = 65536;
+    bed_open_ok(&bed);
+    assert_int_equal(bed_put(&bed, "a", "1"), 0);
+    bed_run(&bed);
+    assert_true(bed_has_file(&bed, "RESERVE"));
+    plan(&bed, FAULT_WRITE, FAULT_STICKY, ENOSPC);
+    assert_int_equal(bed_put(&bed, "b", "1"), VARVE_ENOSPC);
+    for (int i = 0; i < 15 && bed_has_file(&bed, "RESERVE"); i++)
+        bed_pass_us(&bed, 100000);
+    assert_false(bed_has_file(&bed, "RESERVE"));
+    fault_env_heal(bed.fault); /* there is room now */
+    for (int i = 0; i < 20; i++)
+        bed_pass_us(&bed, 100000);
+    assert_int_equal(bed_put(&bed, "b", "1"), 0);
+    bed_deinit(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_heal__an_open_group_is_not_healed_in),
         cmocka_unit_test(test_heal__close),
         cmocka_unit_test(test_heal__too_many_unsynced_files),
+        cmocka_unit_test(test_heal__gives_the_reserve_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

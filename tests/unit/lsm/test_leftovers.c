@@ -12,15 +12,20 @@
 #include "bed.h"
 #include "lsm/db.h"
 
-static size_t wal_count(struct bed *bed)
+static size_t file_count(struct bed *bed, const char *part)
 {
     struct bed_names names;
     size_t count = 0;
 
     bed_list(bed, &names);
     for (size_t i = 0; i < names.count; i++)
-        count += strstr(names.name[i], ".wal") != NULL;
+        count += strstr(names.name[i], part) != NULL;
     return count;
+}
+
+static size_t wal_count(struct bed *bed)
+{
+    return file_count(bed, ".wal");
 }
 
 static size_t named_count(struct bed *bed)
@@ -57,6 +62,7 @@ static void outage(struct bed *bed, struct fault_plan plan)
     }
     assert_in_range(wal_count(bed), 1, 5);
     assert_in_range(named_count(bed), 1, 5);
+    assert_in_range(file_count(bed, "MANIFEST-"), 1, 2);
     fault_env_heal(bed->fault);
     while (varve_writable(bed->db, NULL) != 0)
         bed_pass_us(bed, 100000);
@@ -99,6 +105,17 @@ static void test_leftovers__healing_cannot_edit(void **state)
                                        .path_suffix = "CURRENT"});
 }
 
+/* The disk is full: a new manifest can't be written. */
+static void test_leftovers__healing_cannot_write_a_manifest(void **state)
+{
+    abandon_manifest(*state);
+    outage(*state, (struct fault_plan){.op = FAULT_WRITE,
+                                       .nth = 1,
+                                       .os_errno = ENOSPC,
+                                       .mode = FAULT_STICKY,
+                                       .effect = FAULT_PARTLY_DONE});
+}
+
 /* What healing left behind goes away, once the manifest is certain. */
 static void test_leftovers__healing_removes_what_it_dropped(void **state)
 {
@@ -135,6 +152,7 @@ static void test_leftovers__the_pool_while_the_manifest_fails(void **state)
         bed_pass_us(bed, 100000);
     assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 0);
     assert_in_range(wal_count(bed), 1, 3);
+    assert_in_range(file_count(bed, "MANIFEST-"), 1, 2);
     fault_env_heal(bed->fault);
     for (int i = 0; i < 30; i++)
         bed_pass_us(bed, 100000);
@@ -151,6 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_BED(test_leftovers__healing_cannot_sync),
         WITH_BED(test_leftovers__healing_cannot_write),
+        WITH_BED(test_leftovers__healing_cannot_write_a_manifest),
         WITH_BED(test_leftovers__healing_cannot_edit),
         WITH_BED(test_leftovers__healing_removes_what_it_dropped),
         WITH_BED(test_leftovers__the_pool_while_the_manifest_fails),

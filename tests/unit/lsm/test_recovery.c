@@ -329,9 +329,9 @@ static void test_recovery__current_variants(void **state)
 
 static void test_recovery__other_files_are_left_alone(void **state)
 {
-    static const char *const others[] = {"notes.txt",    "000099.seg", "999999999.wal.bak",
-                                         "MANIFEST-old", "dump.rdb",   "CURRENT.bak",
-                                         "0000077.wal"};
+    static const char *const others[] = {"notes.txt",    "000099.segment", "999999999.wal.bak",
+                                         "MANIFEST-old", "dump.rdb",       "CURRENT.bak",
+                                         "0000077.wal",  "0000078.seg"};
     static struct bed bed;
     char *dump = make_small_db(&bed);
     struct bed_names names;
@@ -349,7 +349,7 @@ static void test_recovery__other_files_are_left_alone(void **state)
     bed_deinit(&bed);
 }
 
-/* A log file of ours that the manifest does not name, as a crash while it was made leaves it. */
+/* Files of ours that the manifest does not name, as a crash while they were made leaves them. */
 static void test_recovery__orphans_go_and_their_numbers_are_not_used_again(void **state)
 {
     static struct bed bed;
@@ -360,12 +360,14 @@ static void test_recovery__orphans_go_and_their_numbers_are_not_used_again(void 
     bed_write_file(&bed, "000500.wal", varve_slice("\0\0\0", 3));
     bed_write_file(&bed, "000501.wal", varve_slice(NULL, 0));
     bed_write_file(&bed, "MANIFEST-000502", varve_slice_str("half of a header"));
+    bed_write_file(&bed, "000504.seg", varve_slice_str("half of a segment"));
     assert_int_equal(check_open(&bed, "nothing", dump, "orphans", 0), 1);
+    assert_false(bed_has_file(&bed, "000504.seg"));
     assert_false(bed_has_file(&bed, "000500.wal"));
     assert_false(bed_has_file(&bed, "000501.wal"));
     assert_false(bed_has_file(&bed, "MANIFEST-000502"));
     bed_list(&bed, &names);
-    assert_non_null(bed_find(&names, "MANIFEST-000503", ""));
+    assert_non_null(bed_find(&names, "MANIFEST-000505", ""));
     mem_free(dump);
     bed_deinit(&bed);
 }

@@ -98,6 +98,39 @@ static void test_verdict__a_group_is_no_longer_than_what_can_be_read(void **stat
     borrowed_list_deinit(&wal.borrowed);
 }
 
+/* What lies in segments was durable in the log. If that has lost its end, what is written behind the gap
+ * would be lost by the next open. */
+static void test_verdict__a_log_that_ends_below_the_segments_is_rotten(void **state)
+{
+    struct bed *bed = *state;
+    char name[64];
+
+    for (int i = 0; i < 3; i++) { /* the first ones go to a file that is given up soon */
+        assert_int_equal(bed_put(bed, "a", "1"), 0);
+        bed_run(bed);
+    }
+    uint64_t file_no = bed->db->wal.log->file_no;
+    uint64_t end = bed->db->wal.log->offset;
+    assert_int_equal(bed_put(bed, "b", "2"), 0);
+    bed_run(bed);
+    assert_int_equal(bed->db->wal.log->file_no, file_no);
+    snprintf(name, sizeof(name), "%06llu.wal", (unsigned long long)file_no);
+    assert_int_equal(varve_flush(bed->db, &bed->err), 0);
+    bed_run(bed);
+    bed_crash(bed, SIM_ALL_LOST, 0);
+    bed_flip_bit(bed, name, 8 * (end + 40 + 1)); /* in the payload of the last record */
+    int rc = bed_open(bed);
+    if (rc == 0) { /* else what is acknowledged from now on must stay */
+        assert_int_equal(bed_put(bed, "c", "3"), 0);
+        bed_run(bed);
+        bed_crash(bed, SIM_ALL_LOST, 0);
+        bed_open_ok(bed);
+        assert_string_equal(bed_get(bed, "c"), "3");
+    }
+    assert_int_equal(rc, VARVE_ECORRUPT);
+    assert_non_null(strstr(bed->err.text, name));
+}
+
 #define WITH_BED(test) cmocka_unit_test_setup_teardown(test, bed_set_up, bed_tear_down)
 
 int main(void)
@@ -106,6 +139,7 @@ int main(void)
         WITH_BED(test_verdict__a_lost_manifest_is_no_missing_database),
         WITH_BED(test_verdict__rot_is_named_beside_an_unfinished_file),
         WITH_BED(test_verdict__an_iterator_forgets_the_error_it_left),
+        WITH_BED(test_verdict__a_log_that_ends_below_the_segments_is_rotten),
         WITH_BED(test_verdict__a_group_is_no_longer_than_what_can_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,7 +28,7 @@ static struct properties example(void)
         .expiry_count = 2,
         .expiry = {{1000, 10}, {2000, 10}},
         .group_count = 2,
-        .groups = {{.name = "a", .name_len = 1, .entries = 5, .unknown = 5},
+        .groups = {{.name = "a", .name_len = 1, .entries = 5, .unknown = 5, .live = 3},
                    {.name = "bbbbbbbbbbbbbbb", .name_len = 16, .entries = 1ull << 50}},
     };
 
@@ -55,7 +55,7 @@ static void check_equal(const struct properties *a, const struct properties *b)
         const struct segment_group *y = &b->groups[i];
         assert_true(varve_slice_equal(varve_slice(x->name, x->name_len),
                                       varve_slice(y->name, y->name_len)));
-        assert_true(x->entries == y->entries && x->unknown == y->unknown);
+        assert_true(x->entries == y->entries && x->unknown == y->unknown && x->live == y->live);
     }
 }
 
@@ -82,6 +82,8 @@ static void test_properties__come_back_whole(void **state)
     (void)state;
     check_same(&p);
     check_same(&zero);
+    p.superseded_bytes = 7;
+    check_same(&p);
     memset(&p.groups, 0, sizeof(p.groups));
     p.group_count = SEGMENT_GROUPS_MAX + 1;
     check_same(&p);
@@ -93,12 +95,13 @@ static void test_properties__the_largest_come_back_whole(void **state)
 
     (void)state;
     p.entries = p.puts = p.expiring = p.expire_ms_max = p.ranges = UINT64_MAX;
+    p.raw_bytes = p.superseded_bytes = UINT64_MAX;
     p.group_count = SEGMENT_GROUPS_MAX;
     p.expiry_count = SEGMENT_EXPIRY_STEPS_MAX;
     for (uint32_t i = 0; i < SEGMENT_GROUPS_MAX; i++) {
         memset(p.groups[i].name, (int)i + 100, VARVE_GROUP_MAX_BYTES);
         p.groups[i].name_len = VARVE_GROUP_MAX_BYTES;
-        p.groups[i].entries = p.groups[i].unknown = UINT64_MAX;
+        p.groups[i].entries = p.groups[i].unknown = p.groups[i].live = UINT64_MAX;
     }
     for (uint32_t i = 0; i < SEGMENT_EXPIRY_STEPS_MAX; i++)
         p.expiry[i] = (struct segment_expiry_step){UINT64_MAX - 100 + i, UINT64_MAX - 100 + i};
@@ -162,6 +165,7 @@ static void test_properties__contradictions_are_refused(void **state)
     REFUSED(p.puts = 1001);
     REFUSED(p.expiring = 901);
     REFUSED(p.seq_min = 18; p.seq_max = 17);
+    REFUSED(p.superseded_bytes = p.raw_bytes + 1);
     REFUSED(p.lower = p.upper);
     REFUSED(p.ranges = 0);
     REFUSED(p.range_block.len = 0);
