@@ -313,7 +313,8 @@ static int db_check_room(struct varve_db *db, const struct varve_batch *batch,
 
     if (LIKELY(used < limit))
         return 0;
-    if (db->undo.count == 0 && db_swap_memtable(db) == 0)
+    int rc = db->undo.count == 0 ? db_swap_memtable(db) : VARVE_EFULL;
+    if (rc == 0)
         return 0;
     if (db_waiting_memtables(db) + 1 < db->options.memtables_max)
         limit *= 2;
@@ -328,7 +329,9 @@ static int db_check_room(struct varve_db *db, const struct varve_batch *batch,
     }
     if (deletes_only && used + cost <= limit + limit / 16)
         return 0;
-    int rc = flusher_is_failing(&db->flusher, err);
+    if (rc == VARVE_ENOMEM)
+        return err_set(err, rc, "no memory for another memtable");
+    rc = flusher_is_failing(&db->flusher, err);
     if (rc != 0)
         return err_wrap(err, rc, "the memtables are full, and");
     return err_set(
