@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "lsm/db.h"
 #include "lsm/names.h"
 
@@ -122,7 +123,7 @@ static void space_look(struct space *space)
         free_bytes = 0; /* not known */
     if (cramped && free_bytes < (min_free > wanted ? min_free : wanted))
         full = 1;
-    if (full && atomic_load(&space->reserve_bytes) > 0) {
+    if (full && atomic_load(&space->reserve_bytes) > 0 && !MUTANT("reserve-stays")) {
         reserve_set(space, 0);
         db_log(db, 4, "the disk is full: the reserve of %llu bytes was given up",
                (unsigned long long)wanted);
@@ -132,7 +133,7 @@ static void space_look(struct space *space)
     if (db->env->ops->free_space(db->env, db->dir, &free_bytes, NULL) != 0)
         return;
     atomic_store(&space->free_bytes, free_bytes);
-    int low = full || free_bytes < min_free;
+    int low = full || free_bytes < min_free || (MUTANT("low-for-ever") && atomic_load(&space->low));
     if (low != atomic_exchange(&space->low, low))
         db_log(db, low ? 4 : 5,
                low ? "writes are refused: %llu bytes are left on the disk"

@@ -61,6 +61,14 @@ CAMPAIGNS = {
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
+    "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
+    "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
+    "watchdog": Campaign(["tests/unit/lsm/test_watchdog"], 120),
+    "fetch": Campaign(["tests/unit/lsm/test_fetch"], 120),
+    "space": Campaign(["tests/unit/lsm/test_space"], 120),
+    "count-keys": Campaign(["tests/unit/lsm/test_count_keys"], 120),
+    "pacer": Campaign(["tests/unit/lsm/test_pacer"], 20),
+    "memtable-entries": Campaign(["tests/unit/lsm/test_memtable_entries"], 120),
     "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
 }
 
@@ -168,6 +176,19 @@ MUTANTS = (
     Mutant("range-clip-short", "segment-set", "a range tombstone loses a key where a run is cut"),
     Mutant("skip-read-back", "segment-set", "a new segment is named without being read back"),
     Mutant("skip-segment-dir-sync", "segment-set", "a new segment's name is not durable"),
+    # What goes on in the background.
+    Mutant("flush-before-log-sync", "flusher", "segments are named before the log is durable"),
+    Mutant("drop-under-snapshot", "compactor", "a segment is dropped that a snapshot reads"),
+    Mutant("flush-ignores-snapshot", "flusher", "a flush drops what a snapshot since its build sees"),
+    Mutant("tick-ends-at-full", "flusher", "with memtables full and a range due, nothing is flushed"),
+    Mutant("flush-wakes-nobody", "watchdog", "after a flush nobody looks at the levels"),
+    Mutant("level0-keeps-files", "watchdog", "level 0 stays, though files are too many"),
+    Mutant("flush-newest-only", "memtable-entries", "a flush leaves the older versions out"),
+    Mutant("fetch-of-old-version", "fetch", "what was fetched answers though levels changed"),
+    Mutant("low-for-ever", "space", "writes are refused though there is room again"),
+    Mutant("reserve-stays", "space", "a full disk does not give the reserve up"),
+    Mutant("count-answer-for-ever", "count-keys", "what expired and was dropped is still taken off"),
+    Mutant("pacer-waits-for-nobody", "pacer", "flushes and compactions write as fast as they can"),
 )
 
 Outcome = namedtuple("Outcome", "failed how took_s")
