@@ -84,11 +84,11 @@ class Big:
         names = list(dict.fromkeys(name for name, *_ in self.phases))
         for name in names:
             mine = [phase for phase in self.phases if phase[0] == name]
-            took = sorted(took for _, begin, end, *_ in mine for took in probe.between(begin, end))
+            took = sorted(took for _, begin, end, *_ in mine for took in probe.begun(begin, end))
             cpu_s = sum(phase[3] for phase in mine)
             waited_s = sum(phase[4] for phase in mine)
             longest = max((times[-1] * 1000 - waited * 1000 for times, waited in
-                           ((probe.between(begin, end), waited) for _, begin, end, _, waited in mine)
+                           ((probe.begun(begin, end), waited) for _, begin, end, _, waited in mine)
                            if times), default=0)
             text = (f"{1000 * show.percentile(took, 0.5):.2f}, {1000 * show.percentile(took, 0.99):.2f}, "
                     f"{1000 * (took[-1] if took else 0):.1f} of {len(took):,}; loop: {cpu_s:.1f} s, waited "
