@@ -334,6 +334,8 @@ static void manifest_adopt(struct manifest *manifest, struct manifest_state *nex
 {
     manifest_state_deinit(&manifest->state);
     manifest->state = *next;
+    if (MUTANT("adopt-file-number"))
+        atomic_store(&manifest->next_file_no, next->next_file_no);
     *next = (struct manifest_state){0};
 }
 

@@ -9,7 +9,8 @@
 struct drop_result {
     unsigned dropped; /* syncs that were taken out */
     unsigned noticed;
-    unsigned idle; /* not tried: they covered nothing that was not durable already */
+    unsigned idle;     /* not tried: they covered nothing that was not durable already */
+    unsigned relieved; /* not missed, because the same was synced once more before it counted */
 };
 
 /* `per_class` syncs of each class and mode, in runs of two actions. Prints a table by class, and each

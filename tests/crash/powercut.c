@@ -238,8 +238,9 @@ static void dropped_syncs(const struct settings *settings, struct tally *tally)
 {
     struct drop_result result = drop_syncs(settings->seed, SYNCS_PER_CLASS);
 
-    printf("syncs: %u taken out, %u noticed; %u more cover nothing\n", result.dropped,
-           result.noticed, result.idle);
+    printf("syncs: %u taken out, %u noticed; %u more cover nothing, %u were followed by another in "
+           "time\n",
+           result.dropped, result.noticed, result.idle, result.relieved);
     tally->passed += result.noticed;
     tally->failed += result.dropped - result.noticed;
     tally->failed += result.dropped == 0;

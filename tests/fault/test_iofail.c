@@ -73,6 +73,7 @@ static const struct sweep sweeps[] = {
 };
 
 #define SWEEPS_OF_FULL 5
+#define FINDINGS_MAX 20 /* a test that has failed so often ends: more of the same tells nothing */
 
 #define MODES 3
 
@@ -99,7 +100,8 @@ static int sweep_all(const struct sweep *sweep, enum varve_durability durability
     int wrong = 0;
     uint64_t fired = 1;
 
-    for (uint64_t nth = 1 + (uint64_t)durability % stride; fired > 0; nth += stride) {
+    for (uint64_t nth = 1 + (uint64_t)durability % stride; fired > 0 && wrong < FINDINGS_MAX;
+         nth += stride) {
         run_init(&run, sweep->name, nth, durability, script);
         fault_env_plan(run.bed.fault, (struct fault_plan){.op = sweep->op,
                                                           .nth = nth,
@@ -122,7 +124,7 @@ static void sweep_mode(enum varve_durability durability, const struct step *scri
 {
     int wrong = 0;
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && wrong < FINDINGS_MAX; i++) {
         int found = sweep_all(&sweeps[i], durability, script);
         if (found > 0)
             printf("%s: %d fault points with findings\n", sweeps[i].name, found);

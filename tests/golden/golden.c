@@ -13,10 +13,14 @@
 #include "step_executor.h"
 #include "varve/db.h"
 #include "varve/iter.h"
+#include "varve/stats.h"
 
 #define NOW_MS 1700000000000u
 #define LATER_MS 99999999999999u
 #define SHOWN_BYTES 100
+#define VALUE_MAX 2400
+#define UPPER_RUNS 6
+#define JOBS_MAX 100
 
 static size_t group_of(void *arg, struct varve_slice key)
 {
@@ -35,6 +39,12 @@ static int golden_open(struct golden *golden, const char *dir, int no_create)
     struct varve_options options = {
         .executor = step_as_executor(golden->stepper),
         .durability = VARVE_ALWAYS,
+        .memtable_size_bytes = (uint64_t)256 * 1024,
+        .block_size_bytes = 512,
+        .block_cache_size_bytes = (uint64_t)1024 * 1024,
+        .segment_size_bytes = (uint64_t)16 * 1024,
+        .min_free_bytes = VARVE_NO_RESERVE,
+        .reserve_size_bytes = VARVE_NO_RESERVE,
         .wal_size_bytes = 4096,
         .wal_pool_size = 1,
         .no_create = no_create,
@@ -50,7 +60,7 @@ static void write_batch(struct golden *golden, struct varve_batch *batch)
 {
     CHECK(varve_write(golden->db, batch, NULL, &golden->err) == 0);
     varve_batch_clear(batch);
-    step_run_all(golden->stepper, 100);
+    step_run_all(golden->stepper, JOBS_MAX);
 }
 
 static void put(struct varve_batch *batch, struct varve_slice key, struct varve_slice value,
@@ -59,30 +69,110 @@ static void put(struct varve_batch *batch, struct varve_slice key, struct varve_
     CHECK(varve_batch_put(batch, &key, 1, &value, 1, expire_ms) == 0);
 }
 
-static void fill(struct golden *golden, struct varve_batch *batch)
+static void compact(struct golden *golden)
+{
+    CHECK(varve_compact(golden->db, &golden->err) == 0);
+}
+
+static void flush(struct golden *golden)
+{
+    CHECK(varve_flush(golden->db, &golden->err) == 0);
+}
+
+/* "prefix", a number, and as many bytes that compress or don't. */
+static void put_many(struct golden *golden, struct varve_batch *batch, char prefix, unsigned from,
+                     unsigned to, size_t value_len)
 {
     char key[16];
-    char value[600];
+    uint8_t value[VALUE_MAX];
 
-    for (int i = 0; i < 20; i++) { /* over several files */
-        snprintf(key, sizeof(key), "a%02d", i);
-        memset(value, 'a' + i, sizeof(value));
-        put(batch, varve_slice_str(key), varve_slice(value, 30 * (size_t)i), 0);
-        write_batch(golden, batch);
+    for (unsigned i = from; i < to; i++) {
+        snprintf(key, sizeof(key), "%c%05u", prefix, i);
+        for (size_t at = 0; at < value_len; at++)
+            value[at] = i % 2 == 0 ? prefix
+                                   : (uint8_t)((at + 1) * (i * 2654435761u + at * at) >> 7);
+        put(batch, varve_slice_str(key), varve_slice(value, value_len), i % 7 == 0 ? LATER_MS : 0);
+        if (i % 16 == 15 || i + 1 == to)
+            write_batch(golden, batch);
     }
+}
+
+static void delete_range(struct varve_batch *batch, const char *begin, const char *end)
+{
+    CHECK(varve_batch_delete_range(batch, varve_slice_str(begin), varve_slice_str(end)) == 0);
+}
+
+/* The last level: many segments of one run, one with values in blocks of their own. */
+static void fill_last_level(struct golden *golden, struct varve_batch *batch)
+{
+    put_many(golden, batch, 'a', 0, 600, 90);
+    put_many(golden, batch, 'k', 0, 300, 70);
+    put_many(golden, batch, 'z', 0, 12, VALUE_MAX);
     put(batch, varve_slice("\0\xff\r\n", 4), varve_slice("\0", 1), 0);
     put(batch, varve_slice("", 0), varve_slice_str("at the empty key"), 0);
-    put(batch, varve_slice_str("b1"), varve_slice_str("one batch"), 0);
-    put(batch, varve_slice_str("b2"), varve_slice_str("one batch"), LATER_MS);
     write_batch(golden, batch);
-    struct varve_slice gone = varve_slice_str("a03");
+    compact(golden);
+}
+
+/* Levels above it: overwrites, deletes, range tombstones over what lies below, expired records. */
+static void fill_upper_levels(struct golden *golden, struct varve_batch *batch)
+{
+    struct varve_slice gone = varve_slice_str("a00003");
+
+    for (unsigned run = 0; run < UPPER_RUNS; run++) {
+        put_many(golden, batch, 'a', 40 * run, 40 * run + 60, 50 + 10 * run);
+        put_many(golden, batch, 'k', 300 + 30 * run, 330 + 30 * run, 40);
+        flush(golden);
+        step_run_all(golden->stepper, JOBS_MAX);
+    }
     CHECK(varve_batch_delete(batch, &gone, 1) == 0);
-    CHECK(varve_batch_delete_range(batch, varve_slice_str("a10"), varve_slice_str("a15")) == 0);
-    put(batch, varve_slice_str("a12"), varve_slice_str("over a range"), 0);
-    write_batch(golden, batch);
+    delete_range(batch, "a00100", "a00150");
+    put(batch, varve_slice_str("a00120"), varve_slice_str("over a range"), 0);
     put(batch, varve_slice_str("c-expired"), varve_slice_str("never seen"), NOW_MS - 1);
+    put(batch, varve_slice_str("a00200"), varve_slice_str("hides, and is not seen"), NOW_MS - 1);
     put(batch, varve_slice_str("d-empty"), varve_slice("", 0), 0);
     write_batch(golden, batch);
+    flush(golden);
+    delete_range(batch, "k00050", "k00060");
+    delete_range(batch, "k00055", "k00070");
+    write_batch(golden, batch);
+    flush(golden);
+}
+
+/* What lies in the log alone, over several files. */
+static void fill_log(struct golden *golden, struct varve_batch *batch)
+{
+    put_many(golden, batch, 'm', 0, 20, 600);
+    put(batch, varve_slice_str("b1"), varve_slice_str("one batch"), 0);
+    put(batch, varve_slice_str("b2"), varve_slice_str("one batch"), LATER_MS);
+    put(batch, varve_slice_str("e-expired"), varve_slice_str("never seen"), NOW_MS - 1);
+    delete_range(batch, "a00300", "a00310");
+    delete_range(batch, "m00003", "m00005");
+    put(batch, varve_slice_str("a00305"), varve_slice_str("over a range in the log"), 0);
+    write_batch(golden, batch);
+}
+
+/* It must hold what a reader of this version can meet. Levels between the first and the last come with
+ * more data than belong into a repository. */
+static void check_made(struct golden *golden)
+{
+    struct varve_stats stats;
+    unsigned levels = 0;
+
+    varve_stats(golden->db, &stats);
+    for (int i = 0; i < VARVE_LEVELS_MAX; i++) {
+        levels += stats.levels[i].segments > 0;
+        if (stats.levels[i].segments > 0)
+            printf("level %d: %llu runs, %llu segments, %llu bytes\n", i,
+                   (unsigned long long)stats.levels[i].runs,
+                   (unsigned long long)stats.levels[i].segments,
+                   (unsigned long long)stats.levels[i].bytes);
+    }
+    printf("%llu range tombstones in segments, %llu log files\n",
+           (unsigned long long)stats.range_tombstones, (unsigned long long)stats.wal_files);
+    CHECK(levels >= 2 && stats.levels[0].runs >= 3 &&
+          stats.levels[VARVE_LEVELS_MAX - 1].segments >= 3);
+    CHECK(stats.range_tombstones >= 3 && stats.wal_files >= 2);
 }
 
 static int golden_make(struct golden *golden, const char *dir)
@@ -92,7 +182,10 @@ static int golden_make(struct golden *golden, const char *dir)
 
     CHECK(batch != NULL);
     if (rc == 0) {
-        fill(golden, batch);
+        fill_last_level(golden, batch);
+        fill_upper_levels(golden, batch);
+        fill_log(golden, batch);
+        check_made(golden);
         rc = varve_close(golden->db, &golden->err);
     }
     varve_batch_destroy(batch);

@@ -27,8 +27,10 @@ Campaign = namedtuple("Campaign", "command limit_s")
 CAMPAIGNS = {
     "powercut": Campaign(["tests/crash/powercut", "--campaign", "--stop", "--images", "60000"], 300),
     "model": Campaign(["tests/model/model", "--no-regress", "--ops", "2000000"], 300),
+    "model-kept": Campaign(["tests/model/model", "--ops", "1"], 120),
     "kill9": Campaign([sys.executable, os.path.join(ROOT, "tests", "crash", "kill9.py"),
                        "--kills", "6"], 300),
+    "race": Campaign(["tests/race/race", "--writes", "60000"], 300),
     "iofail": Campaign(["tests/fault/test_iofail"], 300),
     "property": Campaign(["tests/property/test_memtable_model"], 120),
     "rewrite": Campaign(["tests/property/test_rewrite_model"], 120),
@@ -55,11 +57,6 @@ CAMPAIGNS = {
     "block-refused": Campaign(["tests/unit/segment/test_block_refused"], 120),
     "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
-    "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
-    "version": Campaign(["tests/unit/lsm/test_version"], 120),
-    "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
-    "cache": Campaign(["tests/unit/segment/test_cache"], 120),
-    "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
     "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
     "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
@@ -90,6 +87,7 @@ MUTANTS = (
     Mutant("promise-written", "powercut", "records promise what is only written"),
     Mutant("never-hold", "powercut", "in everysec no write is held for a slow sync"),
     Mutant("no-end-at-close", "powercut", "rot that takes the seal passes for a torn tail"),
+    Mutant("flush-before-log-sync", "powercut", "a flush is named before the log is durable"),
     # Failures.
     Mutant("swallow-sync-error", "powercut", "a failed sync counts as one that worked"),
     Mutant("keep-failed-group", "powercut", "a group that was refused stays in memory"),
@@ -100,6 +98,7 @@ MUTANTS = (
     Mutant("heal-open-group", "powercut", "healing writes a group that is not committed"),
     Mutant("skip-fence", "powercut", "healing does not end the old log file"),
     Mutant("fence-at-written", "powercut", "healing ends the old log file behind what is durable"),
+    Mutant("heal-active-only", "powercut", "healing leaves out the memtables that wait"),
     Mutant("heal-forgets-ranges", "powercut", "healing writes no range tombstones"),
     # Recovery.
     Mutant("skip-wal-crc", "powercut", "the payload's CRC is not checked"),
@@ -131,6 +130,7 @@ MUTANTS = (
     Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
     Mutant("merge-inside-skips-run", "picker", "a merge inside level 0 leaves a run out in between"),
     Mutant("drop-over-older", "picker", "tombstones are dropped though they hide something"),
+    Mutant("drop-under-snapshot", "model-kept", "a segment goes that a snapshot sees"),
     # What a client is told.
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
@@ -138,6 +138,7 @@ MUTANTS = (
     Mutant("release-held-early", "net-held", "a reply does not wait for the sync"),
     Mutant("map-not-undone", "keyspace", "a flush that was refused stays"),
     # What is read.
+    Mutant("view-not-rechecked", "race", "a reader's view is older than its sequence number"),
     Mutant("snapshot-sees-new", "property", "a reader sees what was written after it began"),
     Mutant("log-parked", "net-park", "a parked command runs again with its turn, and later"),
     Mutant("overtake-parked", "net-park", "commands of a turn that runs again overtake one that parks"),
@@ -169,16 +170,7 @@ MUTANTS = (
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
     # What a compaction keeps.
-    Mutant("rewrite-drops-tombstone", "rewrite", "a tombstone goes though something lies below it"),
-    Mutant("rewrite-ignores-snapshot", "rewrite", "a version that a snapshot needs goes"),
-    Mutant("expired-leaves-nothing", "rewrite", "an expired put goes without a tombstone"),
-    Mutant("count-pair-ignored", "rewrite", "a merge takes what was live before for absent"),
-    Mutant("range-clip-short", "segment-set", "a range tombstone loses a key where a run is cut"),
-    Mutant("skip-read-back", "segment-set", "a new segment is named without being read back"),
-    Mutant("skip-segment-dir-sync", "segment-set", "a new segment's name is not durable"),
     # What goes on in the background.
-    Mutant("flush-before-log-sync", "flusher", "segments are named before the log is durable"),
-    Mutant("drop-under-snapshot", "compactor", "a segment is dropped that a snapshot reads"),
     Mutant("flush-ignores-snapshot", "flusher", "a flush drops what a snapshot since its build sees"),
     Mutant("tick-ends-at-full", "flusher", "with memtables full and a range due, nothing is flushed"),
     Mutant("flush-wakes-nobody", "watchdog", "after a flush nobody looks at the levels"),

@@ -73,6 +73,15 @@ static void test_swap__newest_first(void **state)
     assert_int_equal(bench->retired, 3);
 }
 
+static void install(struct bench *bench, const struct version_change *change,
+                    const struct memtable *flushed)
+{
+    struct view *prepared;
+
+    assert_int_equal(view_prepare(&bench->slot, change, &prepared, NULL), 0);
+    view_install(&bench->slot, prepared, flushed);
+}
+
 /* MEMTABLES_MAX may wait; one more is refused, and nothing changes. */
 static void test_swap__limit(void **state)
 {
@@ -85,8 +94,7 @@ static void test_swap__limit(void **state)
     assert_int_equal(view_swap_memtable(&bench->slot, memtable_create()), VARVE_EFULL);
     assert_ptr_equal(current(bench), before);
     const struct version_change change = {.flushed_seq = 1};
-    assert_int_equal(
-        view_install(&bench->slot, &change, before->immutable[MEMTABLES_MAX - 1], NULL), 0);
+    install(bench, &change, before->immutable[MEMTABLES_MAX - 1]);
     assert_int_equal(current(bench)->immutable_count, MEMTABLES_MAX - 1);
     assert_int_equal(view_swap_memtable(&bench->slot, memtable_create()), 0);
 }
@@ -101,10 +109,10 @@ static void test_install__takes_the_oldest(void **state)
     assert_int_equal(view_swap_memtable(&bench->slot, memtable_create()), 0);
     assert_int_equal(view_swap_memtable(&bench->slot, memtable_create()), 0);
     struct memtable *newer = current(bench)->immutable[0];
-    assert_int_equal(view_install(&bench->slot, &nothing, NULL, NULL), 0);
+    install(bench, &nothing, NULL);
     assert_int_equal(current(bench)->immutable_count, 2);
     assert_int_equal(current(bench)->version->flushed_seq, 0);
-    assert_int_equal(view_install(&bench->slot, &flushed, oldest, NULL), 0);
+    install(bench, &flushed, oldest);
     assert_int_equal(current(bench)->immutable_count, 1);
     assert_ptr_equal(current(bench)->immutable[0], newer);
     assert_int_equal(current(bench)->version->flushed_seq, 5);
@@ -119,7 +127,7 @@ static void test_acquire__keeps_it(void **state)
 
     add_range(bench, "a", "c", 1);
     assert_int_equal(view_swap_memtable(&bench->slot, memtable_create()), 0);
-    assert_int_equal(view_install(&bench->slot, &flushed, current(bench)->immutable[0], NULL), 0);
+    install(bench, &flushed, current(bench)->immutable[0]);
     while (rcu_pending())
         rcu_reclaim();
     assert_int_equal(view_range_seq(held, varve_slice_str("b"), 9), 1);
