@@ -8,11 +8,11 @@
 #define LEVEL0_HARD_DEPTH 48
 /* The space above the last level, in parts of its target (PICKER_UPPER_PERCENT of the last level). Writes
  * that come as fast as they are taken settle inside, at the rate of the merges, and what they settle at is
- * the space that overwritten data take: less than a fifth, so hardly more than the target. Not less either,
- * for up to the target no merge is due that they could wait for. A database that
- * is small beside its memtables passes its target with each flush: there the memtables' soft limit stands
- * for it. */
-#define SPACE_HARD_PERCENT 120
+ * the space that overwritten data take: less than a fifth, so hardly more than the target. Not below the
+ * target: there nothing is merged, and nobody would end the wait. A database that is small beside its
+ * memtables passes its target with each flush: there the memtables' soft limit stands for it. */
+#define SPACE_SOFT_PERCENT 100
+#define SPACE_HARD_PERCENT 118
 #define SEGMENTS_SOFT_PERCENT 85
 
 #define PRESSURE_MAX 1000
@@ -45,11 +45,11 @@ static uint32_t between(uint64_t value, uint64_t soft, uint64_t hard)
 
 static uint32_t space_pressure(const struct stall_load *load)
 {
-    uint64_t soft = load->upper_target_bytes;
+    uint64_t soft = load->upper_target_bytes / 100 * SPACE_SOFT_PERCENT;
 
     if (soft < load->memtable_soft_bytes)
         soft = load->memtable_soft_bytes;
-    return between(load->upper_bytes, soft, soft / 100 * SPACE_HARD_PERCENT);
+    return between(load->upper_bytes, soft, soft / SPACE_SOFT_PERCENT * SPACE_HARD_PERCENT);
 }
 
 uint32_t stall_pressure(const struct stall_load *load, enum varve_stall_cause *cause)

@@ -17,7 +17,7 @@ static struct stall_load quiet(void)
                                .memtable_soft_bytes = 128 * MB,
                                .memtable_hard_bytes = 256 * MB,
                                .level0_depth = 8,
-                               .upper_bytes = GB,
+                               .upper_bytes = GB - GB / 8,
                                .upper_target_bytes = GB,
                                .segments = 1000,
                                .segments_max = 4096};
@@ -77,11 +77,13 @@ static void test_pressure__keeps_the_space(void **state)
 
     (void)state;
     load.upper_target_bytes = last_level / 100 * PICKER_UPPER_PERCENT;
-    load.upper_bytes = load.upper_target_bytes;
+    load.upper_bytes = load.upper_target_bytes; /* where merges begin */
     assert_int_equal(stall_pressure(&load, &cause), 0);
+    load.upper_bytes += load.upper_bytes / 50;
+    assert_true(stall_rate(stall_pressure(&load, &cause)) > 200 * MB);
     load.upper_bytes = last_level / 5;
-    assert_true(stall_rate(stall_pressure(&load, &cause)) < 20 * MB);
     assert_int_equal(cause, VARVE_STALL_SPACE);
+    assert_true(stall_rate(stall_pressure(&load, &cause)) < 20 * MB);
 }
 
 /* More load is never less pressure, and it rises in small steps. */
@@ -99,7 +101,7 @@ static void test_pressure__monotone(void **state)
     }
     load = quiet();
     before = 0;
-    for (load.upper_bytes = 0; load.upper_bytes < 6 * GB; load.upper_bytes += MB / 8) {
+    for (load.upper_bytes = 0; load.upper_bytes < 6 * GB; load.upper_bytes += MB / 16) {
         uint32_t now = stall_pressure(&load, &cause);
         assert_true(now >= before && now <= before + 1);
         before = now;
