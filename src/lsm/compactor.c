@@ -9,6 +9,7 @@
 #include "lsm/db.h"
 
 #define RETRY_US ((uint64_t)1000000)
+#define RETRY_DOUBLED_MAX 3 /* a large merge that finds no room costs as much each time */
 
 static void compactor_plan_run(struct varve_job *job);
 static void compactor_install_run(struct varve_job *job);
@@ -55,17 +56,22 @@ static void compactor_failed(struct compactor *compactor, const struct varve_err
 {
     struct varve_db *db = compactor->db;
 
-    if (err->code == VARVE_ENOSPC)
-        space_found_full(&db->space);
-    if (strcmp(compactor->last_error, err->text) != 0) {
+    mutex_lock(&compactor->mutex);
+    int news = strcmp(compactor->last_error, err->text) != 0;
+    if (news)
         snprintf(compactor->last_error, sizeof(compactor->last_error), "%s", err->text);
+    mutex_unlock(&compactor->mutex);
+    if (news)
         db_log(db, 4, "a compaction failed, it is tried again: %s", err_text(err));
-    }
     if (!compactor->install_pending)
         compactor_forget(compactor);
+    if (err->code == VARVE_ENOSPC)
+        space_found_cramped(&db->space);
     mutex_lock(&compactor->mutex);
     compactor->failures++;
-    compactor->retry_us = db->env->ops->now_mono_us(db->env) + RETRY_US;
+    compactor->retry_us = db->env->ops->now_mono_us(db->env) +
+                          (RETRY_US << compactor->failed_in_row);
+    compactor->failed_in_row += compactor->failed_in_row < RETRY_DOUBLED_MAX;
     compactor->compact_all_failed = compactor->compact_all;
     compactor->compact_all = 0;
     compactor->again = 0;
@@ -193,8 +199,8 @@ static void compactor_plan_run(struct varve_job *job)
     compactor->version = version_ref(view->version);
     view_release(&db->view, view);
     compactor->err = (struct varve_err){0};
+    uint64_t now_ms = varve_now_ms(db); /* first: a snapshot that the copy misses is younger */
     int rc = snapshots_copy(&db->snapshots, &compactor->snapshots);
-    uint64_t now_ms = varve_now_ms(db);
     uint64_t expired_before_ms = compactor->snapshots.now_ms_min < now_ms
                                      ? compactor->snapshots.now_ms_min
                                      : now_ms;
@@ -244,6 +250,7 @@ static void compactor_count(struct compactor *compactor, const struct compaction
     compactor->level_read_bytes[level] += result->read_bytes;
     compactor->level_written_bytes[level] += result->written_bytes;
     compactor->last_error[0] = '\0';
+    compactor->failed_in_row = 0;
     mutex_unlock(&compactor->mutex);
 }
 
@@ -263,6 +270,7 @@ static int compactor_install(struct compactor *compactor, struct varve_err *err)
     struct varve_db *db = compactor->db;
     struct compactor_edit edit = {0};
     struct view *now = view_acquire(&db->view);
+    struct view *next = NULL;
     int rc = compactor_take_result(compactor, err);
 
     if (rc != 0)
@@ -273,18 +281,19 @@ static int compactor_install(struct compactor *compactor, struct varve_err *err)
         err_set(err, rc, "no memory for a manifest edit");
         goto out;
     }
-    if (compactor->compaction != NULL)
-        compaction_keep(compactor->compaction);
-    compactor->install_pending = compactor->install_pending == 0 ? 1 : compactor->install_pending;
-    manifest_set_clock(db->manifest, varve_now_ms(db));
-    if (compactor->install_pending == 1)
-        rc = manifest_apply(db->manifest, edit.edits, edit.edit_count, err);
-    if (rc == 0) {
-        compactor->install_pending = 2; /* the manifest has it, the view not yet */
-        rc = view_install(&db->view, &edit.change, NULL, err);
-    }
+    rc = view_prepare(&db->view, &edit.change, &next, err);
     if (rc != 0)
         goto out;
+    if (compactor->compaction != NULL)
+        compaction_keep(compactor->compaction);
+    compactor->install_pending = 1;
+    manifest_set_clock(db->manifest, varve_now_ms(db));
+    rc = manifest_apply(db->manifest, edit.edits, edit.edit_count, err);
+    if (rc != 0) {
+        view_discard(next);
+        goto out;
+    }
+    view_install(&db->view, next, NULL);
     compactor->install_pending = 0;
     compactor_edit_mark_dead(&edit);
     compactor_count(compactor, &compactor->result);

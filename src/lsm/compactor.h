@@ -41,7 +41,8 @@ struct compactor {
     int merging;       /* parts are running */
     int again;         /* something changed while it was running */
     uint64_t retry_us; /* after a failure: not before */
-    int compact_all;   /* varve_compact() waits */
+    uint32_t failed_in_row;
+    int compact_all; /* varve_compact() waits */
     uint64_t compact_all_seq;
     int compact_all_failed;
     struct picker_debt debt; /* of the last plan */

@@ -9,12 +9,10 @@
 
 /* The segment is covered for who sees all, and for each snapshot by what that one sees: where the newest
  * tombstones are too new for it, older ones may have to do. */
-static uint64_t segment_cover_seq(const struct version *version,
-                                  const struct properties *properties,
-                                  const struct snapshot_list *snapshots)
+static uint64_t cover_seq(const struct version *version, const struct properties *properties,
+                          const struct snapshot_list *snapshots, struct varve_slice lower,
+                          struct varve_slice upper)
 {
-    struct varve_slice lower = segment_bound_slice(&properties->lower);
-    struct varve_slice upper = segment_bound_slice(&properties->upper);
     uint64_t cover = range_set_cover(version->ranges, lower, upper, UINT64_MAX);
 
     if (cover <= properties->seq_max)
@@ -26,6 +24,25 @@ static uint64_t segment_cover_seq(const struct version *version,
             !MUTANT("drop-under-snapshot"))
             return 0;
     return cover;
+}
+
+/* About how many of its bytes newer range tombstones hide from everybody, where they do not hide all. */
+static uint64_t segment_covered_bytes(const struct version *version, const struct segment *segment,
+                                      const struct snapshot_list *snapshots)
+{
+    const struct properties *properties = segment_properties(segment);
+    struct varve_slice lower = segment_bound_slice(&properties->lower);
+    struct varve_slice upper = segment_bound_slice(&properties->upper);
+    uint64_t bytes = 0;
+
+    if (!range_set_touches(version->ranges, lower, upper))
+        return 0;
+    for (size_t i = 0; i < segment_stretch_count(segment); i++) {
+        uint64_t len = segment_stretch(segment, i, &lower, &upper);
+        if (cover_seq(version, properties, snapshots, lower, upper) != 0)
+            bytes += len;
+    }
+    return bytes;
 }
 
 /* A segment that goes because all of it expired takes its keys off the counts; that takes knowing how many
@@ -70,7 +87,10 @@ static void picture_segment(struct picker_segment *to, const struct version *ver
         .superseded_bytes = (uint64_t)((double)properties->superseded_bytes * share),
         .all_dead = properties_all_dead(properties, expired_before_ms) &&
                     segment_is_countable(version, properties),
-        .cover_seq = segment_cover_seq(version, properties, snapshots),
+        .cover_seq = cover_seq(version, properties, snapshots,
+                               segment_bound_slice(&properties->lower),
+                               segment_bound_slice(&properties->upper)),
+        .covered_bytes = segment_covered_bytes(version, segment, snapshots),
     };
 }
 

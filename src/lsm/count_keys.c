@@ -59,7 +59,9 @@ static void memory_recall(struct count_task *task, uint64_t layer, struct count_
     mutex_lock(&memory->mutex);
     const struct count_answer *found = memory_find_locked(memory, layer,
                                                           varve_slice(task->name, task->name_len));
-    if (found != NULL && found->expiry_drops == task->view->version->expiry_drops &&
+    if (found != NULL &&
+        (found->expiry_drops == task->view->version->expiry_drops ||
+         MUTANT("count-answer-for-ever")) &&
         found->upto_seq <= task->seq)
         *answer = *found;
     mutex_unlock(&memory->mutex);
@@ -138,8 +140,7 @@ static int count_memtable(struct count_task *task, size_t index, uint64_t after,
     memtable_iter_seek(iter, varve_slice(task->name, task->name_len));
     for (; rc == 0 && memtable_iter_valid(iter) && key_in_group(task, memtable_iter_key(iter));
          memtable_iter_next(iter)) {
-        memtable_iter_oldest(iter, &oldest);
-        if (oldest.seq > after && oldest.seq <= task->seq &&
+        if (memtable_iter_oldest(iter, &oldest) && oldest.seq > after && oldest.seq <= task->seq &&
             memtable_range_seq(memtable, oldest.chunk.key, oldest.seq) == 0)
             rc = live_below_memtable(task, index, &oldest, live, err);
     }
@@ -344,9 +345,12 @@ static void task_init(struct count_task *task, struct varve_db *db, struct varve
 }
 
 /* The open group's, too: whoever wrote it wants to see it counted. */
-static uint64_t applied_seq(const void *db)
+static void take_applied(struct varve_snapshot *snapshot, void *arg)
 {
-    return ((const struct varve_db *)db)->applied_seq;
+    struct varve_db *db = arg;
+
+    snapshot->seq = db->applied_seq;
+    snapshot->now_ms = varve_now_ms(db);
 }
 
 static int task_hold_snapshot(struct count_task *task)
@@ -354,8 +358,8 @@ static int task_hold_snapshot(struct count_task *task)
     task->snapshot = mem_alloc(sizeof(*task->snapshot));
     if (task->snapshot == NULL)
         return VARVE_ENOMEM;
-    *task->snapshot = (struct varve_snapshot){.now_ms = varve_now_ms(task->db)};
-    snapshots_add(&task->db->snapshots, task->snapshot, applied_seq, task->db);
+    *task->snapshot = (struct varve_snapshot){0};
+    snapshots_add(&task->db->snapshots, task->snapshot, take_applied, task->db);
     return 0;
 }
 

@@ -325,7 +325,7 @@ void db_discard_wal(struct varve_db *db, uint64_t file_no)
     if (db->env->ops->open(db->env, path, VARVE_OPEN_READ, &file, NULL) == 0)
         (void)db->env->ops->size(db->env, file, &size_bytes, NULL);
     db->env->ops->close(db->env, file);
-    if (db->wal.files > 0) { /* not while the database is opened */
+    if (db->view.on_retired != NULL) { /* not while the database is opened */
         atomic_fetch_add(&db->wal_dropped_files, 1);
         atomic_fetch_add(&db->wal_dropped_bytes, size_bytes);
     }
@@ -590,11 +590,14 @@ static int open_version(struct varve_db *db, struct varve_err *err)
         .group_count = state->group_count,
         .flushed_seq = state->flushed_seq,
     };
+    struct view *loaded = NULL;
     int rc = added == NULL ? err_set(err, VARVE_ENOMEM, "no memory for the segments")
                            : open_segments(db, added, err);
 
     if (rc == 0)
-        rc = view_install(&db->view, &change, NULL, err);
+        rc = view_prepare(&db->view, &change, &loaded, err);
+    if (rc == 0)
+        view_install(&db->view, loaded, NULL);
     for (size_t i = 0; added != NULL && i < state->segment_count; i++)
         segment_unref(added[i].segment);
     mem_free(added);

@@ -274,9 +274,10 @@ void varve_prefetch(struct varve_db *db, const struct varve_slice *keys, size_t 
 
 /* ---- snapshots ---- */
 
-static uint64_t newest_seq(const void *db)
+static void take_newest(struct varve_snapshot *snapshot, void *db)
 {
-    return db_newest_seq(db);
+    snapshot->seq = db_newest_seq(db);
+    snapshot->now_ms = varve_now_ms(db);
 }
 
 struct varve_snapshot *varve_snapshot_acquire(struct varve_db *db)
@@ -285,8 +286,8 @@ struct varve_snapshot *varve_snapshot_acquire(struct varve_db *db)
 
     if (snapshot == NULL)
         return NULL;
-    *snapshot = (struct varve_snapshot){.now_ms = varve_now_ms(db)};
-    snapshots_add(&db->snapshots, snapshot, newest_seq, db);
+    *snapshot = (struct varve_snapshot){0};
+    snapshots_add(&db->snapshots, snapshot, take_newest, db);
     return snapshot;
 }
 

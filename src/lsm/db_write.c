@@ -593,12 +593,25 @@ static int range_is_due(struct varve_db *db)
     return due;
 }
 
+/* On a full disk a delete frees nothing before its tombstone is in a segment, and a memtable of tombstones is
+ * not full for long. */
+static int flush_makes_room(struct varve_db *db)
+{
+    return atomic_load_explicit(&db->space.wants_flush, memory_order_relaxed) &&
+           db->now_us - db->swapped_us >= RANGE_FLUSH_US && !memtable_is_empty(db->memtable) &&
+           !MUTANT("full-keeps-tombstones");
+}
+
 /* What is due about every 100 ms: the flusher and the compactor are woken, a range tombstone that makes
  * whole segments superfluous is flushed. */
 static void db_tick_background(struct varve_db *db)
 {
-    if (db->undo.count == 0 && range_is_due(db))
-        db_swap_memtable(db); /* the next tick tries again */
+    /* If too many wait, the next tick tries again. */
+    if (db->undo.count == 0 && range_is_due(db) && db_swap_memtable(db) != 0 &&
+        MUTANT("tick-ends-at-full"))
+        return;
+    if (db->undo.count == 0 && flush_makes_room(db) && db_swap_memtable(db) == 0)
+        atomic_store(&db->space.wants_flush, 0);
     flusher_poke(&db->flusher);
     if (cache_is_tight(db->cache))
         db_reclaim(db);

@@ -3,6 +3,7 @@
 #include "lsm/db.h"
 
 #include "base/mem.h"
+#include "base/mutant.h"
 
 struct request {
     struct varve_job job;
@@ -103,7 +104,8 @@ int fetch_find(const struct varve_read *read, const struct version *version, str
 {
     for (const struct varve_fetch *fetch = read->fetched; fetch != NULL; fetch = fetch->next) {
         const struct request *request = fetch->request;
-        if (request->version != version || request->read.snapshot != read->snapshot ||
+        if ((request->version != version && !MUTANT("fetch-of-old-version")) ||
+            request->read.snapshot != read->snapshot ||
             !varve_slice_equal(varve_slice(request->key, request->key_len), key) ||
             request->pin.owner[PIN_MEMTABLE] != NULL)
             continue;

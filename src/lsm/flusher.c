@@ -23,7 +23,6 @@ static void flush_forget(struct flusher *flusher)
 {
     segment_set_destroy(flusher->set);
     flusher->set = NULL;
-    flusher->named = 0;
     snapshot_list_deinit(&flusher->snapshots);
     view_release(&flusher->db->view, flusher->view);
     flusher->view = NULL;
@@ -52,6 +51,15 @@ static void flush_failed(struct flusher *flusher, enum flush_state state,
     flusher->retry_us = db->env->ops->now_mono_us(db->env) + RETRY_US;
     mutex_unlock(&flusher->mutex);
     flush_enter(flusher, state);
+}
+
+/* The very end of a job: what it touches after that may be gone. */
+static void flush_job_ends(struct flusher *flusher)
+{
+    mutex_lock(&flusher->mutex);
+    flusher->jobs--;
+    cond_broadcast(&flusher->changed);
+    mutex_unlock(&flusher->mutex);
 }
 
 /* ---- building ---- */
@@ -176,9 +184,8 @@ static int flush_write(struct flusher *flusher, const struct entry *ranges, size
     return rc;
 }
 
-static void flush_build_run(struct varve_job *job)
+static void flush_build(struct flusher *flusher)
 {
-    struct flusher *flusher = CONTAINER_OF(job, struct flusher, job);
     struct varve_err err = {0};
     struct entry *ranges = NULL;
     struct range_set *set = NULL;
@@ -206,6 +213,14 @@ static void flush_build_run(struct varve_job *job)
         flush_enter(flusher, FLUSH_IDLE);
     else
         flush_failed(flusher, FLUSH_IDLE, &err);
+}
+
+static void flush_build_run(struct varve_job *job)
+{
+    struct flusher *flusher = CONTAINER_OF(job, struct flusher, job);
+
+    flush_build(flusher);
+    flush_job_ends(flusher);
 }
 
 /* ---- taking effect ---- */
@@ -306,34 +321,34 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
         .group_count = plan->group_count,
         .flushed_seq = memtable_notes(memtable)->last_seq,
     };
-    int rc = 0;
+    struct view *next = NULL;
+    int rc = view_prepare(&db->view, &change, &next, err);
 
+    if (rc != 0)
+        return rc;
     segment_set_keep(flusher->set); /* an edit that fails may name them all the same */
     manifest_set_clock(db->manifest, varve_now_ms(db));
-    if (!flusher->named)
-        rc = manifest_apply(db->manifest, plan->edits, plan->count, err);
-    if (rc != 0)
+    rc = manifest_apply(db->manifest, plan->edits, plan->count, err);
+    if (rc != 0) {
+        view_discard(next);
         return rc;
-    flusher->named = 1;
-    rc = view_install(&db->view, &change, memtable, err);
-    if (rc != 0)
-        return rc;
+    }
+    view_install(&db->view, next, memtable);
     for (size_t i = plan->count - plan->wal_drops; i < plan->count; i++)
         db_discard_wal(db, plan->edits[i].file_no);
     return 0;
 }
 
-static void flush_install_run(struct varve_job *job)
+static void flush_install(struct flusher *flusher)
 {
-    struct flusher *flusher = CONTAINER_OF(job, struct flusher, job);
     struct varve_db *db = flusher->db;
     struct varve_err err = {0};
     struct flush_edit plan = {0};
 
     /* While a sync was in doubt, somebody may have taken a snapshot of less than what was built. */
-    if (!flusher->named &&
-        snapshots_grew_below(&db->snapshots, &flusher->snapshots,
-                             memtable_notes(flush_memtable(flusher))->last_seq)) {
+    if (snapshots_grew_below(&db->snapshots, &flusher->snapshots,
+                             memtable_notes(flush_memtable(flusher))->last_seq) &&
+        !MUTANT("flush-ignores-snapshot")) {
         flush_forget(flusher);
         flush_enter(flusher, FLUSH_IDLE);
         return;
@@ -360,7 +375,16 @@ static void flush_install_run(struct varve_job *job)
     flush_enter(flusher, FLUSH_IDLE);
     flusher_poke(flusher);
     compactor_measure(&db->compactor);
-    compactor_poke(&db->compactor);
+    if (!MUTANT("flush-wakes-nobody"))
+        compactor_poke(&db->compactor);
+}
+
+static void flush_install_run(struct varve_job *job)
+{
+    struct flusher *flusher = CONTAINER_OF(job, struct flusher, job);
+
+    flush_install(flusher);
+    flush_job_ends(flusher);
 }
 
 /* ---- steps ---- */
@@ -383,9 +407,7 @@ void flusher_deinit(struct flusher *flusher)
 
 int flusher_is_running(const void *flusher)
 {
-    enum flush_state state = ((const struct flusher *)flusher)->state;
-
-    return state == FLUSH_BUILDING || state == FLUSH_INSTALLING;
+    return ((const struct flusher *)flusher)->jobs > 0;
 }
 
 int flusher_is_failing(struct flusher *flusher, struct varve_err *err)
@@ -434,6 +456,7 @@ void flusher_poke(struct flusher *flusher)
         flusher->job.run = flush_install_run;
         class = VARVE_JOB_MAINTENANCE;
     }
+    flusher->jobs += submit;
     mutex_unlock(&flusher->mutex);
     if (submit)
         executor->submit(executor, class, &flusher->job);

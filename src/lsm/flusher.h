@@ -27,7 +27,8 @@ struct flusher {
     struct varve_db *db;
     struct mutex mutex;
     struct cond changed;
-    enum flush_state state; /* under the mutex, as the next two */
+    enum flush_state state; /* under the mutex, as all up to the blank line */
+    int jobs;               /* submitted, and not at their very end */
     uint64_t retry_us;      /* not before */
     uint64_t flushes;
     uint64_t bytes;
@@ -40,7 +41,6 @@ struct flusher {
     struct segment *const *segments;
     size_t segment_count;
     struct snapshot_list snapshots;
-    int named; /* the manifest has the edit, the view not yet */
 };
 
 void flusher_init(struct flusher *flusher, struct varve_db *db);

@@ -453,14 +453,17 @@ int memtable_iter_point(const struct memtable_iter *iter, uint64_t seq_max, stru
     return 1;
 }
 
-void memtable_iter_oldest(const struct memtable_iter *iter, struct entry *entry)
+int memtable_iter_oldest(const struct memtable_iter *iter, struct entry *entry)
 {
     CHECK(iter->at.leaf != NULL);
     const struct chain *link = leaf_chain(iter->at.leaf);
 
+    if (link == NULL)
+        return 0;
     while (link->older != NULL)
         link = chain_jump(link)->to;
     record_fill(entry, iter->at.leaf, version_of(link));
+    return 1;
 }
 
 const struct memtable_version *memtable_iter_version(const struct memtable_iter *iter,

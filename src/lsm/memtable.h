@@ -112,8 +112,8 @@ enum memtable_answer memtable_iter_get(const struct memtable_iter *iter, uint64_
 /* The newest point record, put or delete, with a sequence <= seq_max; 0: there is none. */
 int memtable_iter_point(const struct memtable_iter *iter, uint64_t seq_max, struct entry *entry);
 
-/* Its oldest put or delete. */
-void memtable_iter_oldest(const struct memtable_iter *iter, struct entry *entry);
+/* Its oldest put or delete; 0: all of them were taken back since the iterator came here. */
+int memtable_iter_oldest(const struct memtable_iter *iter, struct entry *entry);
 
 /* Every version of the key that the iterator stands on, newest first: start with NULL, and pass the
  * returned version to get the one before it; NULL at the end. Point records only. */

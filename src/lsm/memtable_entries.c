@@ -1,6 +1,7 @@
 /* A memtable's records as a walk over entries (segment/iter.h): for scans the one version of each key that
  * is seen, for flushes all of them. */
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "lsm/memtable.h"
 #include "segment/iter.h"
 
@@ -79,7 +80,7 @@ static void entries_next(struct iter *iter)
 {
     struct entries *at = entries_of(iter);
 
-    if (at->walk == MEMTABLE_ALL_VERSIONS) {
+    if (at->walk == MEMTABLE_ALL_VERSIONS && !MUTANT("flush-newest-only")) {
         at->version = memtable_iter_version(at->inner, at->version, &at->iter.entry);
         if (at->version != NULL)
             return;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "lsm/picker_private.h"
 #include "varve/status.h"
 
@@ -176,7 +177,7 @@ static int choose_fewer(struct picker_work *work, struct pick *pick)
 {
     if (picker_choose_segments(work, pick))
         return 1;
-    if (!picker_choose_level0(work, pick))
+    if (MUTANT("level0-keeps-files") || !picker_choose_level0(work, pick))
         return 0;
     pick->reason = PICK_FOR_SEGMENTS;
     return 1;

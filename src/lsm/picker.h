@@ -29,7 +29,8 @@ struct picker_segment {
     int all_dead;              /* a set of tombstones for every reader: properties_all_dead() */
     uint64_t cover_seq; /* range tombstones up to this sequence cover all of it, it is older than
                              * them and no snapshot lies between; 0: no */
-    int busy;           /* an input of a running compaction */
+    uint64_t covered_bytes; /* about so many are hidden like that, where not all of it is */
+    int busy;               /* an input of a running compaction */
 };
 
 struct picker_run {

@@ -50,6 +50,9 @@ static int dead_enough(const struct picker_work *work, const struct picker_segme
     if (segment->superseded_bytes > 0 &&
         segment->superseded_bytes * 200 >= segment->bytes * percent)
         return 1;
+    if (segment->covered_bytes > 0 && segment->covered_bytes * 100 >= segment->bytes * percent &&
+        !MUTANT("covered-part-stays"))
+        return 1;
     return (segment->expired_bytes > 0 &&
             segment->expired_bytes * 100 >= segment->bytes * percent) ||
            (segment->deletes > 0 && segment->deletes * 100 >= segment->entries * percent);
@@ -77,7 +80,7 @@ static int close_dead(struct picker_work *work, const struct picker_seed *seed)
 static int is_worth(const struct picker_work *work, const struct picker_segment *segment,
                     int is_last)
 {
-    uint64_t gain = segment->expired_bytes + segment->superseded_bytes +
+    uint64_t gain = segment->expired_bytes + segment->superseded_bytes + segment->covered_bytes +
                     picker_weight(work, segment) - segment->bytes;
 
     return (segment->ranges > 0 && is_last) ||

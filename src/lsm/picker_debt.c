@@ -139,7 +139,8 @@ void picker_work_measure(struct picker_work *work)
         work->total += run->count;
         for (size_t i = 0; i < run->count; i++) {
             work->bytes[run->level] += run->segments[i].bytes;
-            expired += run->segments[i].expired_bytes + run->segments[i].superseded_bytes;
+            expired += run->segments[i].expired_bytes + run->segments[i].superseded_bytes +
+                       run->segments[i].covered_bytes;
             if (run->level == LAST_LEVEL)
                 entries += run->segments[i].entries;
             else

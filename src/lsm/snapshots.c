@@ -19,10 +19,10 @@ void snapshots_deinit(struct snapshots *snapshots)
 }
 
 void snapshots_add(struct snapshots *snapshots, struct varve_snapshot *snapshot,
-                   uint64_t (*seq_of)(const void *arg), const void *arg)
+                   void (*take)(struct varve_snapshot *snapshot, void *arg), void *arg)
 {
     mutex_lock(&snapshots->mutex);
-    snapshot->seq = seq_of(arg);
+    take(snapshot, arg);
     list_push_back(&snapshots->list, &snapshot->node);
     snapshots->count++;
     mutex_unlock(&snapshots->mutex);

@@ -26,10 +26,10 @@ struct snapshots {
 void snapshots_init(struct snapshots *snapshots);
 void snapshots_deinit(struct snapshots *snapshots); /* nobody holds one */
 
-/* seq_of(arg) is asked under the mutex: a job that took its copy before does not drop what is newest
- * now. */
+/* take(snapshot, arg) fills sequence and time in under the mutex: a job that looked at the clock, and took
+ * its copy then, drops neither what is newest now nor what has not expired yet. */
 void snapshots_add(struct snapshots *snapshots, struct varve_snapshot *snapshot,
-                   uint64_t (*seq_of)(const void *arg), const void *arg);
+                   void (*take)(struct varve_snapshot *snapshot, void *arg), void *arg);
 void snapshots_remove(struct snapshots *snapshots, struct varve_snapshot *snapshot);
 
 /* A job's copy. */

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "lsm/db.h"
 #include "lsm/names.h"
 
@@ -45,6 +46,12 @@ void space_found_full(struct space *space)
     space_poke(space);
 }
 
+void space_found_cramped(struct space *space)
+{
+    atomic_store(&space->cramped, 1);
+    space_poke(space);
+}
+
 int space_check(const struct space *space, const struct varve_batch *batch, struct varve_err *err)
 {
     struct batch_cursor cursor = {0};
@@ -57,9 +64,13 @@ int space_check(const struct space *space, const struct varve_batch *batch, stru
         deletes_only = chunk.kind != CHUNK_PUT;
     if (deletes_only)
         return 0;
+    uint64_t left = atomic_load(&space->free_bytes);
+    uint64_t min_free = space->db->options.min_free_bytes;
+    if (left >= min_free)
+        return err_set(err, VARVE_ENOSPC, "a flush found no room on the disk, %llu bytes are left",
+                       (unsigned long long)left);
     return err_set(err, VARVE_ENOSPC, "the disk has %llu bytes left, min-free is %llu",
-                   (unsigned long long)atomic_load(&space->free_bytes),
-                   (unsigned long long)space->db->options.min_free_bytes);
+                   (unsigned long long)left, (unsigned long long)min_free);
 }
 
 /* Zeros, so that the blocks are really there. */
@@ -106,16 +117,23 @@ static void space_look(struct space *space)
     uint64_t wanted = db->options.reserve_size_bytes;
     uint64_t free_bytes = 0;
     int full = atomic_exchange(&space->full, 0);
+    int cramped = atomic_exchange(&space->cramped, 0);
 
-    if (full && atomic_load(&space->reserve_bytes) > 0) {
+    if (db->env->ops->free_space(db->env, db->dir, &free_bytes, NULL) != 0)
+        free_bytes = 0; /* not known */
+    if (cramped && free_bytes < (min_free > wanted ? min_free : wanted))
+        full = 1;
+    if (full && atomic_load(&space->reserve_bytes) > 0 && !MUTANT("reserve-stays")) {
         reserve_set(space, 0);
         db_log(db, 4, "the disk is full: the reserve of %llu bytes was given up",
                (unsigned long long)wanted);
     }
+    if (cramped || full || atomic_load(&space->low))
+        atomic_store(&space->wants_flush, 1);
     if (db->env->ops->free_space(db->env, db->dir, &free_bytes, NULL) != 0)
         return;
     atomic_store(&space->free_bytes, free_bytes);
-    int low = full || free_bytes < min_free;
+    int low = full || free_bytes < min_free || (MUTANT("low-for-ever") && atomic_load(&space->low));
     if (low != atomic_exchange(&space->low, low))
         db_log(db, low ? 4 : 5,
                low ? "writes are refused: %llu bytes are left on the disk"

@@ -24,7 +24,9 @@ struct space {
     _Atomic uint64_t free_bytes;    /* 0: not known */
     _Atomic uint64_t reserve_bytes; /* that are there now */
     _Atomic int low;                /* writes are refused */
-    _Atomic int full;               /* a flush or compaction found no room: the reserve goes */
+    _Atomic int full;               /* a flush found no room: the reserve goes */
+    _Atomic int cramped;            /* a compaction found none: so it does, unless much is left */
+    _Atomic int wants_flush;        /* what was deleted must reach segments to come free */
 };
 
 void space_init(struct space *space, struct varve_db *db);
@@ -32,8 +34,11 @@ void space_deinit(struct space *space); /* no job may be running */
 
 /* Starts the job if it is not running. Any thread. */
 void space_poke(struct space *space);
-/* A job found the disk full. Any thread. */
+/* A flush or the log found the disk full. Any thread. */
 void space_found_full(struct space *space);
+/* A compaction did, and has removed what it wrote. It may only have been too large for the room that there
+ * is, and that is no reason to refuse writes. Any thread. */
+void space_found_cramped(struct space *space);
 /* May the batch be taken? 0 or VARVE_ENOSPC. Writer thread. */
 int space_check(const struct space *space, const struct varve_batch *batch, struct varve_err *err);
 

@@ -6,11 +6,13 @@
  * reason to wait. */
 #define LEVEL0_SOFT_DEPTH 12
 #define LEVEL0_HARD_DEPTH 48
-/* The space above the last level, in parts of its target. A small database passes its target with
- * each flush, so the first SPACE_FREE_BYTES beyond it do not count. */
-#define SPACE_SOFT_PERCENT 130
-#define SPACE_HARD_PERCENT 300
-#define SPACE_FREE_BYTES ((uint64_t)256 << 20)
+/* The space above the last level, in parts of its target (PICKER_UPPER_PERCENT of the last level). Writes
+ * that come as fast as they are taken settle inside, at the rate of the merges, and what they settle at is
+ * the space that overwritten data take: less than a fifth, so hardly more than the target. A database that
+ * is small beside its memtables passes its target with each flush: there the memtables' soft limit stands
+ * for it. */
+#define SPACE_SOFT_PERCENT 90
+#define SPACE_HARD_PERCENT 125
 #define SEGMENTS_SOFT_PERCENT 85
 
 #define PRESSURE_MAX 1000
@@ -43,10 +45,11 @@ static uint32_t between(uint64_t value, uint64_t soft, uint64_t hard)
 
 static uint32_t space_pressure(const struct stall_load *load)
 {
-    uint64_t target = load->upper_target_bytes;
+    uint64_t soft = load->upper_target_bytes / 100 * SPACE_SOFT_PERCENT;
 
-    return between(load->upper_bytes, target / 100 * SPACE_SOFT_PERCENT + SPACE_FREE_BYTES,
-                   target / 100 * SPACE_HARD_PERCENT + 4 * SPACE_FREE_BYTES);
+    if (soft < load->memtable_soft_bytes)
+        soft = load->memtable_soft_bytes;
+    return between(load->upper_bytes, soft, soft / SPACE_SOFT_PERCENT * SPACE_HARD_PERCENT);
 }
 
 uint32_t stall_pressure(const struct stall_load *load, enum varve_stall_cause *cause)

@@ -1,5 +1,6 @@
 #include "lsm/view.h"
 
+#include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 
@@ -65,21 +66,16 @@ void view_slot_deinit(struct view_slot *slot)
     mutex_deinit(&slot->mutex);
 }
 
-/* A copy with references of its own, not published. The mutex is held. */
-static struct view *view_copy_locked(struct view_slot *slot)
+/* Gives fresh, which is zeroed but for its version, the memtables of now. The mutex is held. */
+static void view_fill_locked(struct view_slot *slot, struct view *fresh)
 {
     const struct view *now = atomic_load_explicit(&slot->current, memory_order_relaxed);
-    struct view *copy = mem_alloc_zero(sizeof(*copy));
 
-    if (copy == NULL)
-        return NULL;
-    atomic_init(&copy->refs, 1);
-    copy->active = memtable_ref(now->active);
-    copy->immutable_count = now->immutable_count;
+    atomic_init(&fresh->refs, 1);
+    fresh->active = memtable_ref(now->active);
+    fresh->immutable_count = now->immutable_count;
     for (size_t i = 0; i < now->immutable_count; i++)
-        copy->immutable[i] = memtable_ref(now->immutable[i]);
-    copy->version = version_ref(now->version);
-    return copy;
+        fresh->immutable[i] = memtable_ref(now->immutable[i]);
 }
 
 static void view_unpublished(struct rcu_retired *retired)
@@ -107,59 +103,72 @@ static void view_publish_locked(struct view_slot *slot, struct view *fresh)
 
 int view_swap_memtable(struct view_slot *slot, struct memtable *fresh)
 {
+    struct view *next = fresh == NULL ? NULL : mem_alloc_zero(sizeof(*next));
     int rc = 0;
 
-    if (fresh == NULL)
-        return VARVE_ENOMEM;
-    mutex_lock(&slot->mutex);
-    struct view *next = view_copy_locked(slot);
     if (next == NULL) {
-        rc = VARVE_ENOMEM;
-    } else if (next->immutable_count == MEMTABLES_MAX) {
+        memtable_unref(fresh);
+        return VARVE_ENOMEM;
+    }
+    mutex_lock(&slot->mutex);
+    const struct view *now = atomic_load_explicit(&slot->current, memory_order_relaxed);
+    if (now->immutable_count == MEMTABLES_MAX) {
         rc = VARVE_EFULL;
     } else {
+        next->version = version_ref(now->version);
+        view_fill_locked(slot, next);
         memmove(next->immutable + 1, next->immutable,
                 next->immutable_count * sizeof(*next->immutable));
         next->immutable[0] = next->active;
         next->immutable_count++;
         next->active = fresh;
         view_publish_locked(slot, next);
-        next = NULL;
     }
     mutex_unlock(&slot->mutex);
-    if (next != NULL)
-        view_free(&next->retired);
-    if (rc != 0)
+    if (rc != 0) {
+        mem_free(next);
         memtable_unref(fresh);
+    }
     return rc;
 }
 
-int view_install(struct view_slot *slot, const struct version_change *change,
-                 const struct memtable *flushed, struct varve_err *err)
+int view_prepare(struct view_slot *slot, const struct version_change *change,
+                 struct view **prepared, struct varve_err *err)
 {
-    struct version *version = NULL;
-    int rc = VARVE_ENOMEM;
+    struct view *now = view_acquire(slot);
+    struct view *next = mem_alloc_zero(sizeof(*next));
+    int rc = next == NULL ? err_set(err, VARVE_ENOMEM, "no memory for a view")
+                          : version_apply(now->version, change, &next->version, err);
 
-    mutex_lock(&slot->mutex);
-    struct view *next = view_copy_locked(slot);
-    if (next != NULL)
-        rc = version_apply(next->version, change, &version, err);
-    if (rc == 0) {
-        version_unref(next->version);
-        next->version = version;
-        if (flushed != NULL) {
-            size_t oldest = next->immutable_count - 1;
-            CHECK(next->immutable_count > 0 && next->immutable[oldest] == flushed);
-            memtable_unref(next->immutable[oldest]);
-            next->immutable_count--;
-        }
-        view_publish_locked(slot, next);
+    if (rc != 0) {
+        mem_free(next);
         next = NULL;
     }
-    mutex_unlock(&slot->mutex);
-    if (next != NULL)
-        view_free(&next->retired);
+    view_release(slot, now);
+    *prepared = next;
     return rc;
+}
+
+void view_discard(struct view *prepared)
+{
+    if (prepared == NULL)
+        return;
+    version_unref(prepared->version);
+    mem_free(prepared);
+}
+
+void view_install(struct view_slot *slot, struct view *prepared, const struct memtable *flushed)
+{
+    mutex_lock(&slot->mutex);
+    view_fill_locked(slot, prepared);
+    if (flushed != NULL) {
+        CHECK(prepared->immutable_count > 0);
+        struct memtable *oldest = prepared->immutable[--prepared->immutable_count];
+        CHECK(oldest == flushed);
+        memtable_unref(oldest);
+    }
+    view_publish_locked(slot, prepared);
+    mutex_unlock(&slot->mutex);
 }
 
 uint64_t view_range_seq(const struct view *view, struct varve_slice key, uint64_t seq_max)

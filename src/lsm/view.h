@@ -56,9 +56,14 @@ void view_release(struct view_slot *slot, struct view *view);
 /* `fresh` becomes the active memtable, the one before it the newest immutable one. Takes fresh over, on
  * failure too. 0, VARVE_ENOMEM, or VARVE_EFULL: MEMTABLES_MAX wait. */
 int view_swap_memtable(struct view_slot *slot, struct memtable *fresh) MUST_CHECK;
-/* The version changes, and the oldest immutable memtable goes if it is `flushed` (NULL: none does). */
-int view_install(struct view_slot *slot, const struct version_change *change,
-                 const struct memtable *flushed, struct varve_err *err) MUST_CHECK;
+/* The version changes in two steps, so that nothing can fail once the manifest has the edit. Maintenance;
+ * between the two no other version may be installed.
+ * 0, VARVE_ENOMEM, or VARVE_ECORRUPT, as version_apply(). */
+int view_prepare(struct view_slot *slot, const struct version_change *change,
+                 struct view **prepared, struct varve_err *err) MUST_CHECK;
+void view_discard(struct view *prepared); /* it is not installed after all; takes NULL */
+/* Takes prepared over. The oldest immutable memtable goes if it is `flushed` (NULL: none does). */
+void view_install(struct view_slot *slot, struct view *prepared, const struct memtable *flushed);
 
 /* The newest range tombstone over key, of all layers, with a sequence <= seq_max; 0: none. */
 uint64_t view_range_seq(const struct view *view, struct varve_slice key, uint64_t seq_max);

@@ -230,3 +230,29 @@ int segment_read_value(const struct segment *segment, uint64_t value_offset, uin
                             err_set(err, VARVE_ECORRUPT, "no value block can lie here"), err);
     return segment_read_bytes(segment, SEGMENT_WAIT, to, len, value_offset + at, err);
 }
+
+/* ---- stretches ---- */
+
+size_t segment_stretch_count(const struct segment *segment)
+{
+    uint32_t blocks = segment->index.count;
+
+    return blocks < SEGMENT_STRETCHES_MAX ? blocks : SEGMENT_STRETCHES_MAX;
+}
+
+uint64_t segment_stretch(const struct segment *segment, size_t i, struct varve_slice *lower,
+                         struct varve_slice *upper)
+{
+    const struct segment_index *index = &segment->index;
+    size_t count = segment_stretch_count(segment);
+    uint32_t from = (uint32_t)(index->count * (uint64_t)i / count);
+    uint32_t to = (uint32_t)(index->count * (uint64_t)(i + 1) / count);
+    uint64_t begin = from == 0 ? 0 : index->offsets[from - 1] + index->lens[from - 1];
+
+    CHECK(i < count);
+    *lower = from == 0 ? segment_bound_slice(&segment->properties.lower)
+                       : segment_index_key(index, from);
+    *upper = to == index->count ? segment_bound_slice(&segment->properties.upper)
+                                : segment_index_key(index, to);
+    return index->offsets[to - 1] + index->lens[to - 1] - begin;
+}

@@ -100,6 +100,14 @@ struct iter *segment_iter_create(struct segment *segment, const struct segment_r
 struct iter *run_iter_create(struct segment *const *segments, size_t count,
                              const struct segment_read *read, size_t readahead_bytes);
 
+/* Stretches of keys that together hold all puts and deletes, in their order, each of about as many blocks. Of
+ * one: its bounds, which live as long as the segment, and about how many bytes of the file it takes. Memory
+ * only; any thread. */
+#define SEGMENT_STRETCHES_MAX 64
+size_t segment_stretch_count(const struct segment *segment);
+uint64_t segment_stretch(const struct segment *segment, size_t i, struct varve_slice *lower,
+                         struct varve_slice *upper);
+
 /* Reads every byte anew and checks it all: CRCs, order, that every key is in the filter and found by the
  * index, that the properties are true (of groups: that they count no more than begins with their
  * names). For a new segment before it is named, and for `verify`. Any thread; blocks. */

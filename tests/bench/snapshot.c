@@ -228,8 +228,7 @@ static void check_newest(struct bench *bench, uint32_t count, uint32_t round)
         if (rc < 0)
             die("get", &err);
         wrong += (rc != 0) != is_deleted(key, round) ||
-                 (rc == 0 &&
-                  !varve_slice_equal(pin.value, value_of(bench, key, round, bytes)));
+                 (rc == 0 && !varve_slice_equal(pin.value, value_of(bench, key, round, bytes)));
         varve_pin_release(&pin);
     }
     report(bench, wrong == 0, "newest values that are wrong", (double)wrong, "= 0");

@@ -80,7 +80,8 @@ static void test_oom__while_healing_sticky(void **state)
     sweep("healing always, sticky", workload_healing, VARVE_ALWAYS, 1);
 }
 
-int main(void)
+/* With an argument: the tests that this pattern names. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_oom__once),
@@ -90,5 +91,8 @@ int main(void)
         cmocka_unit_test(test_oom__while_healing_once),
         cmocka_unit_test(test_oom__while_healing_sticky),
     };
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -568,9 +568,6 @@ void run_init(struct run *run, const char *what, uint64_t nth, enum varve_durabi
     run->bed.options.durability = durability;
     run->bed.options.block_size_bytes = 512;
     run->bed.options.segment_size_bytes = 16 * 1024;
-    run->bed.options.block_cache_size_bytes = 1024 * 1024;
-    run->bed.options.min_free_bytes = VARVE_NO_RESERVE;
-    run->bed.options.reserve_size_bytes = VARVE_NO_RESERVE;
     run->bed.options.memtable_size_bytes = 64 * 1024;
     run->what = what;
     run->nth = nth;
@@ -623,6 +620,37 @@ static void run_recover_levels(struct run *run)
     run_check_reads(run);
 }
 
+/* No file is left over, and none is missing. Nothing runs. */
+static void run_check_files(struct run *run)
+{
+    static struct bed_names names;
+    struct varve_stats stats;
+    char text[64];
+    size_t segments = 0;
+    size_t wals = 0;
+    uint64_t named = 0;
+
+    bed_list(&run->bed, &names);
+    for (size_t i = 0; i < names.count; i++) {
+        segments += strstr(names.name[i], ".seg") != NULL;
+        wals += strstr(names.name[i], ".wal") != NULL;
+    }
+    varve_stats(run->bed.db, &stats);
+    for (int i = 0; i < VARVE_LEVELS_MAX; i++)
+        named += stats.levels[i].segments;
+    if (segments != named) {
+        snprintf(text, sizeof(text), "%zu of %zu", (size_t)named, segments);
+        run_wrong(run, "segments that the levels know", text);
+    }
+    const struct wal_pool *pool = &run->bed.db->wal.pool;
+    size_t known = manifest_state(run->bed.db->manifest)->wal_count + pool->reusable_count +
+                   (pool->unnamed != NULL);
+    if (wals != known) {
+        snprintf(text, sizeof(text), "%zu of %zu", known, wals);
+        run_wrong(run, "log files that the manifest or the pool knows", text);
+    }
+}
+
 void run_recover(struct run *run)
 {
     struct step put = {STEP_PUT, 3, 25};
@@ -657,4 +685,8 @@ void run_recover(struct run *run)
     if (run_open(run) != 0)
         run_wrong(run, "reopen after healing", run->bed.err.text);
     run_check_reads(run);
+    if (run->bed.db == NULL)
+        return;
+    run_jobs(run, 1000);
+    run_check_files(run);
 }

@@ -57,6 +57,14 @@ CAMPAIGNS = {
     "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
+    "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
+    "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
+    "watchdog": Campaign(["tests/unit/lsm/test_watchdog"], 120),
+    "fetch": Campaign(["tests/unit/lsm/test_fetch"], 120),
+    "space": Campaign(["tests/unit/lsm/test_space"], 120),
+    "count-keys": Campaign(["tests/unit/lsm/test_count_keys"], 120),
+    "pacer": Campaign(["tests/unit/lsm/test_pacer"], 20),
+    "memtable-entries": Campaign(["tests/unit/lsm/test_memtable_entries"], 120),
     "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
 }
 
@@ -108,6 +116,8 @@ MUTANTS = (
     Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
     # Levels.
     Mutant("cache-never-tight", "room", "what was evicted from the cache is not freed, and fills it"),
+    Mutant("full-keeps-tombstones", "room", "on a full disk deletes stay in memory and free nothing"),
+    Mutant("covered-part-stays", "room", "a segment that range tombstones hide in part keeps its size"),
     Mutant("superseded-uncounted", "room", "the space of a snapshot's old versions does not come back"),
     Mutant("adopt-file-number", "manifest", "a number drawn while an edit is written is handed out again"),
     Mutant("move-forgets-level", "manifest", "a segment that moves stays at its level"),
@@ -157,6 +167,18 @@ MUTANTS = (
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
+    # What a compaction keeps.
+    # What goes on in the background.
+    Mutant("flush-ignores-snapshot", "flusher", "a flush drops what a snapshot since its build sees"),
+    Mutant("tick-ends-at-full", "flusher", "with memtables full and a range due, nothing is flushed"),
+    Mutant("flush-wakes-nobody", "watchdog", "after a flush nobody looks at the levels"),
+    Mutant("level0-keeps-files", "watchdog", "level 0 stays, though files are too many"),
+    Mutant("flush-newest-only", "memtable-entries", "a flush leaves the older versions out"),
+    Mutant("fetch-of-old-version", "fetch", "what was fetched answers though levels changed"),
+    Mutant("low-for-ever", "space", "writes are refused though there is room again"),
+    Mutant("reserve-stays", "space", "a full disk does not give the reserve up"),
+    Mutant("count-answer-for-ever", "count-keys", "what expired and was dropped is still taken off"),
+    Mutant("pacer-waits-for-nobody", "pacer", "flushes and compactions write as fast as they can"),
 )
 
 Outcome = namedtuple("Outcome", "failed how took_s")

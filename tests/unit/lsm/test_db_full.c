@@ -1,5 +1,6 @@
 /* A memtable takes batches while it is below its size, however large they are; a full one gives way to a
- * fresh one, until too many wait for their flush. Then only deletes go, and those not for ever. */
+ * fresh one, until too many wait for their flush. Then only deletes go, and those not for ever; what else
+ * there is waits, or, if the flush fails, is refused with its error. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -86,6 +87,7 @@ static void test_db_full__all_memtables_take_deletes_only(void **state)
     stop_flushes(bed);
     bed_put(bed, "a", "x");
     fill(bed);
+    assert_int_equal(bed->err.code, VARVE_EIO);
     struct varve_stats full = stats_of(bed);
     assert_int_equal(full.memtables, 3);
     assert_int_equal(full.flushes_waiting, 2);

@@ -14,7 +14,6 @@
 #include "base/thread.h"
 #include "bed.h"
 #include "lsm/db.h"
-#include "lsm/names.h"
 
 static void fail_manifests(struct bed *bed, enum fault_op op, enum fault_mode mode)
 {
@@ -200,6 +199,142 @@ static void test_install__parts_end_before_their_plan(void **state)
     bed_close_ok(bed);
 }
 
+static struct {
+    struct varve_env_ops ops;
+    uint64_t (*now_real_ms)(struct varve_env *env);
+    struct bed *bed;
+    int armed; /* the next look at the clock takes the snapshot */
+    struct varve_snapshot *snapshot;
+} between;
+
+/* What another thread may do between two steps of a job: it takes a snapshot, and time passes. */
+static uint64_t now_after_snapshot(struct varve_env *env)
+{
+    if (between.armed) {
+        between.armed = 0;
+        between.snapshot = varve_snapshot_acquire(between.bed->db);
+        sim_clock_advance_us(between.bed->sim, 1000000);
+    }
+    return between.now_real_ms(env);
+}
+
+/* A snapshot is taken while a compaction looks who else is there: what had not expired then stays. */
+static void test_install__a_snapshot_keeps_what_expires_later(void **state)
+{
+    struct bed *bed = *state;
+    struct varve_env *env = fault_as_env(bed->fault);
+    const struct varve_env_ops *ops = env->ops;
+
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    flush_ok(bed);
+    uint64_t expire_ms = varve_now_ms(bed->db) + 500;
+    assert_int_equal(bed_put_bytes(bed, "a", varve_slice_str("2"), expire_ms), 0);
+    bed_run(bed);
+    flush_only(bed);
+    between.ops = *ops;
+    between.now_real_ms = ops->now_real_ms;
+    between.ops.now_real_ms = now_after_snapshot;
+    between.bed = bed;
+    between.armed = 1;
+    env->ops = &between.ops;
+    bed_run(bed);
+    env->ops = ops;
+    assert_int_equal(bed->db->compactor.compactions, 1);
+    struct varve_read read = {.snapshot = between.snapshot};
+    int kept = strcmp(bed_get_with(bed, &read, "a"), "2") == 0;
+    varve_snapshot_release(bed->db, between.snapshot);
+    assert_true(kept);
+    assert_string_equal(bed_get(bed, "a"), "-");
+}
+
+static struct {
+    struct varve_env_ops ops;
+    void (*close)(struct varve_env *env, struct varve_file *file);
+    struct bed *bed;
+    int armed; /* the next file that is closed */
+} closing;
+
+static void close_and_swap(struct varve_env *env, struct varve_file *file)
+{
+    if (closing.armed) {
+        closing.armed = 0;
+        CHECK(db_swap_memtable(closing.bed->db) == 0);
+    }
+    closing.close(env, file);
+}
+
+/* A view is retired while others are freed: nobody else may come for long. */
+static void test_install__what_is_retired_meanwhile_goes_too(void **state)
+{
+    struct bed *bed = *state;
+    struct varve_env *env = fault_as_env(bed->fault);
+    const struct varve_env_ops *ops = env->ops;
+
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    flush_ok(bed);
+    assert_int_equal(bed_put(bed, "a", "2"), 0);
+    bed_run(bed);
+    flush_only(bed);
+    while (step_run_class(bed->stepper, VARVE_JOB_COMPACTION) ||
+           step_run_class(bed->stepper, VARVE_JOB_MAINTENANCE))
+        continue;
+    assert_int_equal(bed->db->compactor.compactions, 1);
+    assert_int_equal(bed_put(bed, "a", "3"), 0);
+    closing.ops = *ops;
+    closing.close = ops->close;
+    closing.ops.close = close_and_swap;
+    closing.bed = bed;
+    closing.armed = 1;
+    env->ops = &closing.ops;
+    assert_true(step_run_class(bed->stepper, VARVE_JOB_RECLAIM));
+    env->ops = ops;
+    assert_false(closing.armed);
+    assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_RECLAIM), 1);
+    assert_true(step_run_class(bed->stepper, VARVE_JOB_RECLAIM));
+    assert_false(rcu_pending());
+    assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_RECLAIM), 0);
+}
+
+static struct {
+    struct varve_env_ops ops;
+    uint64_t (*now_mono_us)(struct varve_env *env);
+    struct bed *bed;
+    int looks;
+    int unguarded;
+} watching;
+
+static uint64_t look_who_is_guarded(struct varve_env *env)
+{
+    watching.looks++;
+    watching.unguarded += !flusher_is_running(&watching.bed->db->flusher);
+    return watching.now_mono_us(env);
+}
+
+/* A close that finds no flush running frees everything: whatever a job of the flusher does, it does before
+ * it counts as ended. */
+static void test_install__a_flush_runs_to_its_very_end(void **state)
+{
+    struct bed *bed = *state;
+    struct varve_env *env = fault_as_env(bed->fault);
+    const struct varve_env_ops *ops = env->ops;
+
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    bed_run(bed);
+    assert_int_equal(db_swap_memtable(bed->db), 0);
+    watching.ops = *ops;
+    watching.now_mono_us = ops->now_mono_us;
+    watching.ops.now_mono_us = look_who_is_guarded;
+    watching.bed = bed;
+    env->ops = &watching.ops;
+    assert_true(step_run_class(bed->stepper, VARVE_JOB_FLUSH));
+    while (bed->db->flusher.flushes == 0)
+        assert_true(step_run_class(bed->stepper, VARVE_JOB_MAINTENANCE));
+    env->ops = ops;
+    assert_true(watching.looks > 0);
+    assert_int_equal(watching.unguarded, 0);
+    assert_false(flusher_is_running(&bed->db->flusher));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +343,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_install__an_emptied_memtable_drops_its_log, bed_set_up,
                                         bed_tear_down),
         cmocka_unit_test_setup_teardown(test_install__parts_end_before_their_plan, bed_set_up,
+                                        bed_tear_down),
+        cmocka_unit_test_setup_teardown(test_install__a_snapshot_keeps_what_expires_later,
+                                        bed_set_up, bed_tear_down),
+        cmocka_unit_test_setup_teardown(test_install__what_is_retired_meanwhile_goes_too,
+                                        bed_set_up, bed_tear_down),
+        cmocka_unit_test_setup_teardown(test_install__a_flush_runs_to_its_very_end, bed_set_up,
                                         bed_tear_down),
     };
 

@@ -227,6 +227,31 @@ static void test_memtable__undo_restores_each_step(void **state)
     assert_int_equal(memtable_entry_count(memtable), 2);
 }
 
+/* The writer takes the only version of a key back while another thread's iterator stands on it. */
+static void test_memtable__undo_under_an_iterator(void **state)
+{
+    struct memtable *memtable = *state;
+    struct memtable_undo undo;
+    enum memtable_prior prior;
+    struct chunk put = put_of("k", "1");
+    struct entry entry;
+
+    assert_int_equal(memtable_add(memtable, 1, &put, &prior, &undo), 0);
+    struct memtable_iter *iter = memtable_iter_create(memtable);
+    memtable_iter_first(iter);
+    assert_true(memtable_iter_valid(iter));
+    assert_int_equal(memtable_iter_oldest(iter, &entry), 1);
+    assert_int_equal(entry.seq, 1);
+    memtable_undo_add(memtable, &undo);
+    assert_int_equal(memtable_iter_oldest(iter, &entry), 0);
+    assert_int_equal(memtable_iter_point(iter, 9, &entry), 0);
+    assert_int_equal(memtable_iter_get(iter, 9, &entry), MEMTABLE_NONE);
+    assert_null(memtable_iter_version(iter, NULL, &entry));
+    memtable_iter_next(iter);
+    assert_false(memtable_iter_valid(iter));
+    memtable_iter_destroy(iter);
+}
+
 static void test_memtable__iterator_lists_versions_newest_first(void **state)
 {
     struct memtable *memtable = *state;
@@ -462,6 +487,7 @@ int main(void)
         WITH_MEMTABLE(test_memtable__ranges_overlap_and_nest),
         WITH_MEMTABLE(test_memtable__ranges_are_listed_newest_first),
         WITH_MEMTABLE(test_memtable__undo_restores_each_step),
+        WITH_MEMTABLE(test_memtable__undo_under_an_iterator),
         WITH_MEMTABLE(test_memtable__iterator_lists_versions_newest_first),
         cmocka_unit_test(test_memtable__iterator_outlives_the_other_reference),
         cmocka_unit_test(test_chain__finds_old_links_in_few_steps),

@@ -165,6 +165,76 @@ static void test_snapshot__what_ranges_hid_comes_back(void **state)
     bed_deinit(&bed);
 }
 
+/* Nearly all of a segment is covered by a range tombstone, one key is not: FLUSHALL leaves such a one. */
+static void test_range__hides_most_of_a_segment(void **state)
+{
+    struct bed bed;
+
+    (void)state;
+    open_small(&bed);
+    put_all(&bed, 0, 1);
+    assert_int_equal(bed_put(&bed, "a", "stays"), 0);
+    assert_int_equal(varve_compact(bed.db, &bed.err), 0);
+    bed_run(&bed);
+    assert_true(segment_bytes(&bed) > KEYS * KIB);
+    assert_int_equal(bed_delete_range(&bed, "k", "l"), 0);
+    pass_time(&bed);
+    assert_true(segment_bytes(&bed) < 16 * KIB);
+    assert_string_equal(bed_get(&bed, "a"), "stays");
+    bed_deinit(&bed);
+}
+
+static uint64_t free_left;
+
+static int free_as_told(struct varve_env *env, const char *path, uint64_t *bytes,
+                        struct varve_err *err)
+{
+    (void)env;
+    (void)path;
+    (void)err;
+    *bytes = free_left;
+    return 0;
+}
+
+/* A disk that is full takes no puts, so a memtable of tombstones never fills: it is flushed all the same. */
+static void test_full_disk__deletes_free_space(void **state)
+{
+    struct varve_env_ops ops;
+    const struct varve_env_ops *before;
+    struct bed bed;
+    char text[16];
+
+    (void)state;
+    open_small(&bed);
+    bed_close_ok(&bed);
+    bed.options.min_free_bytes = 1024 * KIB;
+    before = fault_as_env(bed.fault)->ops;
+    ops = *before;
+    ops.free_space = free_as_told;
+    fault_as_env(bed.fault)->ops = &ops;
+    free_left = 1024 * 1024 * KIB;
+    bed_open_ok(&bed);
+    put_all(&bed, 0, 1);
+    assert_int_equal(varve_compact(bed.db, &bed.err), 0);
+    free_left = 1000 * KIB;
+    pass_time(&bed);
+    assert_int_equal(bed_put(&bed, "k", "v"), VARVE_ENOSPC);
+    for (int key = 0; key < KEYS; key++) {
+        key_text(text, key);
+        while (bed_delete(&bed, text) == VARVE_EFULL)
+            bed_pass_us(&bed, SECOND_US / 10);
+    }
+    for (int i = 0; i < 200; i++)
+        bed_pass_us(&bed, SECOND_US / 10);
+    assert_true(segment_bytes(&bed) < 100 * KIB);
+    free_left = 1024 * 1024 * KIB;
+    pass_time(&bed);
+    assert_int_equal(bed_put(&bed, "k", "v"), 0);
+    bed_close_ok(&bed);
+    fault_as_env(bed.fault)->ops = before;
+    bed_deinit(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +242,8 @@ int main(void)
         cmocka_unit_test(test_snapshot__its_space_comes_back),
         cmocka_unit_test(test_snapshot__its_space_comes_back_after_a_crash),
         cmocka_unit_test(test_snapshot__what_ranges_hid_comes_back),
+        cmocka_unit_test(test_range__hides_most_of_a_segment),
+        cmocka_unit_test(test_full_disk__deletes_free_space),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

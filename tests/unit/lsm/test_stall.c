@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "lsm/picker.h"
 #include "lsm/stall.h"
 
 #define MB ((uint64_t)1 << 20)
@@ -16,7 +17,7 @@ static struct stall_load quiet(void)
                                .memtable_soft_bytes = 128 * MB,
                                .memtable_hard_bytes = 256 * MB,
                                .level0_depth = 8,
-                               .upper_bytes = GB,
+                               .upper_bytes = GB - GB / 8,
                                .upper_target_bytes = GB,
                                .segments = 1000,
                                .segments_max = 4096};
@@ -67,6 +68,22 @@ static void test_pressure__small_databases(void **state)
     assert_int_equal(stall_pressure(&load, &cause), 1000);
 }
 
+/* Rates that disks have are reached before the space above the last level is a fifth of it. */
+static void test_pressure__keeps_the_space(void **state)
+{
+    struct stall_load load = quiet();
+    enum varve_stall_cause cause;
+    uint64_t last_level = 10 * GB;
+
+    (void)state;
+    load.upper_target_bytes = last_level / 100 * PICKER_UPPER_PERCENT;
+    load.upper_bytes = load.upper_target_bytes;
+    assert_true(stall_rate(stall_pressure(&load, &cause)) > 200 * MB);
+    load.upper_bytes = last_level / 5;
+    assert_int_equal(cause, VARVE_STALL_SPACE);
+    assert_true(stall_rate(stall_pressure(&load, &cause)) < 20 * MB);
+}
+
 /* More load is never less pressure, and it rises in small steps. */
 static void test_pressure__monotone(void **state)
 {
@@ -82,7 +99,7 @@ static void test_pressure__monotone(void **state)
     }
     load = quiet();
     before = 0;
-    for (load.upper_bytes = 0; load.upper_bytes < 6 * GB; load.upper_bytes += MB) {
+    for (load.upper_bytes = 0; load.upper_bytes < 6 * GB; load.upper_bytes += MB / 4) {
         uint32_t now = stall_pressure(&load, &cause);
         assert_true(now >= before && now <= before + 1);
         before = now;
@@ -164,6 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pressure__causes),
         cmocka_unit_test(test_pressure__small_databases),
+        cmocka_unit_test(test_pressure__keeps_the_space),
         cmocka_unit_test(test_pressure__monotone),
         cmocka_unit_test(test_rate__smooth),
         cmocka_unit_test(test_delay__keeps_the_rate),

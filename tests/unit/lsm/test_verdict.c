@@ -73,6 +73,7 @@ static void test_verdict__an_iterator_forgets_the_error_it_left(void **state)
     assert_true(varve_iter_valid(iter));
     varve_iter_destroy(iter);
     *(uint8_t *)(uintptr_t)pin.value.data ^= 1;
+    varve_pin_release(&pin);
 }
 
 /* A record that recovery would not read back is not written. The bytes of the batch are never looked at

@@ -116,7 +116,7 @@ static void write_some(struct run *run)
     if (rc == 0)
         rc = varve_group_commit(run->bed.db, &run->bed.err);
     varve_batch_destroy(batch);
-    if (rc == VARVE_WOULD_BLOCK) {
+    if (rc == VARVE_WOULD_BLOCK || (rc != 0 && strstr(run->bed.err.text, "memtables are full"))) {
         run->refused++;
         tick(run);
         check_goes_on(run, VARVE_STALL_MEMTABLES);
