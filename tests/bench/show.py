@@ -334,8 +334,12 @@ class Probe:
         if self.process.is_alive():
             self.process.kill()
 
+    def begun(self, begin, end):
+        """Seconds each, sorted, of what was begun in that time."""
+        return sorted(took for at, took, *_ in self.seen if begin <= at < end)
+
     def between(self, begin, end, writes=None):
-        """Seconds each, sorted, of what was begun in that time; writes None: both kinds."""
+        """Seconds each, sorted, of what was on its way in that time; writes None: both kinds."""
         return sorted(took for at, took, is_write, _ in self.seen
                       if at + took >= begin and at < end and writes in (None, is_write))
 
