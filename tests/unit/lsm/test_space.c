@@ -170,6 +170,7 @@ static void test_reserve__given_up_and_taken_back(void **state)
         assert_int_equal(bed_delete(bed, "k"), 0);
         fault_env_heal(bed->fault); /* what was given up */
         set_free(bed, RESERVE);
+        look(bed); /* the tombstone is flushed, too */
         assert_int_equal(bed_stats(bed).flushes_waiting, 0);
         assert_int_equal(reserve_file_bytes(bed), 0);
         set_free(bed, MIN_FREE + 2 * RESERVE - 1); /* writes go on; not yet enough for it */
