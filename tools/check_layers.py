@@ -51,6 +51,8 @@ def folder_of(path):
     parts = path.split("/")
     if parts[0] == "include":
         return parts[1]
+    if parts[0] == "tools":
+        return "tools"
     if parts[0] == "src":
         return parts[1] if len(parts) > 2 else ""
     return None
@@ -61,6 +63,8 @@ def check_own(path, folder, included, layers):
     if target == "server" and folder != "server" and not path.startswith("tests/unit/server/"):
         return "includes server/, which only server may"
     if folder is None:
+        return None
+    if target is None and folder == "tools":
         return None
     if target is None:
         return f'"{included}" does not name its folder'

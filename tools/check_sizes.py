@@ -155,7 +155,7 @@ def find_functions(code):
 def measure():
     files, functions = [], []
     for path in source.list_files():
-        if not path.startswith(("src/", "include/", "tests/")):
+        if not path.startswith(("src/", "include/", "tests/", "tools/")):
             continue
         if not path.endswith((".c", ".h", ".py", ".sh")):
             continue

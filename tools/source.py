@@ -36,7 +36,7 @@ def list_files():
 
 def list_c_files():
     return [path for path in list_files()
-            if path.endswith((".c", ".h")) and path.startswith(("src/", "include/", "tests/"))]
+            if path.endswith((".c", ".h")) and path.startswith(("src/", "include/", "tests/", "tools/"))]
 
 
 def read(path):

@@ -1,0 +1,8 @@
+/* commands.h - the subcommands, one file each. argv[0] is the subcommand's name; each returns what the
+ * program ends with (enum tool_exit). */
+#ifndef VARVE_TOOL_COMMANDS_H
+#define VARVE_TOOL_COMMANDS_H
+
+int command_scan(int argc, char **argv);
+
+#endif
