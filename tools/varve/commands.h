@@ -3,6 +3,7 @@
 #ifndef VARVE_TOOL_COMMANDS_H
 #define VARVE_TOOL_COMMANDS_H
 
+int command_verify(int argc, char **argv);
 int command_scan(int argc, char **argv);
 
 #endif

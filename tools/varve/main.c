@@ -15,6 +15,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"verify", command_verify, "is every byte of a directory what was written?"},
     {"scan", command_scan, "the live keys and values"},
 };
 
