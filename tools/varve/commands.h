@@ -4,6 +4,8 @@
 #define VARVE_TOOL_COMMANDS_H
 
 int command_verify(int argc, char **argv);
+int command_stats(int argc, char **argv);
+int command_dump(int argc, char **argv);
 int command_scan(int argc, char **argv);
 
 #endif

@@ -16,6 +16,8 @@ static const struct {
     const char *summary;
 } commands[] = {
     {"verify", command_verify, "is every byte of a directory what was written?"},
+    {"stats", command_stats, "levels, files, bytes, keys, expiry, groups"},
+    {"dump", command_dump, "a log, a segment, a manifest or all of them as text"},
     {"scan", command_scan, "the live keys and values"},
 };
 
