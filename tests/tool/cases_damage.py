@@ -146,6 +146,24 @@ def forged(made, payload):
     return name, varve.verify(data)[1]
 
 
+def levels_of(files):
+    """What the manifest says of each live segment."""
+    manifest = next(files[name] for name in files if name.startswith("MANIFEST"))
+    levels = {f"{edit['file']:06}.seg": edit["level"] for record in manifest["records"]
+              for edit in record["edits"] if edit["change"] == "add-segment"}
+    return {name: levels[name] for name in segments_of(files)}
+
+
+def moves(made, segments, level, run):
+    """The edit that moves them."""
+    edit = b""
+    for name in segments:
+        number = varve.varint(int(name[:-4]))
+        edit += b"\x07" + number + b"\x06" + number + varve.varint(level) + varve.varint(run)
+        edit += varve.varint(os.path.getsize(os.path.join(made.data, name)))
+    return edit
+
+
 def case_manifest_lies(folder):
     """Edits with right CRCs that say what is not so."""
     made = zoo.clean(folder)
@@ -166,12 +184,10 @@ def case_manifest_lies(folder):
     expect(set(damaged), {manifest}, "numbers in use that are to come")
     manifest, damaged = forged(made, b"\x03" + varve.varint(777777))
     expect("777777.wal" in damaged, True, "a log that there is not")
-    runs = [one for one in stats["levels"] if one["level"] == 0]
-    if runs:
-        low = next(name for name in segments_of(segments)
-                   if any(entry for block in segments[name]["blocks"] for entry in block["entries"]))
-        moved = int(low[:-4])
-        length = os.path.getsize(os.path.join(made.data, low))
-        _, damaged = forged(made, b"\x07" + varve.varint(moved) + b"\x06" + varve.varint(moved) +
-                            varve.varint(7) + varve.varint(0) + varve.varint(length))
-        expect(damaged != {}, True, "a segment at a level that is not its own")
+    expect(len(stats["levels"]) > 1, True, f"levels: {stats['levels']}")
+    levels = levels_of(segments)
+    manifest, damaged = forged(made, moves(made, levels, 7, 0))
+    expect(set(damaged), {manifest}, "segments that overlap in one run")
+    last = {name for name in levels if levels[name] == 7}
+    _, damaged = forged(made, moves(made, last, 0, 10 ** 9))
+    expect(damaged and set(damaged) <= last, True, f"old records above new ones: {set(damaged)}")
