@@ -53,7 +53,7 @@ static int fetch_one(struct processor *processor, struct session *session, unsig
     one->processor = processor;
     one->session = session;
     running_add(&processor->parking, 1);
-    int rc = keyspace_fetch(processor->keyspace, i, &one->fetch, &one->counted_space);
+    int rc = keyspace_fetch(processor->keyspace, i, &one->fetch, &one->wanted);
     if (rc != 0) {
         running_add(&processor->parking, -1);
         mem_free(one);
@@ -73,26 +73,27 @@ int park_fetch(struct processor *processor, struct session *session)
     for (unsigned i = 0; i < count; i++)
         started += fetch_one(processor, session, i) == 0;
     keyspace_forget_blocked(processor->keyspace);
+    session->fetch_rounds++;
     return started > 0 ? 0 : VARVE_ENOMEM;
 }
 
-/* A read whose fetch failed is made again by a command that waits for it, and tells why. */
-void park_resume(struct processor *processor, struct session *session)
+/* A flush or compaction makes in vain what was fetched before it, if the cache does not keep it: when they
+ * come faster than fetches end, a command of many keys would be fetched for until they cease. */
+static int fetched_in_vain(const struct session *session, int argc)
 {
-    const struct varve_fetch *fetched = NULL;
-    int failed = 0;
+    return session->fetch_rounds > PARK_VAIN_ROUNDS + 2 * ((unsigned)argc / KEYSPACE_BLOCKED_MAX);
+}
+
+/* A read whose fetch failed is made again by a command that waits for it, and tells why. */
+void park_resume(struct processor *processor, struct session *session, int argc)
+{
+    int wait = fetched_in_vain(session, argc);
 
     for (struct parked_fetch *one = session->fetches; one != NULL; one = one->next) {
-        if (one->counted_space == 0) {
-            one->fetch.next = fetched;
-            fetched = &one->fetch;
-        }
-        failed |= one->fetch.rc < 0;
-        if (one->counted_space != 0 && one->fetch.rc == 0)
-            keyspace_know_count(processor->keyspace, one->counted_space, one->fetch.count);
+        keyspace_know_fetched(processor->keyspace, &one->wanted, &one->fetch);
+        wait |= one->fetch.rc < 0;
     }
-    keyspace_know_fetched(processor->keyspace, fetched);
-    keyspace_let_wait(processor->keyspace, failed);
+    keyspace_let_wait(processor->keyspace, wait);
 }
 
 static void fetch_free(struct parked_fetch *one)
@@ -117,6 +118,7 @@ void park_release(struct session *session)
         one = next;
     }
     session->fetches_running = 0;
+    session->fetch_rounds = 0;
 }
 
 void processor_woken(struct processor *processor)

@@ -37,10 +37,9 @@ struct space_map {
 
 struct keyspace {
     struct varve_db *db;
-    const struct varve_fetch *fetched; /* for the command that runs; borrowed */
-    struct varve_batch *batch;         /* between begin and apply; NULL: to be made */
-    struct varve_batch *sweep;         /* one tombstone of an expired name */
-    struct buf scratch;                /* an engine key, for reads */
+    struct varve_batch *batch; /* between begin and apply; NULL: to be made */
+    struct varve_batch *sweep; /* one tombstone of an expired name */
+    struct buf scratch;        /* an engine key, for reads */
     struct space_map map;
     struct space_map map_before; /* the batch's first change; if map_touched */
     int map_touched;             /* the batch changed the map */
@@ -253,14 +252,15 @@ static COLD int note_blocked(struct keyspace *keyspace, struct varve_slice key,
 }
 
 int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
-                   uint64_t *counted_space)
+                   struct keyspace_wanted *wanted)
 {
     const struct blocked_note *note = &keyspace->blocked.notes[i];
     struct varve_read read = {.uncommitted = 1, .dead = 1, .no_wait = 1};
     struct varve_slice key = varve_slice(keyspace->blocked.keys.data + note->at, note->len);
 
     CHECK(i < keyspace->blocked.count);
-    *counted_space = note->counted_space;
+    *wanted = (struct keyspace_wanted){.counted_space = note->counted_space,
+                                       .hash = blocked_hash(key)};
     if (note->counted_space != 0)
         return varve_fetch_count(keyspace->db, key, fetch);
     return varve_fetch_start(keyspace->db, &read, key, fetch);
@@ -274,25 +274,23 @@ void keyspace_forget_blocked(struct keyspace *keyspace)
     keyspace_begin(keyspace);
 }
 
-void keyspace_know_count(struct keyspace *keyspace, uint64_t space, uint64_t count)
-{
-    blocked_know_count(&keyspace->blocked, space, count);
-}
-
 void keyspace_let_wait(struct keyspace *keyspace, int wait)
 {
     keyspace->blocked.wait = wait;
 }
 
-void keyspace_know_fetched(struct keyspace *keyspace, const struct varve_fetch *fetched)
+void keyspace_know_fetched(struct keyspace *keyspace, const struct keyspace_wanted *wanted,
+                           struct varve_fetch *fetch)
 {
-    keyspace->fetched = fetched;
+    if (wanted->counted_space == 0)
+        blocked_know_fetched(&keyspace->blocked, wanted->hash, fetch);
+    else if (fetch->rc == 0)
+        blocked_know_count(&keyspace->blocked, wanted->counted_space, fetch->count);
 }
 
 void keyspace_forget_fetched(struct keyspace *keyspace)
 {
-    keyspace->fetched = NULL;
-    keyspace->blocked.known_count = 0;
+    blocked_forget_known(&keyspace->blocked);
     keyspace->blocked.wait = 0;
 }
 
@@ -305,13 +303,12 @@ uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_sta
 static int record_get(struct keyspace *keyspace, const struct space *space, struct varve_slice key,
                       uint64_t now_ms, struct varve_pin *pin, struct varve_err *err)
 {
-    struct varve_read read = {.now_ms = now_ms,
-                              .uncommitted = 1,
-                              .dead = 1,
-                              .no_wait = !keyspace->blocked.wait,
-                              .fetched = keyspace->fetched};
+    struct varve_read read = {
+        .now_ms = now_ms, .uncommitted = 1, .dead = 1, .no_wait = !keyspace->blocked.wait};
     struct buf *scratch = &keyspace->scratch;
 
+    if (UNLIKELY(keyspace->stats.blocked == KEYSPACE_BLOCKED_MAX))
+        return VARVE_WOULD_BLOCK;
     buf_clear(scratch);
     int rc = buf_reserve(scratch, space->prefix.len + key.len);
     if (rc == VARVE_EFULL) /* longer than any key can be: so it is not there */
@@ -322,6 +319,7 @@ static int record_get(struct keyspace *keyspace, const struct space *space, stru
     if (key.len > 0)
         memcpy(scratch->data + space->prefix.len, key.data, key.len);
     scratch->len = space->prefix.len + key.len;
+    read.fetched = blocked_fetched(&keyspace->blocked, buf_slice(scratch));
     rc = varve_get(keyspace->db, &read, buf_slice(scratch), pin, err);
     if (UNLIKELY(rc == VARVE_WOULD_BLOCK))
         rc = MUTANT("blocked-is-absent") ? VARVE_NOT_FOUND

@@ -26,7 +26,7 @@ void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const v
 /* ---- what is not in memory ---- */
 
 /* From now on a read of a key that ends in `name` (NULL: of any key) that must not wait answers
- * VARVE_WOULD_BLOCK, unless a fetch of it is held that has ended. */
+ * VARVE_WOULD_BLOCK, unless it is told of a fetch of it. */
 void fake_db_chill(struct varve_db *db, const char *name);
 /* So do counts. */
 void fake_db_chill_counts(struct varve_db *db, int on);
@@ -34,6 +34,8 @@ void fake_db_chill_counts(struct varve_db *db, int on);
 int fake_db_step(struct varve_db *db);
 /* The next fetch to be started has this result, and so have reads of cold keys that wait; 0: neither. */
 void fake_db_fail_fetches(struct varve_db *db, int code);
+/* What is fetched helps no read, as if a flush had taken effect since. */
+void fake_db_fetch_in_vain(struct varve_db *db, int on);
 /* Fetches are not started (VARVE_ENOMEM). */
 void fake_db_refuse_fetches(struct varve_db *db, int on);
 uint64_t fake_db_blocked(const struct varve_db *db); /* VARVE_WOULD_BLOCK answers so far, */

@@ -13,6 +13,7 @@
 
 #include "client.h"
 #include "cmd/ctx.h"
+#include "cmd/park.h"
 #include "cmd/table.h"
 
 #define OK "+OK\r\n"
@@ -140,7 +141,7 @@ static void test_parked__is_counted_once(void **state)
 /* More keys than are fetched at once, each of which stays only while its fetch is held. */
 static void test_many_cold_keys__make_progress(void **state)
 {
-    enum { KEYS = 300 };
+    enum { KEYS = 2 * KEYSPACE_BLOCKED_MAX + 100 };
     static char names[KEYS][8];
     struct varve_slice argv[KEYS + 1] = {varve_slice_str("EXISTS")};
     struct server *s = *state;
@@ -154,12 +155,34 @@ static void test_many_cold_keys__make_progress(void **state)
     }
     forget_parks(s);
     fake_db_chill(s->db, NULL);
-    assert_string_equal(ask_argv(s, s->session, KEYS + 1, argv), ":300\r\n");
-    assert_int_equal(s->parks, (KEYS + KEYSPACE_BLOCKED_MAX - 1) / KEYSPACE_BLOCKED_MAX);
+    assert_string_equal(ask_argv(s, s->session, KEYS + 1, argv), ":1124\r\n");
+    assert_int_equal(s->parks, 3);
+    assert_int_equal(fake_db_blocked(s->db),
+                     KEYS); /* each once: what is not noted is not looked for */
     argv[0] = varve_slice_str("DEL");
-    assert_string_equal(ask_argv(s, s->session, KEYS + 1, argv), ":300\r\n");
-    EXPECT(s, "EXISTS k0 k299", ":0\r\n");
+    assert_string_equal(ask_argv(s, s->session, KEYS + 1, argv), ":1124\r\n");
+    EXPECT(s, "EXISTS k0 k1123", ":0\r\n");
     assert_int_equal(fake_db_waited(s->db), 0);
+}
+
+/* As under a small cache, with a flush in the time of each fetch. */
+static void test_fetched_in_vain__ends_all_the_same(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "MSET k1 a k2 b", OK);
+    forget_parks(s);
+    fake_db_chill(s->db, NULL);
+    fake_db_fetch_in_vain(s->db, 1);
+    EXPECT(s, "MGET k1 k2", "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
+    assert_int_equal(s->parks, PARK_VAIN_ROUNDS + 1);
+    assert_int_equal(fake_db_waited(s->db), 2);
+    s->parks = 0;
+    EXPECT(s, "GET k1", "$1\r\na\r\n"); /* counted anew */
+    assert_int_equal(s->parks, PARK_VAIN_ROUNDS + 1);
+    fake_db_fetch_in_vain(s->db, 0);
+    EXPECT(s, "GET k1", "$1\r\na\r\n");
+    assert_int_equal(fake_db_waited(s->db), 3);
 }
 
 /* While it waits nothing of it is there, and what others do meanwhile counts. */
@@ -364,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_every_command__parks_at_each_of_its_keys),
         TEST(test_parked__is_counted_once),
         TEST(test_many_cold_keys__make_progress),
+        TEST(test_fetched_in_vain__ends_all_the_same),
         TEST(test_parked_write__sees_what_others_did_meanwhile),
         TEST(test_close__of_a_parked_session),
         TEST(test_drain__gives_up_what_is_held),
