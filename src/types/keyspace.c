@@ -70,12 +70,11 @@ static struct varve_slice next_space_key(uint8_t out[2])
 }
 
 /* A record of space 0: *id is 0 if there is none. */
-static int map_load_id(struct varve_db *db, struct varve_slice key, int no_wait, uint64_t *id,
-                       uint64_t *seq, struct varve_err *err)
+static int map_load_id(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
+                       uint64_t *id, uint64_t *seq, struct varve_err *err)
 {
-    struct varve_read read = {.uncommitted = 1, .no_wait = no_wait};
     struct varve_pin pin = {0};
-    int rc = varve_get(db, &read, key, &pin, err);
+    int rc = varve_get(db, read, key, &pin, err);
 
     *id = 0;
     *seq = pin.seq;
@@ -90,11 +89,11 @@ static int map_load_id(struct varve_db *db, struct varve_slice key, int no_wait,
     return rc;
 }
 
-static int space_load(struct varve_db *engine, int db, int no_wait, struct space *space,
-                      struct varve_err *err)
+static int space_load(struct varve_db *engine, const struct varve_read *read, int db,
+                      struct space *space, struct varve_err *err)
 {
     uint8_t key[3];
-    int rc = map_load_id(engine, database_key(key, db), no_wait, &space->id, &space->map_seq, err);
+    int rc = map_load_id(engine, read, database_key(key, db), &space->id, &space->map_seq, err);
 
     key_prefix_set(&space->prefix, space->id, KEY_TAG_NAME);
     return rc;
@@ -120,15 +119,16 @@ static int map_check(const struct space_map *map, struct varve_err *err)
 
 static int map_load(struct varve_db *db, struct space_map *map, struct varve_err *err)
 {
+    struct varve_read read = {.uncommitted = 1};
     struct space_map loaded = {0};
     uint8_t key[2];
     uint64_t seq;
-    int rc = map_load_id(db, next_space_key(key), 0, &loaded.next_id, &seq, err);
+    int rc = map_load_id(db, &read, next_space_key(key), &loaded.next_id, &seq, err);
 
     if (loaded.next_id == 0)
         loaded.next_id = SPACE_FIRST;
     for (int i = 0; rc == 0 && i < KEYSPACE_DATABASES_MAX; i++)
-        rc = space_load(db, i, 0, &loaded.of_db[i], err);
+        rc = space_load(db, &read, i, &loaded.of_db[i], err);
     if (rc == 0)
         rc = map_check(&loaded, err);
     if (rc == 0)
@@ -357,9 +357,13 @@ static COLD int space_shown(struct keyspace *keyspace, int db, struct space *sho
                             struct varve_err *err)
 {
     uint8_t record[3];
-    int rc = space_load(keyspace->db, db, !keyspace->blocked.wait, shown, err);
+    struct varve_slice key = database_key(record, db);
+    struct varve_read read = {.uncommitted = 1,
+                              .no_wait = !keyspace->blocked.wait,
+                              .fetched = blocked_fetched(&keyspace->blocked, key)};
+    int rc = space_load(keyspace->db, &read, db, shown, err);
 
-    return rc == VARVE_WOULD_BLOCK ? note_blocked(keyspace, database_key(record, db), 0, err) : rc;
+    return rc == VARVE_WOULD_BLOCK ? note_blocked(keyspace, key, 0, err) : rc;
 }
 
 static int lookup_live(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,

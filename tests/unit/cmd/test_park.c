@@ -113,6 +113,20 @@ static void test_every_command__parks_at_each_of_its_keys(void **state)
         compare_cold_with_warm(cases[i].line, cases[i].cold, cases[i].parks);
 }
 
+/* While a failed sync heals, the database's own record is read, too. */
+static void test_cold_database__is_fetched_for_while_the_log_heals(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SET k1 a", OK);
+    forget_parks(s);
+    fake_db_chill(s->db, NULL);
+    fake_db_refuse(s->db, VARVE_EREADONLY);
+    EXPECT(s, "GET k1", "$1\r\na\r\n");
+    assert_int_equal(s->parks, 2); /* for the database, and for the key in it */
+    assert_int_equal(fake_db_waited(s->db), 0);
+}
+
 /* What is counted is what a client sent, however often it was tried. */
 static void test_parked__is_counted_once(void **state)
 {
@@ -385,6 +399,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, server_setup, server_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_command__parks_at_each_of_its_keys),
+        TEST(test_cold_database__is_fetched_for_while_the_log_heals),
         TEST(test_parked__is_counted_once),
         TEST(test_many_cold_keys__make_progress),
         TEST(test_fetched_in_vain__ends_all_the_same),
