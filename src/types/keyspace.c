@@ -620,6 +620,8 @@ int keyspace_flush_all(struct keyspace *keyspace, struct varve_err *err)
 
     for (int db = 0; rc == 0 && db < KEYSPACE_DATABASES_MAX; db++)
         rc = keyspace_flush(keyspace, db, err);
+    if (rc != 0) /* the databases before would seem empty until the next batch begins */
+        keyspace_begin(keyspace);
     return rc;
 }
 

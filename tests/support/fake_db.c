@@ -157,9 +157,18 @@ int varve_batch_delete(struct varve_batch *batch, const struct varve_slice *key_
     return 0;
 }
 
+static unsigned failing_range;
+
+void fake_batch_fail_range(unsigned nth)
+{
+    failing_range = nth;
+}
+
 int varve_batch_delete_range(struct varve_batch *batch, struct varve_slice begin,
                              struct varve_slice end)
 {
+    if (failing_range > 0 && --failing_range == 0)
+        return VARVE_ENOMEM;
     list_add(&batch->ops, RANGE, &begin, 1, &end, 1, 0, 0);
     return 0;
 }

@@ -13,6 +13,8 @@ void fake_db_destroy(struct varve_db *db);
 void fake_db_set_now_ms(struct varve_db *db, uint64_t now_ms);
 /* The next commit fails and undoes its group. */
 void fake_db_fail_commit(struct varve_db *db);
+/* The nth range from now on finds no memory in its batch; 0: all do. */
+void fake_batch_fail_range(unsigned nth);
 /* Writes answer this code from now on; 0: they are taken again. */
 void fake_db_refuse(struct varve_db *db, int code);
 /* With no group open, reads see nothing newer than seq, as while a failed sync heals; UINT64_MAX: all. */
