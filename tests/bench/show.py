@@ -323,7 +323,6 @@ class Probe:
         self.process.start()
         other.close()
         self.channel.recv()
-        self.begun = time.monotonic()
         return self
 
     def __exit__(self, kind, *_):

@@ -30,7 +30,6 @@ CAMPAIGNS = {
     "model-kept": Campaign(["tests/model/model", "--ops", "1"], 120),
     "kill9": Campaign([sys.executable, os.path.join(ROOT, "tests", "crash", "kill9.py"),
                        "--kills", "6"], 300),
-    "race": Campaign(["tests/race/race", "--writes", "60000"], 300),
     "iofail": Campaign(["tests/fault/test_iofail"], 300),
     "property": Campaign(["tests/property/test_memtable_model"], 120),
     "rewrite": Campaign(["tests/property/test_rewrite_model"], 120),
@@ -138,7 +137,6 @@ MUTANTS = (
     Mutant("release-held-early", "net-held", "a reply does not wait for the sync"),
     Mutant("map-not-undone", "keyspace", "a flush that was refused stays"),
     # What is read.
-    Mutant("view-not-rechecked", "race", "a reader's view is older than its sequence number"),
     Mutant("snapshot-sees-new", "property", "a reader sees what was written after it began"),
     Mutant("log-parked", "net-park", "a parked command runs again with its turn, and later"),
     Mutant("overtake-parked", "net-park", "commands of a turn that runs again overtake one that parks"),

@@ -195,12 +195,31 @@ static void write_round(struct writer *writer, uint64_t writes)
     check_counts(writer);
 }
 
+/* ---- a disk whose files are never in the system's memory, else nothing would have to be fetched ---- */
+
+static int read_would_block(struct varve_env *env, struct varve_file *file, void *data, size_t len,
+                            uint64_t offset, size_t *got, struct varve_err *err)
+{
+    (void)env;
+    (void)file;
+    (void)data;
+    (void)len;
+    (void)offset;
+    (void)err;
+    *got = 0;
+    return VARVE_WOULD_BLOCK;
+}
+
+static struct varve_env_ops cold_ops;
+static struct varve_env cold_env = {.ops = &cold_ops};
+
 /* ---- rounds ---- */
 
 static void open_db(struct race *race, const char *dir, struct thread_executor *executor)
 {
     struct varve_err err = {0};
     struct varve_options options = {
+        .env = &cold_env,
         .executor = threads_as_executor(executor),
         .memtable_size_bytes = 64 * KIB,
         .memtables_max = 4,
@@ -306,6 +325,8 @@ int main(int argc, char **argv)
     const char *dir = settings.dir != NULL ? settings.dir : mkdtemp(made);
     CHECK(dir != NULL);
     race.seed = settings.seed;
+    cold_ops = *varve_env_posix()->ops;
+    cold_ops.read_at_nowait = read_would_block;
     history_init(&race.history, settings.writes + settings.rounds * 4096);
     writer.race = &race;
     writer.batch = varve_batch_create();

@@ -8,6 +8,7 @@
 #include "race.h"
 #include "varve/iter.h"
 
+#define FETCHES_MAX 100 /* of one read */
 #define PINS_MAX 8
 
 struct kept {
@@ -134,29 +135,42 @@ static void fetch_done(struct varve_fetch *fetch)
     mutex_unlock(&sight->mutex);
 }
 
-/* In a snapshot, so that what is fetched is what is read. */
+static void fetch_and_wait(struct sight *sight, const struct varve_read *read,
+                           struct varve_slice key, struct fetching *fetching)
+{
+    *fetching = (struct fetching){.fetch = {.done = fetch_done}, .sight = sight};
+    CHECK(varve_fetch_start(sight->race->db, read, key, &fetching->fetch) == 0);
+    mutex_lock(&sight->mutex);
+    while (!fetching->done)
+        cond_wait(&sight->changed, &sight->mutex);
+    mutex_unlock(&sight->mutex);
+    atomic_fetch_add_explicit(&sight->race->fetches, 1, memory_order_relaxed);
+}
+
+/* In a snapshot, so that what is fetched is what is read. A flush or a compaction that takes effect
+ * meanwhile may make it block once more, and there is no end of them. */
 static void read_no_wait(struct sight *sight)
 {
     char text[RACE_KEY_BYTES];
     struct varve_slice key = race_key(draw_key(sight), text);
-    struct fetching fetching = {.fetch = {.done = fetch_done}, .sight = sight};
+    struct fetching fetching = {0};
     struct varve_snapshot *snapshot = varve_snapshot_acquire(sight->race->db);
     struct varve_read read = {.snapshot = snapshot, .no_wait = 1};
     struct varve_pin pin = {0};
     struct varve_err err = {0};
 
     CHECK(snapshot != NULL);
+    int in_vain = rng_below(&sight->rng, 8) == 0; /* fetches also what is there: most of it is */
     int rc = varve_get(sight->race->db, &read, key, &pin, &err);
     varve_pin_release(&pin);
-    if (rc == VARVE_WOULD_BLOCK) {
-        CHECK(varve_fetch_start(sight->race->db, &read, key, &fetching.fetch) == 0);
-        mutex_lock(&sight->mutex);
-        while (!fetching.done)
-            cond_wait(&sight->changed, &sight->mutex);
-        mutex_unlock(&sight->mutex);
+    for (int tries = 0; (rc == VARVE_WOULD_BLOCK || in_vain) && tries < FETCHES_MAX; tries++) {
+        in_vain = 0;
+        varve_fetch_release(&fetching.fetch);
+        read.fetched = NULL;
+        fetch_and_wait(sight, &read, key, &fetching);
+        read.fetched = &fetching.fetch;
         rc = varve_get(sight->race->db, &read, key, &pin, &err);
         varve_pin_release(&pin);
-        atomic_fetch_add_explicit(&sight->race->fetches, 1, memory_order_relaxed);
     }
     if (rc != 0 && rc != VARVE_NOT_FOUND)
         race_fail(sight->race, "a read without waiting returned %d: %s", rc, err.text);
