@@ -143,6 +143,9 @@ struct varve_fetch {
 };
 int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
                       struct varve_fetch *fetch);
+/* Nobody waits for it any more: a count ends soon, with a negative rc, unless it ended already; a read ends
+ * as it would. done() is called all the same. Until the release; any thread. */
+void varve_fetch_cancel(struct varve_fetch *fetch);
 /* After done(). Any thread. Takes one that was never started, too (zeroed). */
 void varve_fetch_release(struct varve_fetch *fetch);
 

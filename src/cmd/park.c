@@ -102,9 +102,17 @@ static void fetch_free(struct parked_fetch *one)
     mem_free(one);
 }
 
+static void cancel_running(const struct session *session)
+{
+    for (struct parked_fetch *one = session->fetches; one != NULL; one = one->next)
+        if (one->session != NULL)
+            varve_fetch_cancel(&one->fetch);
+}
+
 /* Those that run are left to processor_woken(). */
 void park_release(struct session *session)
 {
+    cancel_running(session);
     struct parked_fetch *one = session->fetches;
 
     session->fetches = NULL;
@@ -145,6 +153,9 @@ void processor_drain(struct processor *processor)
 {
     struct parking *parking = &processor->parking;
 
+    for (struct list *node = processor->sessions.next; node != &processor->sessions;
+         node = node->next)
+        cancel_running(CONTAINER_OF(node, struct session, node));
     mutex_lock(&parking->mutex);
     while (parking->running > 0)
         cond_wait(&parking->changed, &parking->mutex);

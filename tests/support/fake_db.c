@@ -48,6 +48,7 @@ struct varve_db {
     int fail_fetches;
     int refuse_fetches;
     int fetch_in_vain;
+    uint64_t cancelled;
     uint64_t blocked;
     uint64_t waited;
     uint64_t delay_us;
@@ -302,6 +303,11 @@ uint64_t fake_db_waited(const struct varve_db *db)
     return db->waited;
 }
 
+uint64_t fake_db_cancelled(const struct varve_db *db)
+{
+    return db->cancelled;
+}
+
 uint64_t fake_db_held(const struct varve_db *db)
 {
     uint64_t count = 0;
@@ -399,6 +405,11 @@ int fake_db_step(struct varve_db *db)
 }
 
 /* One that did not end must not be released: it is the job's yet. */
+void varve_fetch_cancel(struct varve_fetch *fetch)
+{
+    ((struct fetching *)fetch->request)->db->cancelled++;
+}
+
 void varve_fetch_release(struct varve_fetch *fetch)
 {
     struct fetching *f = fetch->request;

@@ -40,9 +40,10 @@ void fake_db_fail_fetches(struct varve_db *db, int code);
 void fake_db_fetch_in_vain(struct varve_db *db, int on);
 /* Fetches are not started (VARVE_ENOMEM). */
 void fake_db_refuse_fetches(struct varve_db *db, int on);
-uint64_t fake_db_blocked(const struct varve_db *db); /* VARVE_WOULD_BLOCK answers so far, */
-uint64_t fake_db_waited(const struct varve_db *db);  /* and reads of cold keys that waited */
-uint64_t fake_db_held(const struct varve_db *db);    /* fetches that are not released */
+uint64_t fake_db_blocked(const struct varve_db *db);   /* VARVE_WOULD_BLOCK answers so far, */
+uint64_t fake_db_waited(const struct varve_db *db);    /* and reads of cold keys that waited */
+uint64_t fake_db_cancelled(const struct varve_db *db); /* fetches that were, */
+uint64_t fake_db_held(const struct varve_db *db);      /* fetches that are not released */
 
 /* What varve_write_delay_us() answers. */
 void fake_db_delay_writes(struct varve_db *db, uint64_t us, enum varve_stall_cause cause);

@@ -344,6 +344,25 @@ static void test_dbsize__is_the_count_that_was_fetched(void **state)
     session_destroy(other);
 }
 
+/* A count may take minutes. */
+static void test_count__is_cancelled_with_its_session(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    EXPECT(s, "MSET k1 1 k2 2", OK);
+    fake_db_chill_counts(s->db, 1);
+    assert_int_equal(try_as(s, other, "DBSIZE"), PROCESSOR_PARK);
+    session_destroy(other);
+    assert_int_equal(fake_db_cancelled(s->db), 1);
+    assert_int_equal(try_as(s, s->session, "DBSIZE"), PROCESSOR_PARK);
+    assert_true(fake_db_step(s->db) && fake_db_step(s->db));
+    assert_int_equal(fake_db_cancelled(s->db), 1);
+    processor_drain(s->processor);
+    assert_int_equal(fake_db_cancelled(s->db), 2);
+    assert_int_equal(fake_db_held(s->db), 0);
+}
+
 static void test_info__counts_all_databases_at_once(void **state)
 {
     struct server *s = *state;
@@ -410,6 +429,7 @@ int main(void)
         TEST(test_failed_fetch__is_told_by_a_read_that_waits),
         TEST(test_no_memory__for_a_fetch),
         TEST(test_dbsize__is_the_count_that_was_fetched),
+        TEST(test_count__is_cancelled_with_its_session),
         TEST(test_info__counts_all_databases_at_once),
         TEST(test_write_delay__parks_writes_for_a_time),
     };
