@@ -76,8 +76,8 @@ enum varve_stall_cause {
 const char *varve_stall_name(enum varve_stall_cause cause); /* "memtables"; static storage */
 
 /* How long the next write should be held back, in microseconds, so that flushes and compactions keep up:
- * 0 most of the time. varve_group_add() does not wait: callers with a loop hold their writers back.
- * *cause may be NULL. Writer thread. */
+ * 0 most of the time. varve_group_add() does not wait: callers with a loop hold their writers back, and
+ * commit small groups while *cause (may be NULL) says that writes are slowed. Writer thread. */
 uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause *cause);
 
 /* Starts a flush of what is in memory, and waits until it is in segments. The group must not be open. */

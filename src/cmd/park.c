@@ -4,6 +4,9 @@
 #include "cmd/processor_private.h"
 #include "cmd/session.h"
 
+/* While writes are slowed a turn takes that much of them: what a larger one would owe, all would wait for. */
+#define SLOWED_GROUP_BYTES ((uint64_t)64 * 1024)
+
 void parking_init(struct processor *processor)
 {
     mutex_init(&processor->parking.mutex);
@@ -172,8 +175,12 @@ uint64_t park_write_delay_us(struct processor *processor)
 {
     struct processor_stats *stats = &processor->stats;
 
-    if (processor->delay_turn == processor->turn && processor->ticked)
+    if (processor->delay_turn == processor->turn && processor->ticked) {
+        if (keyspace_group_bytes(processor->keyspace) >= SLOWED_GROUP_BYTES &&
+            stats->delay_cause != VARVE_STALL_NONE)
+            processor->delay_us = PARK_WRITE_MIN_US;
         return processor->delay_us;
+    }
     uint64_t delay_us = keyspace_write_delay_us(processor->keyspace, &stats->delay_cause);
     if (delay_us < PARK_WRITE_MIN_US)
         delay_us = 0;
@@ -181,6 +188,6 @@ uint64_t park_write_delay_us(struct processor *processor)
         delay_us = PARK_WRITE_MAX_US;
     processor->delay_us = delay_us;
     processor->delay_turn = processor->turn;
-    processor->ask_delay = delay_us > 0 || !processor->ticked;
+    processor->ask_delay = stats->delay_cause != VARVE_STALL_NONE || !processor->ticked;
     return delay_us;
 }

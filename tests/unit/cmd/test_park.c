@@ -413,6 +413,31 @@ static void test_write_delay__parks_writes_for_a_time(void **state)
     EXPECT(s, "SET k1 3", OK); /* as asked for in this turn */
 }
 
+/* What one turn owes, all wait for. */
+static void test_slowed_writes__are_few_a_turn(void **state)
+{
+    struct server *s = *state;
+    char *value = calloc(1, 64 * 1024);
+    struct varve_slice large[3] = {varve_slice_str("SET"), varve_slice_str("large"),
+                                   varve_slice(value, 64 * 1024)};
+
+    fake_db_delay_writes(s->db, 0, VARVE_STALL_SPACE);
+    processor_tick(s->processor);
+    EXPECT(s, "SET k1 1", OK);
+    assert_int_equal(try_argv(s, s->session, 3, large), PROCESSOR_DONE);
+    assert_int_equal(try_as(s, s->session, "SET k1 2"), PROCESSOR_PARK);
+    assert_true(s->outcome.park_us > 0);
+    EXPECT(s, "GET k1", "$1\r\n1\r\n");
+    assert_int_equal(varve_group_commit(s->db, NULL), 0);
+    processor_tick(s->processor);
+    EXPECT(s, "SET k1 2", OK);
+    fake_db_delay_writes(s->db, 0, VARVE_STALL_NONE);
+    processor_tick(s->processor);
+    assert_int_equal(try_argv(s, s->session, 3, large), PROCESSOR_DONE);
+    EXPECT(s, "SET k1 3", OK);
+    free(value);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, server_setup, server_teardown)
@@ -432,6 +457,7 @@ int main(void)
         TEST(test_count__is_cancelled_with_its_session),
         TEST(test_info__counts_all_databases_at_once),
         TEST(test_write_delay__parks_writes_for_a_time),
+        TEST(test_slowed_writes__are_few_a_turn),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
