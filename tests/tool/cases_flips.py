@@ -1,6 +1,7 @@
 """Every sampled bit of a small directory flipped, one at a time: verify names the file, or the bit lies in the
 tail that no record promises, or nothing of what is read changes."""
 import concurrent.futures
+import json
 import os
 
 import server as servers
@@ -8,10 +9,12 @@ import varve
 import zoo
 
 WORKERS = os.cpu_count() or 2
+OTHERS_EVERY = 8  # flips: the other commands look, too
 
 
 def small(folder, seed, kill):
-    made = zoo.Zoo(folder, "--segment-size", "16kb", seed=seed).start()
+    """In `always` a record promises all before it, so that a tail without a promise is short."""
+    made = zoo.Zoo(folder, "--segment-size", "16kb", "--appendfsync", "always", seed=seed).start()
     made.write(900, keys=150, value_bytes=60)
     made.flush_database(3)
     made.write(300, keys=150, value_bytes=60)
@@ -82,11 +85,22 @@ class Flipper:
             return "what is read has changed, and nothing is found"
         return "unread"
 
+    def others(self):
+        """They answer or refuse, and end."""
+        for command in ("stats", "dump", "scan"):
+            code, out, err = varve.run(command, self.data, "--json", wanted=(0, varve.FOUND))
+            if out:
+                json.loads(out)
+            if code != 0 and not err and not out:
+                raise servers.Failed(f"{command} refuses without a word")
+
     def run(self, flips):
         wrong = []
-        for name, bit in flips:
+        for i, (name, bit) in enumerate(flips):
             self.flip(name, bit)
             verdict = self.judge(name, bit)
+            if i % OTHERS_EVERY == 0:
+                self.others()
             self.flip(name, bit)
             if verdict in self.figures:
                 self.figures[verdict] += 1
@@ -97,7 +111,7 @@ class Flipper:
 
 def flip_all(data):
     used, promised = survey(data)
-    flips = list(sample(used, int(os.environ.get("FLIPS", 1300))))
+    flips = list(sample(used, int(os.environ.get("FLIPS", 1050))))
     flippers = [Flipper(data, i, promised) for i in range(WORKERS)]
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         wrong = sum(pool.map(lambda i: flippers[i].run(flips[i::WORKERS]), range(WORKERS)), [])

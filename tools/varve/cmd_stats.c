@@ -275,7 +275,7 @@ static int stats_dir(struct stats *stats, const char *path, struct varve_err *er
 
 int command_stats(int argc, char **argv)
 {
-    static struct stats stats;
+    struct stats stats = {.exact = 0};
     const struct arg_option options[] = {
         {"--count", NULL, "count the live keys of each database: reads everything", &stats.exact,
          NULL},
