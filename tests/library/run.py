@@ -196,6 +196,25 @@ def case_the_example_runs_with_the_static_library(installed):
     try_example(installed, binary)
 
 
+def archive_instead(word):
+    """The word for the archive of a library, where the system has one."""
+    name = f"lib{word[2:]}.a"
+    if not word.startswith("-l") or word in ("-lvarve", "-lstdc++", "-lm"):
+        return word
+    there = os.path.isabs(run("cc", f"-print-file-name={name}").strip())
+    return f"-l:{name}" if there else word
+
+
+def case_what_the_library_needs_may_be_archives_too(installed):
+    binary = installed.out("example-archives")
+    words = [archive_instead(word) for word in
+             installed.pkg_config("--static", "--cflags", "--libs", folder=static_only(installed))]
+    assert "-l:libsnappy.a" in words, words
+    run("cc", "-std=c11", *WARNINGS, os.path.join(HERE, "example.c"), "-o", binary, *words)
+    assert "snappy" not in run("readelf", "-d", binary)
+    try_example(installed, binary)
+
+
 def case_names_of_the_embedder_do_not_meet_the_engines(installed):
     """mem_alloc and others are the engine's own inside the archive, and free outside of it."""
     source = installed.out("names.c")
