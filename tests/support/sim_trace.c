@@ -251,7 +251,8 @@ static int step_is_in(const struct event *event, uint32_t dir)
 static void class_add_step(char *text, size_t cap, const struct event *event)
 {
     static const char *const verbs[] = {
-        [SIM_CREATE] = "create", [SIM_RENAME] = "rename", [SIM_REMOVE] = "remove"};
+        [SIM_CREATE] = "create", [SIM_RENAME] = "rename", [SIM_LINK] = "link",
+        [SIM_REMOVE] = "remove"};
     char what[SIM_NAME_CAP + 16];
     char class_name[SIM_NAME_CAP];
     size_t len = strlen(text);
