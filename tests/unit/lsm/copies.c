@@ -32,6 +32,19 @@ char *copy_state(struct bed *bed)
     return state;
 }
 
+/* Damage shows when it is read. */
+static int read_all(struct bed *bed)
+{
+    struct varve_iter *iter = varve_iter_create(bed->db, NULL, NULL, NULL, &bed->err);
+
+    CHECK(iter != NULL);
+    for (varve_iter_first(iter); varve_iter_valid(iter); varve_iter_next(iter))
+        (void)varve_iter_value(iter);
+    int rc = varve_iter_status(iter, &bed->err);
+    varve_iter_destroy(iter);
+    return rc;
+}
+
 char *copy_look(struct sim_env *disk, const char *dir, int *rc, uint64_t *clock_ms)
 {
     static struct bed other;
@@ -42,6 +55,8 @@ char *copy_look(struct sim_env *disk, const char *dir, int *rc, uint64_t *clock_
     other.options.env = sim_as_env(disk);
     other.options.no_create = 1;
     *rc = varve_open(dir, &other.options, &other.db, &other.err);
+    if (*rc == 0)
+        *rc = read_all(&other);
     if (*rc == 0) {
         state = copy_state(&other);
         if (clock_ms != NULL)

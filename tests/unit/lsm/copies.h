@@ -17,7 +17,7 @@ int copy_start(struct bed *bed, const char *dir, struct copy_try *try);
 
 /* All that the database shows, and the exact count of group "a". mem_free() it. */
 char *copy_state(struct bed *bed);
-/* The same of the database in dir of that disk, which is consumed; NULL: it does not open, and *rc says
+/* The same of the database in dir of that disk, which is consumed; NULL: it does not open, or is damaged, and *rc says
  * why. clock_ms (may be NULL) gets its time. */
 char *copy_look(struct sim_env *disk, const char *dir, int *rc, uint64_t *clock_ms);
 /* What a power cut right now leaves of dir; it must open. */
