@@ -3,7 +3,7 @@
  * It holds the state at one sequence number: all that was committed before the call, and nothing behind
  * `seq`. Segments are shared with the original by hard links, and are copied only where the file system
  * gives none; the log is copied as far as it was durable. What the original does afterwards, its deletion
- * included, changes no byte of it. It keeps the directory id: see lsm/FORMAT.md, section 7, before files
+ * included, changes no byte of it. It keeps the directory id: see lsm/FORMAT.md, section 8, before files
  * of the two are ever brought together.
  *
  * The directory is made as DIR.checkpoint, which is renamed when all of it is durable: after a crash dir

@@ -34,14 +34,20 @@ struct checkpoint_request {
     struct varve_err err;
 };
 
+static void request_let_go(struct checkpoint_request *request)
+{
+    while (request->log_count > 0)
+        log_reader_close(request->logs[--request->log_count]);
+    version_unref(request->version);
+    request->version = NULL;
+    atomic_store(&request->db->checkpoints.holds_wals, 0);
+}
+
 static void request_destroy(struct checkpoint_request *request)
 {
     if (request == NULL)
         return;
-    for (size_t i = 0; i < request->log_count; i++)
-        log_reader_close(request->logs[i]);
     mem_free(request->logs);
-    version_unref(request->version);
     manifest_state_deinit(&request->state);
     mem_free(request->dir);
     mem_free(request->parent);
@@ -102,11 +108,11 @@ static void request_end(struct checkpoint_request *request, int rc)
         db_log(db, 5, "checkpoint %s holds all up to sequence %llu", request->dir,
                (unsigned long long)checkpoint->seq);
     }
-    request_destroy(request);
-    atomic_store(&checkpoints->holds_wals, 0);
+    request_let_go(request); /* before another one holds its own */
     mutex_lock(&checkpoints->mutex);
     checkpoints->request = NULL;
     mutex_unlock(&checkpoints->mutex);
+    request_destroy(request); /* a poke may have looked at it until now */
     checkpoint->done(checkpoint);
     mutex_lock(&checkpoints->mutex);
     checkpoints->running--;

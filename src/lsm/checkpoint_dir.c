@@ -58,8 +58,8 @@ static int copy_file(struct checkpoint_dir *task, struct varve_file *from, const
 {
     const struct varve_env_ops *ops = task->env->ops;
     struct varve_file *to = NULL;
-    int rc = ops->open(task->env, path,
-                       VARVE_OPEN_WRITE | VARVE_OPEN_CREATE | VARVE_OPEN_EXCLUSIVE, &to, err);
+    int rc = ops->open(task->env, path, VARVE_OPEN_WRITE | VARVE_OPEN_CREATE | VARVE_OPEN_EXCLUSIVE,
+                       &to, err);
 
     if (rc == 0)
         rc = copy_pieces(task, from, to, len, err);
@@ -251,8 +251,7 @@ static int sweep_entry(void *arg, const char *name)
 static int sweep_files(struct checkpoint_dir *task, const char *sparing, struct varve_err *err)
 {
     const struct varve_env_ops *ops = task->env->ops;
-    struct sweep sweep = {
-        .env = task->env, .dir = task->making, .sparing = sparing, .err = err};
+    struct sweep sweep = {.env = task->env, .dir = task->making, .sparing = sparing, .err = err};
     char *current = name_path(task->making, "CURRENT");
     int rc = current == NULL ? err_set(err, VARVE_ENOMEM, "no memory for a path")
                              : ops->remove(task->env, current, err);

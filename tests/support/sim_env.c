@@ -511,8 +511,7 @@ static int sim_rename(struct varve_env *env, const char *from, const char *to,
     return failed == 0 ? 0 : err_set_errno(err, failed, "rename %s to %s", from, to);
 }
 
-static int link_errno(const struct sim_tree *tree, const struct place *from,
-                      const struct place *to)
+static int link_errno(const struct sim_tree *tree, const struct place *from, const struct place *to)
 {
     if (from->node == SIM_NO_NODE)
         return ENOENT;

@@ -101,10 +101,9 @@ static void test_checkpoint__shares_the_segments(void **state)
 
 static void no_links(struct bed *bed, int os_errno)
 {
-    fault_env_plan(bed->fault, (struct fault_plan){.op = FAULT_LINK,
-                                                   .nth = 1,
-                                                   .os_errno = os_errno,
-                                                   .mode = FAULT_STICKY});
+    fault_env_plan(bed->fault,
+                   (struct fault_plan){
+                       .op = FAULT_LINK, .nth = 1, .os_errno = os_errno, .mode = FAULT_STICKY});
 }
 
 static void test_checkpoint__copies_where_there_are_no_links(void **state)

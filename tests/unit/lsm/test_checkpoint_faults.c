@@ -43,10 +43,9 @@ static void fill(struct bed *bed, uint64_t seed)
 
 static void no_links(struct bed *bed)
 {
-    fault_env_plan(bed->fault, (struct fault_plan){.op = FAULT_LINK,
-                                                   .nth = 1,
-                                                   .os_errno = EXDEV,
-                                                   .mode = FAULT_STICKY});
+    fault_env_plan(
+        bed->fault,
+        (struct fault_plan){.op = FAULT_LINK, .nth = 1, .os_errno = EXDEV, .mode = FAULT_STICKY});
 }
 
 /* ---- calls that fail ---- */
@@ -80,10 +79,11 @@ static void check_after(struct bed *bed, int rc, const char *before, struct swee
         result->failed++;
         result->left += (uint64_t)copy_exists(bed->sim, DIR);
     }
-    if (rc == 0 || copy_exists(bed->sim, DIR)) { /* if it failed, nobody promised that it is durable */
-        char *found = copy_look(sim_image(bed->sim, sim_event_count(bed->sim),
-                                          rc == 0 ? SIM_ALL_LOST : SIM_KILL, 0),
-                                DIR, &look_rc, NULL);
+    if (rc == 0 ||
+        copy_exists(bed->sim, DIR)) { /* if it failed, nobody promised that it is durable */
+        char *found = copy_look(
+            sim_image(bed->sim, sim_event_count(bed->sim), rc == 0 ? SIM_ALL_LOST : SIM_KILL, 0),
+            DIR, &look_rc, NULL);
         assert_non_null(found);
         assert_string_equal(found, before);
         mem_free(found);
@@ -168,11 +168,9 @@ static void test_checkpoint_faults__a_read_is_short(void **state)
     struct sweep_result result = {0};
 
     (void)state;
-    while (sweep_once((struct fault_plan){.op = FAULT_READ,
-                                          .nth = nth,
-                                          .os_errno = EIO,
-                                          .effect = FAULT_SHORT},
-                      &result))
+    while (sweep_once(
+        (struct fault_plan){.op = FAULT_READ, .nth = nth, .os_errno = EIO, .effect = FAULT_SHORT},
+        &result))
         nth++;
     assert_true(nth > 3);
 }
@@ -388,8 +386,8 @@ static void test_checkpoint_faults__a_try_after_a_crash(void **state)
         for (int policy = 0; policy < 2; policy++) {
             static struct bed again;
             bed_init(&again, 3);
-            bed_use_image(&again, sim_image(cut.bed.sim, upto,
-                                            policy ? SIM_KILL : SIM_ALL_LOST, upto));
+            bed_use_image(&again,
+                          sim_image(cut.bed.sim, upto, policy ? SIM_KILL : SIM_ALL_LOST, upto));
             bed_open_ok(&again);
             left_over += copy_exists(again.sim, MAKING);
             if (!copy_exists(again.sim, DIR)) {

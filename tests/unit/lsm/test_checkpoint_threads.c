@@ -151,8 +151,7 @@ static void remove_dir(const char *dir)
 {
     struct varve_env *env = varve_env_posix();
 
-    assert_int_equal(
-        env->ops->list_dir(env, dir, remove_file, (void *)(uintptr_t)dir, NULL), 0);
+    assert_int_equal(env->ops->list_dir(env, dir, remove_file, (void *)(uintptr_t)dir, NULL), 0);
     assert_int_equal(env->ops->remove(env, dir, NULL), 0);
 }
 
