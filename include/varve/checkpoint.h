@@ -22,8 +22,9 @@ struct varve_checkpoint {
     void (*done)(struct varve_checkpoint *checkpoint);
     void *arg; /* the caller's */
 
-    /* The outcome. 0: dir is there, whole and durable. Else dir is not there, unless it was before, and
-     * the original is as good as ever:
+    /* The outcome. 0: dir is there, whole and durable. Else dir is not there, unless it was before, or
+     * the very last sync failed, and so did the rename that takes it back (it is whole then, and may be
+     * gone after a power cut). The original is as good as ever, whatever comes of it.
      * VARVE_EEXIST: there is a dir already, or a DIR.checkpoint with files in it that are not ours;
      * VARVE_ELOCKED: somebody makes the same one; VARVE_EUNKNOWN: the log could not be made durable;
      * VARVE_ENOSPC: the disk is full, or nearly (options.min_free_bytes); VARVE_ECORRUPT: the log or a

@@ -498,6 +498,8 @@ struct wild {
     char *states[STATES]; /* by sequence; NULL: in the middle of a batch */
     struct copy_try try;
     int trying;
+    int faulty; /* 1: calls on logs fail now and then, and the log heals */
+    int refused;
     uint64_t seq_before;
     char dirs[COPIES][16];
     uint64_t hashes[COPIES];
@@ -547,7 +549,7 @@ static void wild_add(struct wild *wild)
     }
     CHECK(rc == 0);
     rc = varve_group_add(bed->db, batch, &bed->seq, &bed->err);
-    CHECK(rc == 0 || rc == VARVE_WOULD_BLOCK);
+    CHECK(rc == 0 || rc == VARVE_WOULD_BLOCK || (wild->faulty && rc == VARVE_EREADONLY));
     varve_batch_destroy(batch);
 }
 
@@ -558,6 +560,11 @@ static void wild_look(struct wild *wild)
     if (!wild->trying || !wild->try.done)
         return;
     wild->trying = 0;
+    if (wild->faulty && wild->try.checkpoint.rc != 0) {
+        wild->refused++;
+        assert_false(copy_exists(bed->sim, wild->dirs[wild->copies]));
+        return;
+    }
     assert_int_equal(wild->try.checkpoint.rc, 0);
     uint64_t seq = wild->try.checkpoint.seq;
     assert_true(seq >= wild->seq_before);
@@ -573,11 +580,20 @@ static void wild_step(struct wild *wild)
     struct bed *bed = &wild->bed;
     uint64_t what = rng_below(&wild->rng, 12);
 
+    if (wild->faulty && rng_below(&wild->rng, 20) == 0)
+        fault_env_plan(bed->fault, (struct fault_plan){.op = what % 2 ? FAULT_SYNC : FAULT_WRITE,
+                                                       .nth = 1,
+                                                       .os_errno = EIO,
+                                                       .path_suffix = ".wal"});
+    if (wild->faulty && what == 10)
+        sim_clock_advance_us(bed->sim, 200000);
     if (what < 4) {
         wild_add(wild);
     } else if (what < 6) {
-        assert_int_equal(varve_group_commit(bed->db, &bed->err), 0);
-        wild_note(wild);
+        int rc = varve_group_commit(bed->db, &bed->err);
+        if (rc == 0)
+            wild_note(wild);
+        assert_true(rc == 0 || wild->faulty);
     } else if (what < 9) {
         for (uint64_t i = rng_below(&wild->rng, 6); i > 0; i--)
             (void)step_run_one(bed->stepper);
@@ -605,12 +621,33 @@ static void wild_check_all(struct wild *wild)
     }
 }
 
-static int wild_run(uint64_t seed)
+static void wild_finish(struct wild *wild)
+{
+    struct bed *bed = &wild->bed;
+
+    fault_env_heal(bed->fault);
+    if (varve_group_commit(bed->db, &bed->err) == 0)
+        wild_note(wild);
+    bed_run(bed);
+    while (varve_writable(bed->db, NULL) != 0)
+        bed_pass_us(bed, 100000);
+    wild_look(wild);
+    assert_false(wild->trying);
+    assert_int_equal(varve_compact(bed->db, &bed->err), 0);
+    bed_run(bed);
+    wild_check_all(wild);
+    bed_close_ok(bed);
+    copy_remove(bed, BED_DIR);
+    wild_check_all(wild);
+}
+
+static int wild_run(uint64_t seed, int faulty, int *refused)
 {
     static struct wild wild;
     struct bed *bed = &wild.bed;
 
     memset(&wild, 0, sizeof(wild));
+    wild.faulty = faulty;
     rng_init(&wild.rng, seed);
     bed_init(bed, seed);
     bed->options.durability = (enum varve_durability)(seed % 3);
@@ -621,18 +658,9 @@ static int wild_run(uint64_t seed)
     wild_note(&wild);
     for (int i = 0; i < STEPS; i++)
         wild_step(&wild);
-    assert_int_equal(varve_group_commit(bed->db, &bed->err), 0);
-    wild_note(&wild);
-    bed_run(bed);
-    wild_look(&wild);
-    assert_false(wild.trying);
-    assert_int_equal(varve_compact(bed->db, &bed->err), 0);
-    bed_run(bed);
-    wild_check_all(&wild);
-    bed_close_ok(bed);
-    copy_remove(bed, BED_DIR);
-    wild_check_all(&wild);
+    wild_finish(&wild);
     int made = wild.copies;
+    *refused += wild.refused;
     for (size_t i = 0; i < STATES; i++)
         mem_free(wild.states[i]);
     bed_deinit(bed);
@@ -641,13 +669,27 @@ static int wild_run(uint64_t seed)
 
 static void test_checkpoint__of_any_state(void **state)
 {
+    int refused = 0;
     int made = 0;
 
     (void)state;
     for (uint64_t seed = 1; seed <= SEEDS; seed++)
-        made += wild_run(seed);
+        made += wild_run(seed, 0, &refused);
     print_message("%d checkpoints\n", made);
     assert_true(made > SEEDS * 3);
+    assert_int_equal(refused, 0);
+}
+
+static void test_checkpoint__of_any_state_while_logs_fail(void **state)
+{
+    int refused = 0;
+    int made = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++)
+        made += wild_run(seed, 1, &refused);
+    print_message("%d checkpoints, %d refused\n", made, refused);
+    assert_true(made > SEEDS && refused > SEEDS / 2);
 }
 
 int main(void)
@@ -674,6 +716,7 @@ int main(void)
         WITH_BED(test_checkpoint__a_dropped_log_file_is_not_reused),
         WITH_BED(test_checkpoint__a_merge_takes_effect_in_between),
         cmocka_unit_test(test_checkpoint__of_any_state),
+        cmocka_unit_test(test_checkpoint__of_any_state_while_logs_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,9 +48,20 @@ static void no_links(struct bed *bed)
         (struct fault_plan){.op = FAULT_LINK, .nth = 1, .os_errno = EXDEV, .mode = FAULT_STICKY});
 }
 
+/* As after a crash just before the last rename. */
+static void leave_one_over(struct bed *bed)
+{
+    struct varve_env *env = sim_as_env(bed->sim);
+
+    assert_int_equal(varve_checkpoint(bed->db, DIR, NULL, &bed->err), 0);
+    assert_int_equal(env->ops->rename(env, DIR, MAKING, NULL), 0);
+    assert_int_equal(env->ops->sync_dir(env, "/", NULL), 0);
+}
+
 /* ---- calls that fail ---- */
 
 struct sweep_result {
+    int over_left_over; /* given */
     uint64_t points;
     uint64_t failed;
     uint64_t left; /* dir was there, whole, though it was said to have failed */
@@ -106,6 +117,8 @@ static int sweep_once(struct fault_plan plan, struct sweep_result *result)
 
     fill(&bed, 1);
     char *before = copy_state(&bed);
+    if (result->over_left_over)
+        leave_one_over(&bed);
     fault_env_plan(bed.fault, plan);
     int rc = varve_checkpoint(bed.db, DIR, NULL, &bed.err);
     int fired = fault_env_fired(bed.fault) > 0;
@@ -126,9 +139,9 @@ static int sweep_once(struct fault_plan plan, struct sweep_result *result)
     return fired;
 }
 
-static struct sweep_result sweep(struct fault_plan plan)
+static struct sweep_result sweep(struct fault_plan plan, int over_left_over)
 {
-    struct sweep_result result = {0};
+    struct sweep_result result = {.over_left_over = over_left_over};
 
     for (plan.nth = 1; sweep_once(plan, &result); plan.nth++)
         assert_true(plan.nth < 1000);
@@ -146,7 +159,8 @@ static void test_checkpoint_faults__each_call_fails_once(void **state)
     (void)state;
     for (int i = 0; i < 3; i++) {
         struct fault_plan plan = {.os_errno = errnos[i], .effect = (enum fault_effect)i};
-        assert_int_equal(sweep(plan).left, 0);
+        assert_int_equal(sweep(plan, 0).left, 0);
+        assert_int_equal(sweep(plan, 1).left, 0);
     }
 }
 
@@ -155,10 +169,11 @@ static void test_checkpoint_faults__each_call_and_all_after_it_fail(void **state
 {
     (void)state;
     struct sweep_result result = sweep(
-        (struct fault_plan){.os_errno = EIO, .mode = FAULT_STICKY, .effect = FAULT_NOTHING_DONE});
+        (struct fault_plan){.os_errno = EIO, .mode = FAULT_STICKY, .effect = FAULT_NOTHING_DONE},
+        0);
     assert_true(result.left <= 1);
     result = sweep(
-        (struct fault_plan){.os_errno = EIO, .mode = FAULT_STICKY, .effect = FAULT_ALL_DONE});
+        (struct fault_plan){.os_errno = EIO, .mode = FAULT_STICKY, .effect = FAULT_ALL_DONE}, 1);
     assert_true(result.left <= 2);
 }
 
@@ -245,16 +260,6 @@ struct cut {
 };
 
 enum way { WITH_LINKS, WITH_COPIES, OVER_LEFT_OVER, WAY_COUNT };
-
-/* As after a crash just before the last rename. */
-static void leave_one_over(struct bed *bed)
-{
-    struct varve_env *env = sim_as_env(bed->sim);
-
-    assert_int_equal(varve_checkpoint(bed->db, DIR, NULL, &bed->err), 0);
-    assert_int_equal(env->ops->rename(env, DIR, MAKING, NULL), 0);
-    assert_int_equal(env->ops->sync_dir(env, "/", NULL), 0);
-}
 
 static void cut_begin(struct cut *cut, enum way way)
 {
