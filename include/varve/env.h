@@ -9,12 +9,12 @@
  * Durability promises, which the tests' simulated disk makes as weak as stated here:
  * - write_at, truncate: nothing, until sync of that file returned 0; any subset of the touched
  *   512-byte sectors may be on disk after a power cut. The size is independent of the data.
- * - open with CREATE, rename, remove: nothing, until sync_dir of the directory returned 0; each
- *   may be on disk or not, independently of the others.
+ * - open with CREATE, rename, remove, link: nothing, until sync_dir of the directory returned 0;
+ *   each may be on disk or not, independently of the others. The bytes of a file are as durable
+ *   under a second name as under the first.
  * - sync or sync_dir that failed: what it covered may or may not reach the disk, now or later,
  *   even if a later call returns 0. No implementation repeats a failed sync, an interrupted one
- *   neither.
- *  */
+ *   neither. */
 #ifndef VARVE_ENV_H
 #define VARVE_ENV_H
 
@@ -74,6 +74,10 @@ struct varve_env_ops {
     int (*list_dir)(struct varve_env *env, const char *path, varve_list_fn fn, void *arg,
                     struct varve_err *err);
     int (*rename)(struct varve_env *env, const char *from, const char *to, struct varve_err *err);
+    /* A second name for the file `from`, which then lives until both are removed. Fails with
+     * VARVE_EEXIST if `to` exists. err->os_errno EXDEV, EPERM, EMLINK or EOPNOTSUPP: the file system
+     * has no such name to give, and only a copy does. */
+    int (*link)(struct varve_env *env, const char *from, const char *to, struct varve_err *err);
     /* A file or an empty directory. An open file stays readable until it is closed. */
     int (*remove)(struct varve_env *env, const char *path, struct varve_err *err);
     int (*sync_dir)(struct varve_env *env, const char *path, struct varve_err *err);
