@@ -4,5 +4,7 @@
 #define VARVE_TOOL_COMMANDS_H
 
 int command_scan(int argc, char **argv);
+int command_merkle(int argc, char **argv);
+int command_salvage(int argc, char **argv);
 
 #endif

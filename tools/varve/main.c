@@ -16,6 +16,8 @@ static const struct {
     const char *summary;
 } commands[] = {
     {"scan", command_scan, "the live keys and values"},
+    {"merkle", command_merkle, "a hash of the live data; where two directories differ"},
+    {"salvage", command_salvage, "what can be proven of a damaged directory, into a new one"},
 };
 
 static void print_usage(FILE *to)
