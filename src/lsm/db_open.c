@@ -109,50 +109,6 @@ struct dir_scan {
     struct varve_err *err;
 };
 
-/* An unfinished file may show any block that was freed before it: a header of another database, or of
- * another version, too. As it may also be what it says, it is then left alone. */
-static int is_of_others(int rc)
-{
-    return rc == VARVE_EFOREIGN || rc == VARVE_EVERSION;
-}
-
-/* A WAL file that the manifest does not name: left over from before, unless it says that it was begun
- * under a later manifest than the one we read, which then has lost its end. */
-static int orphan_check(struct varve_db *db, uint64_t file_no, struct varve_err *err)
-{
-    struct log_place read_end = manifest_read_end(db->manifest);
-    struct log_reader *reader = NULL;
-    struct log_record record;
-    char *path = name_wal_path(db->dir, file_no);
-    int rc = path == NULL ? err_set(err, VARVE_ENOMEM, "no memory")
-                          : log_reader_open(db->env, path, WAL_MAGIC, &db->id, file_no, UINT64_MAX,
-                                            &reader, err);
-
-    if (rc == 0)
-        rc = log_reader_next(reader, &record, err);
-    else if (rc == VARVE_ECORRUPT || (is_of_others(rc) && !MUTANT("refuse-stale-block")))
-        rc = VARVE_NOT_FOUND; /* it was never finished: a crash while it was made */
-    if (rc == 0 && record.header.type == RECORD_BEGIN &&
-        record.payload.len == BEGIN_PAYLOAD_BYTES) {
-        uint64_t manifest_no;
-        uint64_t offset;
-        memcpy(&manifest_no, record.payload.data, 8);
-        memcpy(&offset, record.payload.data + 8, 8);
-        struct log_place begun = {.file_no = manifest_no, .offset = offset};
-        if (log_place_before(read_end, begun))
-            rc = err_set(err, VARVE_ECORRUPT,
-                         "MANIFEST-%06" PRIu64 " is damaged at offset %" PRIu64
-                         ": %s was begun under manifest %" PRIu64 " offset %" PRIu64,
-                         read_end.file_no, read_end.offset, path, manifest_no, offset);
-    }
-    log_reader_close(reader);
-    mem_free(path);
-    if (rc != VARVE_NOT_FOUND)
-        return rc;
-    err_clear(err); /* what it said of the orphan */
-    return 0;
-}
-
 static int manifest_names_segment(const struct varve_db *db, uint64_t file_no)
 {
     const struct manifest_state *state = manifest_state(db->manifest);
@@ -189,7 +145,8 @@ static int dir_scan_entry(void *arg, const char *name)
         return 0;
     if (scan->db->manifest == NULL || manifest_names(scan->db, file_no))
         return 0;
-    return orphan_check(scan->db, file_no, scan->err);
+    return recovery_check_orphan(scan->db->env, scan->db->dir, &scan->db->id,
+                                 manifest_read_end(scan->db->manifest), file_no, scan->err);
 }
 
 static void id_format(struct varve_db *db)
@@ -320,7 +277,7 @@ void db_discard_wal(struct varve_db *db, uint64_t file_no)
         return;
     int rc = log_reader_open(db->env, path, WAL_MAGIC, &db->id, file_no, UINT64_MAX, &reader, NULL);
     log_reader_close(reader);
-    if (is_of_others(rc))
+    if (recovery_is_of_others(rc))
         goto out;
     if (db->env->ops->open(db->env, path, VARVE_OPEN_READ, &file, NULL) == 0)
         (void)db->env->ops->size(db->env, file, &size_bytes, NULL);

@@ -412,6 +412,45 @@ int recovery_copy_unvouched(struct recovery *recovery, struct log_writer *log,
     return for_each_unvouched(recovery, copy_record, &task, err);
 }
 
+/* ---- files that the manifest does not name ---- */
+
+int recovery_is_of_others(int rc)
+{
+    return rc == VARVE_EFOREIGN || rc == VARVE_EVERSION;
+}
+
+int recovery_check_orphan(struct varve_env *env, const char *dir, const struct dir_id *id,
+                          struct log_place read_end, uint64_t file_no, struct varve_err *err)
+{
+    struct log_reader *reader = NULL;
+    struct log_record record;
+    char *path = name_wal_path(dir, file_no);
+    int rc = path == NULL
+                 ? err_set(err, VARVE_ENOMEM, "no memory")
+                 : log_reader_open(env, path, WAL_MAGIC, id, file_no, UINT64_MAX, &reader, err);
+
+    if (rc == 0)
+        rc = log_reader_next(reader, &record, err);
+    else if (rc == VARVE_ECORRUPT || (recovery_is_of_others(rc) && !MUTANT("refuse-stale-block")))
+        rc = VARVE_NOT_FOUND; /* it was never finished: a crash while it was made */
+    if (rc == 0 && record.header.type == RECORD_BEGIN &&
+        record.payload.len == BEGIN_PAYLOAD_BYTES) {
+        const uint8_t *at = record.payload.data;
+        struct log_place begun = {.file_no = get_u64(at), .offset = get_u64(at + 8)};
+        if (log_place_before(read_end, begun))
+            rc = err_set(err, VARVE_ECORRUPT,
+                         "MANIFEST-%06" PRIu64 " is damaged at offset %" PRIu64
+                         ": %s was begun under manifest %" PRIu64 " offset %" PRIu64,
+                         read_end.file_no, read_end.offset, path, begun.file_no, begun.offset);
+    }
+    log_reader_close(reader);
+    mem_free(path);
+    if (rc != VARVE_NOT_FOUND)
+        return rc;
+    err_clear(err); /* what it said of the orphan */
+    return 0;
+}
+
 void recovery_deinit(struct recovery *recovery)
 {
     mem_free(recovery->ends);

@@ -49,6 +49,17 @@ int recovery_first_unvouched(struct recovery *recovery, uint64_t *seq,
 int recovery_copy_unvouched(struct recovery *recovery, struct log_writer *log,
                             struct varve_err *err) MUST_CHECK;
 
+/* A WAL file that the manifest, which was read up to read_end, does not name: left over from before, unless
+ * it says that it was begun under a later manifest than that, which then has lost its end:
+ * VARVE_ECORRUPT. */
+int recovery_check_orphan(struct varve_env *env, const char *dir, const struct dir_id *id,
+                          struct log_place read_end, uint64_t file_no,
+                          struct varve_err *err) MUST_CHECK;
+/* Is it what log_reader_open() says of another database's file? An unfinished file may show any block that
+ * was freed before it: a header of another database, or of another version, too. As it may also be what it
+ * says, it is then left alone. */
+int recovery_is_of_others(int rc);
+
 void recovery_deinit(struct recovery *recovery);
 
 #endif

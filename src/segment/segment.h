@@ -113,6 +113,19 @@ uint64_t segment_stretch(const struct segment *segment, size_t i, struct varve_s
  * names). For a new segment before it is named, and for `verify`. Any thread; blocks. */
 int segment_verify(struct segment *segment, struct varve_err *err) MUST_CHECK;
 
+/* The same for who wants to know everything: behind a damaged record or block it goes on. */
+struct segment_verify_options {
+    /* Takes each finding; err is borrowed for the call, names file and offset. Not NULL. */
+    void (*finding)(void *arg, const struct varve_err *err);
+    void *arg;
+    varve_group_fn group; /* the groups' counts shall be exact, too; NULL: as segment_verify() */
+    void *group_arg;
+};
+/* 0: it came to the end, whatever it found. Else what ended it, which is no finding yet: a part without
+ * which the rest cannot be read, or no memory. err is not NULL. */
+int segment_verify_all(struct segment *segment, const struct segment_verify_options *options,
+                       struct varve_err *err) MUST_CHECK;
+
 /* Reads from its file so far, of blocks or of several at once. Any thread. */
 uint64_t segment_block_reads(const struct segment *segment);
 

@@ -15,7 +15,9 @@
 #define PIECE_BYTES ((size_t)64 * 1024)
 
 struct verify {
-    struct segment *fresh; /* what was read anew */
+    struct segment *fresh;                        /* what was read anew */
+    const struct segment_verify_options *options; /* NULL: the first finding ends it */
+    uint64_t findings;                            /* that were told */
     struct collector collector;
     struct segment_group *groups; /* of the properties, counted by the beginning of keys */
     struct buf last_key;
@@ -32,6 +34,18 @@ static int verify_fail(const struct verify *verify, uint64_t offset, struct varv
     return segment_fail(verify->fresh, offset, err_set(err, VARVE_ECORRUPT, "%s", what), err);
 }
 
+/* Of what is wrong at one place: told, and 0, if all is to be known. */
+static int verify_go_on(struct verify *verify, int rc, struct varve_err *err)
+{
+    if (verify->options == NULL || (rc != VARVE_ECORRUPT && rc != VARVE_EIO))
+        return rc;
+    verify->findings++;
+    if (!MUTANT("verify-skips-block"))
+        verify->options->finding(verify->options->arg, err);
+    err_clear(err);
+    return 0;
+}
+
 /* The value block that the entry names lies where the file is checked up to. */
 static int verify_value(struct verify *verify, const struct entry *entry, struct varve_err *err)
 {
@@ -41,9 +55,11 @@ static int verify_value(struct verify *verify, const struct entry *entry, struct
     uint32_t block_crc = block_crc_begin(segment->salt, entry->value_offset);
     uint8_t trailer[BLOCK_TRAILER_BYTES];
     uint64_t offset = entry->value_offset;
+    uint64_t from = verify->at;
 
-    if (offset != verify->at)
-        return verify_fail(verify, verify->at, err, "a value block does not lie where it belongs");
+    verify->at = offset + chunk->value.len + BLOCK_TRAILER_BYTES;
+    if (offset != from)
+        return verify_fail(verify, from, err, "a value block does not lie where it belongs");
     record_crc = crc32c(record_crc, chunk->key.data, chunk->key.len);
     for (size_t at = 0; at < chunk->value.len;) {
         size_t len = chunk->value.len - at;
@@ -56,7 +72,6 @@ static int verify_value(struct verify *verify, const struct entry *entry, struct
         record_crc = crc32c(record_crc, verify->piece, len);
         at += len;
     }
-    verify->at = offset + chunk->value.len + BLOCK_TRAILER_BYTES;
     verify->value_bytes += chunk->value.len;
     int rc = segment_read_bytes(segment, SEGMENT_WAIT, trailer, sizeof(trailer),
                                 offset + chunk->value.len, err);
@@ -144,7 +159,7 @@ static int verify_block(struct verify *verify, uint32_t block_no, struct varve_e
     int rc = segment_read_block(verify->fresh, block_no, SEGMENT_WAIT, &block, err);
 
     for (uint32_t i = 0; rc == 0 && i < block->count; i++)
-        rc = verify_entry(verify, block_no, block, i, err);
+        rc = verify_go_on(verify, verify_entry(verify, block_no, block, i, err), err);
     if (block != NULL)
         cached_unref(&block->cached);
     if (rc == 0 && verify->at != offset)
@@ -182,6 +197,22 @@ static int groups_possible(const struct verify *verify)
     return 1;
 }
 
+static int same_groups(const struct properties *a, const struct properties *b)
+{
+    if (a->group_count != b->group_count)
+        return 0;
+    for (uint32_t i = 0; i < a->group_count && i < SEGMENT_GROUPS_MAX; i++) {
+        const struct segment_group *left = &a->groups[i];
+        const struct segment_group *right = &b->groups[i];
+        if (left->name_len != right->name_len ||
+            memcmp(left->name, right->name, left->name_len) != 0 ||
+            left->entries != right->entries || left->unknown != right->unknown ||
+            left->live != right->live)
+            return 0;
+    }
+    return 1;
+}
+
 static const char *properties_differ(const struct verify *verify)
 {
     const struct properties *is = &verify->collector.properties;
@@ -200,6 +231,8 @@ static const char *properties_differ(const struct verify *verify)
         return "the properties have other expiries";
     if (!groups_possible(verify))
         return "the properties count more in a group than begins with its name";
+    if (verify->collector.group != NULL && !same_groups(is, says))
+        return "the properties count other keys of a group";
     return NULL;
 }
 
@@ -210,9 +243,11 @@ static int verify_ranges(struct verify *verify, struct varve_err *err)
     for (size_t i = 0; i < segment_range_count(segment); i++) {
         struct entry entry;
         segment_range(segment, i, &entry);
-        if (varve_slice_compare(entry.chunk.key, entry.chunk.value) >= 0)
-            return verify_fail(verify, segment->properties.range_block.offset, err,
-                               "a range tombstone ends before it begins");
+        if (varve_slice_compare(entry.chunk.key, entry.chunk.value) >= 0) {
+            int rc = verify_fail(verify, segment->properties.range_block.offset, err,
+                                 "a range tombstone ends before it begins");
+            return verify_go_on(verify, rc, err);
+        }
         collector_add_range(&verify->collector, &entry);
     }
     return 0;
@@ -229,10 +264,10 @@ static int verify_run(struct verify *verify, struct varve_err *err)
         verify->groups[i].unknown = 0;
     }
     for (uint32_t i = 0; rc == 0 && i < segment->index.count; i++)
-        rc = verify_block(verify, i, err);
+        rc = verify_go_on(verify, verify_block(verify, i, err), err);
     if (rc == 0)
         rc = verify_ranges(verify, err);
-    if (rc != 0)
+    if (rc != 0 || verify->findings > 0) /* then the content is not known */
         return rc;
     collector_finish(&verify->collector, buf_slice(&verify->last_key));
     const char *what = properties_differ(verify);
@@ -240,10 +275,11 @@ static int verify_run(struct verify *verify, struct varve_err *err)
         return 0;
     uint64_t offset = segment->properties.index.offset + segment->properties.index.len +
                       BLOCK_TRAILER_BYTES;
-    return verify_fail(verify, offset, err, what);
+    return verify_go_on(verify, verify_fail(verify, offset, err, what), err);
 }
 
-int segment_verify(struct segment *segment, struct varve_err *err)
+static int verify_segment(struct segment *segment, const struct segment_verify_options *options,
+                          struct varve_err *err)
 {
     struct verify *verify = mem_alloc_zero(sizeof(*verify));
     struct segment *fresh = mem_alloc_zero(sizeof(*fresh));
@@ -265,7 +301,11 @@ int segment_verify(struct segment *segment, struct varve_err *err)
     verify->piece = piece;
     verify->groups = groups;
     verify->at = FILE_HEADER_BYTES;
-    collector_init(&verify->collector, NULL, NULL);
+    verify->options = options;
+    if (options != NULL)
+        collector_init(&verify->collector, options->group, options->group_arg);
+    else
+        collector_init(&verify->collector, NULL, NULL);
     buf_init(&verify->last_key, VARVE_KEY_MAX_BYTES);
     rc = segment_load(fresh, err);
     if (rc == 0)
@@ -278,4 +318,15 @@ out:
     mem_free(fresh);
     mem_free(verify);
     return rc;
+}
+
+int segment_verify(struct segment *segment, struct varve_err *err)
+{
+    return verify_segment(segment, NULL, err);
+}
+
+int segment_verify_all(struct segment *segment, const struct segment_verify_options *options,
+                       struct varve_err *err)
+{
+    return verify_segment(segment, options, err);
 }

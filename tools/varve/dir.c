@@ -88,9 +88,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(left->name, right->name);
 }
 
-int dir_open(const char *path, struct data_dir *dir, struct varve_err *err)
+int dir_hold(const char *path, struct data_dir *dir, struct varve_err *err)
 {
-    struct listing listing = {.dir = dir, .err = err};
     struct stat about;
     int rc;
 
@@ -104,9 +103,19 @@ int dir_open(const char *path, struct data_dir *dir, struct varve_err *err)
         rc = err_set(err, VARVE_EINVAL, "%s is no directory", path);
     } else {
         rc = dir_lock(dir, err);
-        if (rc == 0)
-            rc = dir->env->ops->list_dir(dir->env, path, list_one, &listing, err);
     }
+    if (rc != 0)
+        dir_close(dir);
+    return rc;
+}
+
+int dir_open(const char *path, struct data_dir *dir, struct varve_err *err)
+{
+    struct listing listing = {.dir = dir, .err = err};
+    int rc = dir_hold(path, dir, err);
+
+    if (rc == 0)
+        rc = dir->env->ops->list_dir(dir->env, path, list_one, &listing, err);
     if (rc == 0 && dir->file_count > 0)
         qsort(dir->files, dir->file_count, sizeof(*dir->files), by_name);
     if (rc != 0)

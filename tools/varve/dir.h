@@ -34,6 +34,8 @@ struct data_dir {
 /* Locks it and lists its files. VARVE_ELOCKED: a server runs there. On error *dir is empty; either way
  * dir_close() takes it. */
 int dir_open(const char *path, struct data_dir *dir, struct varve_err *err) MUST_CHECK;
+/* Locks it, and no more: there may be other files. */
+int dir_hold(const char *path, struct data_dir *dir, struct varve_err *err) MUST_CHECK;
 void dir_close(struct data_dir *dir);
 
 /* CURRENT; the manifest that it names. */

@@ -15,6 +15,9 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"verify", command_verify, "is every byte of a directory what was written?"},
+    {"stats", command_stats, "levels, files, bytes, keys, expiry, groups"},
+    {"dump", command_dump, "a log, a segment, a manifest or all of them as text"},
     {"scan", command_scan, "the live keys and values"},
     {"merkle", command_merkle, "a hash of the live data; where two directories differ"},
     {"salvage", command_salvage, "what can be proven of a damaged directory, into a new one"},

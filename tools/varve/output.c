@@ -87,9 +87,14 @@ void progress_tell(struct progress *progress, const char *what, uint64_t more_by
     fflush(stderr);
 }
 
-void progress_end(struct progress *progress)
+void progress_clear(struct progress *progress)
 {
     if (progress->on && progress->last_us != 0)
         fputs("\r\033[K", stderr);
+}
+
+void progress_end(struct progress *progress)
+{
+    progress_clear(progress);
     progress->on = 0;
 }

@@ -32,6 +32,8 @@ struct progress {
 };
 void progress_begin(struct progress *progress, uint64_t total_bytes);
 void progress_tell(struct progress *progress, const char *what, uint64_t more_bytes);
-void progress_end(struct progress *progress); /* clears the line */
+/* Clears the line: before something else is written. */
+void progress_clear(struct progress *progress);
+void progress_end(struct progress *progress);
 
 #endif
