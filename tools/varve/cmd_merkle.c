@@ -233,7 +233,11 @@ static int run(struct command *command)
         leaves_init(&command->sides[i].leaves);
     }
     int rc = read_sides(command, &err);
-    int code = rc == 0 ? show_all(command) : output_fail("merkle", &err);
+    int code = TOOL_FAILED; /* whatever the reason: findings are differences */
+    if (rc == 0)
+        code = show_all(command);
+    else
+        (void)output_fail("merkle", &err);
     for (int i = 0; i < command->count; i++) {
         leaves_deinit(&command->sides[i].leaves);
         content_close(&command->sides[i].content);

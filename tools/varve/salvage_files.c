@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
-#include "lsm/log_reader.h"
+#include "lsm/recovery.h"
 
 static int no_memory(struct varve_err *err)
 {
@@ -42,7 +41,8 @@ static int ignore_operation(void *arg, uint64_t seq, const struct chunk *chunk,
     return 0;
 }
 
-/* Asks the engine's own recovery where the log ends. If it refuses, all that is there is read. */
+/* Asks the engine's own recovery where the log ends. If it refuses, or leaves whole records behind that end,
+ * all that is there is read: those were never promised, but may well have been acknowledged. */
 static int choose_logs(const struct data_dir *dir, struct salvage_files *files,
                        struct varve_err *err)
 {
@@ -61,7 +61,7 @@ static int choose_logs(const struct data_dir *dir, struct salvage_files *files,
         struct salvage_log_file *log = &files->logs[files->log_count];
         log->file_no = state->wals[i].file_no;
         log->limit = state->wals[i].end != 0 ? state->wals[i].end : UINT64_MAX;
-        if (rc == 0)
+        if (rc == 0 && recovery.dropped_bytes == 0)
             log->limit = recovery.ends[i].offset; /* 0: behind the end of the log */
         files->log_count += log->limit != 0;
     }
@@ -86,27 +86,16 @@ static int choose_named(const struct data_dir *dir, struct salvage_files *files,
 }
 
 /* Was a log begun under a later manifest than the one that was read? Then that one has lost its end. */
-static int is_outdated(const struct data_dir *dir)
+static int is_outdated(const struct data_dir *dir, struct varve_err *why)
 {
     struct log_place read_end = manifest_read_end(dir->manifest);
-    int found = 0;
+    int rc = 0;
 
-    for (size_t i = 0; !found && i < dir->file_count; i++) {
-        struct log_reader *reader = NULL;
-        struct log_record record;
-        char *path = name_path(dir->path, dir->files[i].name);
-        if (dir->files[i].kind == NAME_WAL && path != NULL &&
-            log_reader_open(dir->env, path, WAL_MAGIC, &dir->id, dir->files[i].file_no, UINT64_MAX,
-                            &reader, NULL) == 0 &&
-            log_reader_next(reader, &record, NULL) == 0 && record.header.type == RECORD_BEGIN &&
-            record.payload.len == BEGIN_PAYLOAD_BYTES)
-            found = log_place_before(
-                read_end, (struct log_place){.file_no = get_u64(record.payload.data),
-                                             .offset = get_u64(record.payload.data + 8)});
-        log_reader_close(reader);
-        mem_free(path);
-    }
-    return found;
+    for (size_t i = 0; rc != VARVE_ECORRUPT && i < dir->file_count; i++)
+        if (dir->files[i].kind == NAME_WAL)
+            rc = recovery_check_orphan(dir->env, dir->path, &dir->id, read_end,
+                                       dir->files[i].file_no, why);
+    return rc == VARVE_ECORRUPT;
 }
 
 /* ---- without it ---- */
@@ -219,8 +208,8 @@ int salvage_files_choose(struct data_dir *dir, struct salvage_report *report,
         return no_memory(err);
     if (rc == VARVE_EVERSION)
         return err_set(err, rc, "%s", why.text);
-    if (rc == 0 && is_outdated(dir))
-        rc = err_set(&why, VARVE_ECORRUPT, "its end is lost: a log file was begun behind it");
+    if (rc == 0 && is_outdated(dir, &why))
+        rc = VARVE_ECORRUPT;
     if (rc == 0)
         return choose_named(dir, files, err);
     if (!has_current && !vote_id(dir))

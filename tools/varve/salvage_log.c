@@ -342,6 +342,7 @@ static int lose_operation(struct gather *gather, const struct record_ref *ref, u
                         .seq_from = seq,
                         .seq_max = seq};
 
+    gather->report->log_from_seq = seq + 1;
     snprintf(name, sizeof(name), "%06" PRIu64 ".wal", gather->files[ref->file].file_no);
     return report_add(gather->report, &loss) == 0 ? 0 : no_memory(err);
 }
@@ -397,10 +398,13 @@ static int apply_all(struct gather *gather, struct varve_err *err)
         const struct record_ref *ref = &gather->refs[i];
         if (ref->first_seq <= gather->applied_seq)
             continue;
+        if (ref->first_seq != gather->applied_seq + 1)
+            gather->report->log_from_seq = ref->first_seq;
         rc = read_pieces(gather, ref, &payload, &header, err);
         if (rc == 0)
             rc = apply_record(gather, ref, &header, buf_slice(&payload), err);
     }
+    gather->report->log_to_seq = gather->applied_seq;
     gather->hole.is_open = 0; /* of a damaged file header, told in the first pass */
     log_reader_close(gather->reader);
     buf_deinit(&payload);

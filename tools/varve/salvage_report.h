@@ -51,6 +51,8 @@ struct salvage_report {
     uint64_t segments;       /* read */
     uint64_t wals;           /* the same */
     uint64_t log_operations; /* read from them */
+    uint64_t log_from_seq;   /* all from here to log_to_seq, without a gap */
+    uint64_t log_to_seq;     /* 0: none */
 };
 
 void report_init(struct salvage_report *report);

@@ -31,7 +31,8 @@ struct salvage_walk {
     struct buf last; /* the last key seen */
     int any;
     uint64_t last_seq;
-    uint64_t hole_at; /* where what could not be read begins; 0: nothing */
+    int in_hole;      /* something could not be read since the last entry */
+    uint64_t hole_at; /* where that begins */
     uint64_t hole_bytes;
     char hole_why[VARVE_ERR_TEXT_MAX];
 };
@@ -41,6 +42,16 @@ static uint64_t seq_max_of(const struct salvage_segment *segment)
     return segment->has_properties ? segment->base.properties.seq_max : UINT64_MAX;
 }
 
+/* Does the log have every record that the segment ever had? */
+static int is_in_log(const struct salvage_segment *segment)
+{
+    const struct salvage_report *report = segment->report;
+
+    return segment->has_properties && report->log_to_seq != 0 &&
+           segment->base.properties.seq_min >= report->log_from_seq &&
+           segment->base.properties.seq_max <= report->log_to_seq;
+}
+
 static struct loss loss_of(const struct salvage_segment *segment, uint64_t offset, uint64_t bytes,
                            const char *what)
 {
@@ -48,7 +59,7 @@ static struct loss loss_of(const struct salvage_segment *segment, uint64_t offse
                          .offset = offset,
                          .bytes = bytes,
                          .what = what,
-                         .scope = LOSS_RANGE,
+                         .scope = is_in_log(segment) ? LOSS_NONE : LOSS_RANGE,
                          .seq_max = seq_max_of(segment)};
 }
 
@@ -342,7 +353,8 @@ static void note_hole(struct salvage_walk *walk, const struct found_block *found
 {
     uint64_t trailer = found->kind == BLOCK_UNREADABLE ? 0 : BLOCK_TRAILER_BYTES;
 
-    if (walk->hole_at == 0) {
+    if (!walk->in_hole) {
+        walk->in_hole = 1;
         walk->hole_at = found->offset;
         snprintf(walk->hole_why, sizeof(walk->hole_why), "%s", why);
     }
@@ -355,9 +367,9 @@ static int tell_hole(struct salvage_walk *walk, const struct varve_slice *before
     const struct properties *properties = &walk->segment->base.properties;
     struct loss loss = loss_of(walk->segment, walk->hole_at, walk->hole_bytes, walk->hole_why);
 
-    if (walk->hole_at == 0)
+    if (!walk->in_hole)
         return 0;
-    walk->hole_at = 0;
+    walk->in_hole = 0;
     if (walk->segment->has_properties) {
         loss.lower = segment_bound_slice(&properties->lower);
         loss.upper = segment_bound_slice(&properties->upper);
@@ -454,7 +466,7 @@ static void walk_first(struct iter *iter)
 
     walk->next_block = 0;
     walk->any = 0;
-    walk->hole_at = 0;
+    walk->in_hole = 0;
     iter->rc = 0;
     walk_next_block(walk);
     walk_show(walk);

@@ -12,8 +12,8 @@
 struct salvage_segment; /* opaque */
 
 /* Finds its blocks: by its index, or, where that cannot be read, by their CRCs alone. What cannot be read
- * is told to the report, here and while it is walked. *out is NULL where nothing is to be had. report
- * and dir must outlive it. 0, or an error that has nothing to do with the segment: VARVE_ENOMEM. */
+ * is told to the report, here and while it is walked. *out is NULL where nothing is to be had. report,
+ * which has been told of the log before, and dir must outlive it. 0, or an error that has nothing to do with the segment: VARVE_ENOMEM. */
 int salvage_segment_open(const struct data_dir *dir, uint64_t file_no,
                          struct salvage_report *report, struct salvage_segment **out,
                          struct varve_err *err) MUST_CHECK;

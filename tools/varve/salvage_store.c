@@ -12,6 +12,7 @@
 
 #define BATCH_BYTES ((uint64_t)1024 * 1024)
 #define BATCH_OPERATIONS 4096
+#define WAL_BYTES ((uint64_t)16 * 1024 * 1024) /* written in advance: no more than is needed */
 #define JOBS_A_BATCH_MAX 64 /* run after a batch: they may submit others, without end */
 
 struct salvage_store {
@@ -110,6 +111,9 @@ int salvage_store_create(const char *path, const char *old_path, struct salvage_
     struct salvage_store *store = mem_alloc_zero(sizeof(*store));
     struct varve_options options = {.executor = store == NULL ? NULL : &store->executor,
                                     .durability = VARVE_NO,
+                                    .wal_size_bytes = WAL_BYTES,
+                                    .wal_pool_size = 1,
+                                    .reserve_size_bytes = VARVE_NO_RESERVE,
                                     .count_group = keycode_count_group};
     int rc = 0;
 
