@@ -47,6 +47,8 @@ PARTS = (
          ("tests/mutants/run", "tests/mutants/run.py")),
     Part("integration", "asan", "the server with redis-cli, hiredis and redis-py",
          ("tests/integration/run", "tests/integration/run.py")),
+    Part("tool", "asan", "varve, the admin tool, on directories of a real server",
+         ("tests/tool/run.py",)),
     Part("clients", "release", "what client libraries send on connect",
          ("redis-compat/smoke", "redis-compat/smoke.py"), (), ("clients",)),
 )

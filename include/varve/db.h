@@ -76,8 +76,8 @@ enum varve_stall_cause {
 const char *varve_stall_name(enum varve_stall_cause cause); /* "memtables"; static storage */
 
 /* How long the next write should be held back, in microseconds, so that flushes and compactions keep up:
- * 0 most of the time. varve_group_add() does not wait: callers with a loop hold their writers back.
- * *cause may be NULL. Writer thread. */
+ * 0 most of the time. varve_group_add() does not wait: callers with a loop hold their writers back, and
+ * commit small groups while *cause (may be NULL) says that writes are slowed. Writer thread. */
 uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause *cause);
 
 /* Starts a flush of what is in memory, and waits until it is in segments. The group must not be open. */
@@ -143,6 +143,9 @@ struct varve_fetch {
 };
 int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
                       struct varve_fetch *fetch);
+/* Nobody waits for it any more: a count ends soon, with a negative rc, unless it ended already; a read ends
+ * as it would. done() is called all the same. Until the release; any thread. */
+void varve_fetch_cancel(struct varve_fetch *fetch);
 /* After done(). Any thread. Takes one that was never started, too (zeroed). */
 void varve_fetch_release(struct varve_fetch *fetch);
 

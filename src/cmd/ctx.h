@@ -92,7 +92,7 @@ struct processor_stats {
     uint64_t
         delayed_writes; /* times that one was held back since flushes or compactions are late, */
     uint64_t delayed_writes_us;         /* for how long, summed over the connections, */
-    enum varve_stall_cause delay_cause; /* and why; VARVE_STALL_NONE: the last write was not */
+    enum varve_stall_cause delay_cause; /* and why; VARVE_STALL_NONE: they are not slowed */
 };
 
 void processor_get_stats(const struct processor *processor, struct processor_stats *stats);

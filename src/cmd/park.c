@@ -4,6 +4,9 @@
 #include "cmd/processor_private.h"
 #include "cmd/session.h"
 
+/* While writes are slowed a turn takes that much of them: what a larger one would owe, all would wait for. */
+#define SLOWED_GROUP_BYTES ((uint64_t)64 * 1024)
+
 void parking_init(struct processor *processor)
 {
     mutex_init(&processor->parking.mutex);
@@ -53,7 +56,7 @@ static int fetch_one(struct processor *processor, struct session *session, unsig
     one->processor = processor;
     one->session = session;
     running_add(&processor->parking, 1);
-    int rc = keyspace_fetch(processor->keyspace, i, &one->fetch, &one->counted_space);
+    int rc = keyspace_fetch(processor->keyspace, i, &one->fetch, &one->wanted);
     if (rc != 0) {
         running_add(&processor->parking, -1);
         mem_free(one);
@@ -73,26 +76,27 @@ int park_fetch(struct processor *processor, struct session *session)
     for (unsigned i = 0; i < count; i++)
         started += fetch_one(processor, session, i) == 0;
     keyspace_forget_blocked(processor->keyspace);
+    session->fetch_rounds++;
     return started > 0 ? 0 : VARVE_ENOMEM;
 }
 
-/* A read whose fetch failed is made again by a command that waits for it, and tells why. */
-void park_resume(struct processor *processor, struct session *session)
+/* A flush or compaction makes in vain what was fetched before it, if the cache does not keep it: when they
+ * come faster than fetches end, a command of many keys would be fetched for until they cease. */
+static int fetched_in_vain(const struct session *session, int argc)
 {
-    const struct varve_fetch *fetched = NULL;
-    int failed = 0;
+    return session->fetch_rounds > PARK_VAIN_ROUNDS + 2 * ((unsigned)argc / KEYSPACE_BLOCKED_MAX);
+}
+
+/* A read whose fetch failed is made again by a command that waits for it, and tells why. */
+void park_resume(struct processor *processor, struct session *session, int argc)
+{
+    int wait = fetched_in_vain(session, argc);
 
     for (struct parked_fetch *one = session->fetches; one != NULL; one = one->next) {
-        if (one->counted_space == 0) {
-            one->fetch.next = fetched;
-            fetched = &one->fetch;
-        }
-        failed |= one->fetch.rc < 0;
-        if (one->counted_space != 0 && one->fetch.rc == 0)
-            keyspace_know_count(processor->keyspace, one->counted_space, one->fetch.count);
+        keyspace_know_fetched(processor->keyspace, &one->wanted, &one->fetch);
+        wait |= one->fetch.rc < 0;
     }
-    keyspace_know_fetched(processor->keyspace, fetched);
-    keyspace_let_wait(processor->keyspace, failed);
+    keyspace_let_wait(processor->keyspace, wait);
 }
 
 static void fetch_free(struct parked_fetch *one)
@@ -101,9 +105,17 @@ static void fetch_free(struct parked_fetch *one)
     mem_free(one);
 }
 
+static void cancel_running(const struct session *session)
+{
+    for (struct parked_fetch *one = session->fetches; one != NULL; one = one->next)
+        if (one->session != NULL)
+            varve_fetch_cancel(&one->fetch);
+}
+
 /* Those that run are left to processor_woken(). */
 void park_release(struct session *session)
 {
+    cancel_running(session);
     struct parked_fetch *one = session->fetches;
 
     session->fetches = NULL;
@@ -117,6 +129,7 @@ void park_release(struct session *session)
         one = next;
     }
     session->fetches_running = 0;
+    session->fetch_rounds = 0;
 }
 
 void processor_woken(struct processor *processor)
@@ -143,6 +156,9 @@ void processor_drain(struct processor *processor)
 {
     struct parking *parking = &processor->parking;
 
+    for (struct list *node = processor->sessions.next; node != &processor->sessions;
+         node = node->next)
+        cancel_running(CONTAINER_OF(node, struct session, node));
     mutex_lock(&parking->mutex);
     while (parking->running > 0)
         cond_wait(&parking->changed, &parking->mutex);
@@ -159,8 +175,12 @@ uint64_t park_write_delay_us(struct processor *processor)
 {
     struct processor_stats *stats = &processor->stats;
 
-    if (processor->delay_turn == processor->turn && processor->ticked)
+    if (processor->delay_turn == processor->turn && processor->ticked) {
+        if (keyspace_group_bytes(processor->keyspace) >= SLOWED_GROUP_BYTES &&
+            stats->delay_cause != VARVE_STALL_NONE)
+            processor->delay_us = PARK_WRITE_MIN_US;
         return processor->delay_us;
+    }
     uint64_t delay_us = keyspace_write_delay_us(processor->keyspace, &stats->delay_cause);
     if (delay_us < PARK_WRITE_MIN_US)
         delay_us = 0;
@@ -168,6 +188,6 @@ uint64_t park_write_delay_us(struct processor *processor)
         delay_us = PARK_WRITE_MAX_US;
     processor->delay_us = delay_us;
     processor->delay_turn = processor->turn;
-    processor->ask_delay = delay_us > 0 || !processor->ticked;
+    processor->ask_delay = stats->delay_cause != VARVE_STALL_NONE || !processor->ticked;
     return delay_us;
 }

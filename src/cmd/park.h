@@ -10,15 +10,16 @@
 
 #include "base/check.h"
 #include "base/thread.h"
+#include "types/keyspace.h"
 #include "varve/db.h"
 
-struct keyspace;
 struct processor;
 struct session;
 
 #define PARK_WRITE_MIN_US                                                                          \
     ((uint64_t)1000) /* shorter delays add up in the engine until they are longer */
 #define PARK_WRITE_MAX_US ((uint64_t)10000)
+#define PARK_VAIN_ROUNDS 8 /* fetches of the same command that may bring nothing new */
 
 struct parked_fetch {
     struct varve_fetch fetch;
@@ -26,7 +27,7 @@ struct parked_fetch {
     struct session *session;    /* NULL: it was closed meanwhile */
     struct parked_fetch *next;  /* of the session */
     struct parked_fetch *ended; /* the next one on the processor's list */
-    uint64_t counted_space;     /* of a count; 0: a key was read */
+    struct keyspace_wanted wanted;
 };
 
 struct parking {
@@ -43,8 +44,8 @@ void parking_deinit(struct processor *processor); /* when no fetch runs, and no 
  * be started. Forgets the notes. */
 int park_fetch(struct processor *processor, struct session *session) MUST_CHECK;
 
-/* Tells the keyspace what the session's fetches brought: its command runs next. */
-void park_resume(struct processor *processor, struct session *session);
+/* Tells the keyspace what the session's fetches brought: its command, of so many words, runs next. */
+void park_resume(struct processor *processor, struct session *session, int argc);
 /* The session's command ran to its end, or the session ends: what was fetched for it goes. */
 void park_release(struct session *session);
 

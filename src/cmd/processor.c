@@ -353,7 +353,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
                  (processor->ask_delay && (ctx.command->flags & CMD_WRITE)))) {
         if (must_wait(&ctx, outcome))
             return PROCESSOR_PARK;
-        park_resume(processor, session);
+        park_resume(processor, session, argc);
     }
     ctx.now_ms = now_ms(processor);
     session->active_ms = ctx.now_ms;

@@ -59,7 +59,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
 /* Takes what was fetched for parked commands, and has those that have all of it unparked. */
 void processor_woken(struct processor *processor);
 
-/* Waits until no fetch runs, and gives up what was fetched: no command runs any more. To be called before
+/* Waits until no fetch runs (counts are cancelled), and gives up what was fetched: no command runs any more. To be called before
  * the engine is closed. */
 void processor_drain(struct processor *processor);
 

@@ -55,6 +55,7 @@ struct session {
     struct parked_fetch
         *fetches;             /* for its command, which is parked; held until that ran to its end */
     unsigned fetches_running; /* of those; it runs again when there are none */
+    unsigned fetch_rounds;    /* how often the command was fetched for */
     session_figures_fn figures; /* may be NULL */
     void *figures_arg;
 };

@@ -22,6 +22,7 @@ struct count_task {
     struct varve_snapshot *snapshot; /* of a walk */
     uint8_t name[VARVE_GROUP_MAX_BYTES];
     uint8_t name_len;
+    _Atomic int cancelled;
 };
 
 /* ---- memory ---- */
@@ -126,6 +127,13 @@ static int live_below_memtable(struct count_task *task, size_t index, const stru
     return rc == VARVE_NOT_FOUND ? 0 : rc;
 }
 
+static int is_cancelled(const struct count_task *task, struct varve_err *err)
+{
+    if (LIKELY(!atomic_load_explicit(&task->cancelled, memory_order_relaxed)))
+        return 0;
+    return err_set(err, VARVE_EINVAL, "the count was cancelled");
+}
+
 /* Keys whose oldest record here is newer than `after`, and says nothing of what was before it. */
 static int count_memtable(struct count_task *task, size_t index, uint64_t after, uint64_t *live,
                           struct varve_err *err)
@@ -143,6 +151,8 @@ static int count_memtable(struct count_task *task, size_t index, uint64_t after,
         if (memtable_iter_oldest(iter, &oldest) && oldest.seq > after && oldest.seq <= task->seq &&
             memtable_range_seq(memtable, oldest.chunk.key, oldest.seq) == 0)
             rc = live_below_memtable(task, index, &oldest, live, err);
+        if (rc == 0)
+            rc = is_cancelled(task, err);
     }
     if (rc == 0)
         rc = memtable_iter_status(iter);
@@ -181,9 +191,12 @@ static int count_segment(struct count_task *task, size_t run, struct segment *se
         return err_set(err, VARVE_ENOMEM, "no memory to count keys");
     iter->ops->seek(iter, varve_slice(task->name, task->name_len));
     for (; rc == 0 && iter->valid && key_in_group(task, iter->entry.chunk.key);
-         iter->ops->next(iter))
+         iter->ops->next(iter)) {
         if (iter->entry.prior_unknown && iter->entry.seq > ignore_seq)
             rc = live_below_entry(task, run, &iter->entry, live, err);
+        if (rc == 0)
+            rc = is_cancelled(task, err);
+    }
     if (rc == 0 && iter->rc != 0) {
         rc = iter->rc;
         if (err != NULL)
@@ -276,13 +289,19 @@ static int count_by_walk(struct varve_db *db, const struct count_task *task, int
     struct varve_slice name = varve_slice(task->name, task->name_len);
     struct varve_iter *iter = varve_iter_create(db, &read, &name, NULL, err);
 
+    int rc = 0;
+
     *count = 0;
     if (iter == NULL)
         return VARVE_ENOMEM;
-    for (varve_iter_first(iter); varve_iter_valid(iter) && key_in_group(task, varve_iter_key(iter));
-         varve_iter_next(iter))
+    varve_iter_first(iter);
+    for (; rc == 0 && varve_iter_valid(iter) && key_in_group(task, varve_iter_key(iter));
+         varve_iter_next(iter)) {
         (*count)++;
-    int rc = varve_iter_status(iter, err);
+        rc = is_cancelled(task, err);
+    }
+    if (rc == 0)
+        rc = varve_iter_status(iter, err);
     varve_iter_destroy(iter);
     return rc;
 }
@@ -388,6 +407,11 @@ void count_task_destroy(struct count_task *task)
         return;
     task_deinit(task);
     mem_free(task);
+}
+
+void count_task_cancel(struct count_task *task)
+{
+    atomic_store_explicit(&task->cancelled, 1, memory_order_relaxed);
 }
 
 int count_task_run(struct count_task *task, uint64_t *count, struct varve_err *err)

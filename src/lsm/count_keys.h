@@ -40,6 +40,7 @@ struct count_task; /* opaque */
 /* Writer thread. NULL: no memory. */
 struct count_task *count_task_create(struct varve_db *db, struct varve_slice group);
 void count_task_destroy(struct count_task *task); /* takes NULL */
+void count_task_cancel(struct count_task *task);  /* any thread: it ends soon, with VARVE_EINVAL */
 /* Blocks. Any thread. Once a task. */
 int count_task_run(struct count_task *task, uint64_t *count, struct varve_err *err) MUST_CHECK;
 

@@ -126,21 +126,31 @@ static int lookup_version(const struct varve_db *db, const struct view *view,
     return VARVE_NOT_FOUND;
 }
 
+/* The newest memtable that says something of the key; NULL: none does. */
+static inline struct memtable *lookup_memtables(const struct view *view, size_t from,
+                                                struct varve_slice key, uint64_t seq,
+                                                struct entry *entry, enum memtable_answer *answer)
+{
+    for (size_t i = from; i <= view->immutable_count; i++) {
+        struct memtable *layer = i == 0 ? view->active : view->immutable[i - 1];
+        *answer = memtable_get(layer, key, seq, entry);
+        if (*answer != MEMTABLE_NONE)
+            return layer;
+    }
+    return NULL;
+}
+
 int db_lookup(const struct varve_db *db, const struct view *view, size_t from_memtable,
               struct varve_slice key, uint64_t seq, const struct segment_read *read,
               struct entry *entry, struct segment_hold *hold, struct memtable **memtable,
               struct varve_err *err)
 {
+    enum memtable_answer answer;
+
     *hold = (struct segment_hold){0};
-    for (size_t i = from_memtable; i <= view->immutable_count; i++) {
-        struct memtable *layer = i == 0 ? view->active : view->immutable[i - 1];
-        enum memtable_answer answer = memtable_get(layer, key, seq, entry);
-        if (answer == MEMTABLE_NONE)
-            continue;
-        *memtable = layer;
+    *memtable = lookup_memtables(view, from_memtable, key, seq, entry, &answer);
+    if (*memtable != NULL)
         return answer == MEMTABLE_VALUE ? 0 : VARVE_NOT_FOUND;
-    }
-    *memtable = NULL;
     if (view->version->run_count == 0) {
         *entry = (struct entry){0};
         return VARVE_NOT_FOUND;
@@ -203,33 +213,35 @@ static COLD int get_fetched(struct varve_db *db, const struct varve_read *read,
     return rc;
 }
 
-static int get_inside(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
-                      struct varve_pin *pin, struct varve_err *err)
+static int is_expired(struct varve_db *db, const struct varve_read *read, const struct entry *entry)
+{
+    return entry->chunk.expire_ms != 0 && !(read != NULL && read->dead) &&
+           db_record_expired(entry, db_read_now(db, read));
+}
+
+/* What no memtable knows. */
+static int get_from_segments(struct varve_db *db, const struct varve_read *read,
+                             struct varve_slice key, const struct view *view, uint64_t seq,
+                             struct varve_pin *pin, struct varve_err *err)
 {
     struct segment_read how = {
         .wait = read != NULL && read->no_wait ? SEGMENT_NO_WAIT : SEGMENT_WAIT,
         .no_fill = read != NULL && read->no_fill,
     };
-    struct memtable *memtable;
-    struct segment_hold hold;
+    struct segment_hold hold = {0};
     struct entry entry;
-    uint64_t seq;
-    const struct view *view = db_read_view(db, read, &seq);
-    int rc = db_lookup(db, view, 0, key, seq, &how, &entry, &hold, &memtable, err);
+    int rc;
 
+    if (view->version->run_count == 0)
+        return VARVE_NOT_FOUND;
+    rc = lookup_version(db, view, key, seq, &how, &entry, &hold, err);
     if (rc == 0 || rc == VARVE_NOT_FOUND)
         pin->seq = entry.seq;
     if (rc == VARVE_WOULD_BLOCK && read->fetched != NULL)
         return get_fetched(db, read, key, view->version, pin);
     if (rc != 0)
         return rc;
-    if (entry.chunk.expire_ms != 0 && !(read != NULL && read->dead) &&
-        db_record_expired(&entry, db_read_now(db, read)))
-        rc = VARVE_NOT_FOUND;
-    else if (memtable != NULL)
-        rc = db_record_check(&entry, err);
-    if (rc == 0)
-        rc = pin_value(&entry, &how, &hold, pin, err);
+    rc = is_expired(db, read, &entry) ? VARVE_NOT_FOUND : pin_value(&entry, &how, &hold, pin, err);
     if (rc != 0) {
         segment_hold_release(&hold);
         *pin = (struct varve_pin){.seq = pin->seq};
@@ -240,8 +252,30 @@ static int get_inside(struct varve_db *db, const struct varve_read *read, struct
     pin->value.len = entry.chunk.value.len;
     pin->expire_ms = entry.chunk.expire_ms;
     pin->owner[PIN_BLOCK] = hold.cached;
-    pin->owner[PIN_MEMTABLE] = memtable;
     pin->kept = hold.counted;
+    return 0;
+}
+
+static int get_inside(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
+                      struct varve_pin *pin, struct varve_err *err)
+{
+    enum memtable_answer answer;
+    struct entry entry;
+    uint64_t seq;
+    const struct view *view = db_read_view(db, read, &seq);
+    struct memtable *memtable = lookup_memtables(view, 0, key, seq, &entry, &answer);
+
+    if (memtable == NULL)
+        return get_from_segments(db, read, key, view, seq, pin, err);
+    pin->seq = entry.seq;
+    if (answer != MEMTABLE_VALUE || is_expired(db, read, &entry))
+        return VARVE_NOT_FOUND;
+    int rc = db_record_check(&entry, err);
+    if (rc != 0)
+        return rc;
+    pin->value = entry.chunk.value;
+    pin->expire_ms = entry.chunk.expire_ms;
+    pin->owner[PIN_MEMTABLE] = memtable;
     return 0;
 }
 
@@ -259,7 +293,8 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
             varve_pin_keep(pin);
         rcu_leave();
     }
-    if (UNLIKELY(cache_is_tight(db->cache)) && rcu_pending())
+    /* A read that met no block made it no tighter. */
+    if (pin->owner[PIN_MEMTABLE] == NULL && UNLIKELY(cache_is_tight(db->cache)) && rcu_pending())
         db_reclaim(db);
     return rc;
 }

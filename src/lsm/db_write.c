@@ -571,7 +571,7 @@ uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause 
                             : stall_delay_us(&db->stall, db->env->ops->now_mono_us(db->env));
 
     if (cause != NULL)
-        *cause = delay_us == 0 ? VARVE_STALL_NONE : db->stall.cause;
+        *cause = db->stall.rate_bytes == 0 ? VARVE_STALL_NONE : db->stall.cause;
     return delay_us;
 }
 

@@ -117,6 +117,14 @@ int fetch_find(const struct varve_read *read, const struct version *version, str
     return VARVE_WOULD_BLOCK;
 }
 
+void varve_fetch_cancel(struct varve_fetch *fetch)
+{
+    struct request *request = fetch->request;
+
+    if (request->count != NULL)
+        count_task_cancel(request->count);
+}
+
 void varve_fetch_release(struct varve_fetch *fetch)
 {
     struct request *request = fetch->request;

@@ -40,8 +40,8 @@ struct net_outcome {
     int close_after;   /* 1: send what is there, then close; later input is dropped */
     int uncommitted;   /* 1: writes of this or an earlier command wait for commit() */
     uint64_t
-        park_us; /* with NET_PARK: unparked after so many microseconds, or a little later; 0: by
-                        * net_unpark() alone */
+        park_us; /* with NET_PARK: called again after about so many microseconds, or earlier, with
+                  * others whose time has come; 0: after net_unpark() alone */
 };
 
 struct net_hooks {

@@ -88,7 +88,6 @@ struct conn {
     struct list held_node; /* in loop->held while held_count > 0 */
     struct list dead_node;
     struct list delay_node;    /* in loop->delayed while it is parked for a time */
-    uint64_t delay_until_us;   /* that ends then, on uv_hrtime()'s clock */
     struct resp_limits limits; /* the reader's */
     uv_tcp_t tcp;
 };
@@ -120,11 +119,11 @@ struct net_loop {
     uint32_t logged_count;
     uint32_t logged_cap;
 
-    struct list delayed; /* connections that are parked for a time */
-    uint64_t
-        delay_first_us; /* when the first of them was due as the timer was set; UINT64_MAX: it is not */
-    struct list held;    /* connections with held replies */
-    uint64_t failed_seq; /* of a failed sync that was reported, UINT64_MAX: none */
+    struct list
+        delayed; /* connections that are parked for a time, in the order in which they came */
+    uint64_t delay_first_us; /* when the first of them is due; UINT64_MAX: none is */
+    struct list held;        /* connections with held replies */
+    uint64_t failed_seq;     /* of a failed sync that was reported, UINT64_MAX: none */
     int durable_news;
     int stopping;
 

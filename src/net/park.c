@@ -1,38 +1,33 @@
 /* Connections whose next command waits: for net_unpark(), or for a time. */
 #include "net/internal.h"
 
-/* The timer counts in milliseconds from the loop's own idea of the time, so it may ring early: who is not
- * due yet then waits for another one. */
+/* The timer counts in milliseconds from the loop's own idea of the time, so it may ring early: then it is set
+ * once more. */
 static void delay_arm(struct net_loop *loop, uint64_t now_us)
 {
-    uint64_t first_us = UINT64_MAX;
+    uint64_t wait_us = loop->delay_first_us > now_us ? loop->delay_first_us - now_us : 0;
 
-    for (struct list *node = loop->delayed.next; node != &loop->delayed; node = node->next) {
-        const struct conn *conn = CONTAINER_OF(node, struct conn, delay_node);
-        if (conn->delay_until_us < first_us)
-            first_us = conn->delay_until_us;
-    }
-    loop->delay_first_us = first_us;
-    if (first_us == UINT64_MAX)
-        return;
-    uint64_t wait_us = first_us > now_us ? first_us - now_us : 0;
     uv_update_time(&loop->uv);
     uv_timer_start(&loop->delay_timer, park_on_delay, (wait_us + 999) / 1000, 0);
 }
 
+/* All are called again as soon as one is due, in the order in which they came: who must wait on keeps its
+ * place before those that come later, so nobody is overtaken for ever. */
 void park_on_delay(uv_timer_t *timer)
 {
     struct net_loop *loop = timer->data;
     uint64_t now_us = uv_hrtime() / 1000;
-    struct list *node = loop->delayed.next;
 
-    while (node != &loop->delayed) {
+    if (now_us < loop->delay_first_us) {
+        delay_arm(loop, now_us);
+        return;
+    }
+    loop->delay_first_us = UINT64_MAX;
+    for (struct list *node = loop->delayed.next; node != &loop->delayed;) {
         struct conn *conn = CONTAINER_OF(node, struct conn, delay_node);
         node = node->next;
-        if (conn->delay_until_us <= now_us)
-            net_unpark(conn);
+        net_unpark(conn);
     }
-    delay_arm(loop, now_us);
 }
 
 void conn_park(struct conn *conn, uint64_t delay_us)
@@ -47,10 +42,11 @@ void conn_park(struct conn *conn, uint64_t delay_us)
     if (delay_us == 0)
         return;
     uint64_t now_us = uv_hrtime() / 1000;
-    conn->delay_until_us = now_us + delay_us;
     list_push_back(&loop->delayed, &conn->delay_node);
-    if (conn->delay_until_us < loop->delay_first_us)
+    if (now_us + delay_us < loop->delay_first_us) {
+        loop->delay_first_us = now_us + delay_us;
         delay_arm(loop, now_us);
+    }
 }
 
 void conn_forget_park(struct conn *conn)

@@ -15,7 +15,7 @@ struct lane {
     struct varve_job *first; /* the next to run */
     struct varve_job **end;  /* where the next submitted goes */
     int stopping;
-    int nice; /* of its threads */
+    int nice; /* of its threads, on top of the process's */
     uint32_t started;
     struct thread threads[EXECUTOR_THREADS_MAX];
 };
@@ -62,7 +62,7 @@ static void lane_run(void *arg)
 
     /* On Linux it is the calling thread's alone; where it is not to be had, nothing is lost. */
     if (lane->nice != 0)
-        (void)setpriority(PRIO_PROCESS, 0, lane->nice);
+        (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + lane->nice);
     while ((job = lane_take(lane)) != NULL)
         job->run(job);
 }

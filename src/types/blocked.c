@@ -1,5 +1,7 @@
 #include "types/blocked.h"
 
+#include "base/crc32c.h"
+
 #define KEYS_KEEP_BYTES ((size_t)64 * 1024)
 
 void blocked_init(struct blocked *blocked)
@@ -49,4 +51,33 @@ int blocked_known_count(const struct blocked *blocked, uint64_t space, uint64_t 
         return 1;
     }
     return 0;
+}
+
+uint32_t blocked_hash(struct varve_slice key)
+{
+    return crc32c(0, key.data, key.len);
+}
+
+void blocked_know_fetched(struct blocked *blocked, uint32_t hash, struct varve_fetch *fetch)
+{
+    const struct varve_fetch **bucket = &blocked->fetched[hash % FETCHED_BUCKETS];
+
+    fetch->next = *bucket;
+    *bucket = fetch;
+    blocked->fetched_count++;
+}
+
+const struct varve_fetch *blocked_fetched(const struct blocked *blocked, struct varve_slice key)
+{
+    if (LIKELY(blocked->fetched_count == 0))
+        return NULL;
+    return blocked->fetched[blocked_hash(key) % FETCHED_BUCKETS];
+}
+
+void blocked_forget_known(struct blocked *blocked)
+{
+    if (blocked->fetched_count > 0)
+        memset(blocked->fetched, 0, sizeof(blocked->fetched));
+    blocked->fetched_count = 0;
+    blocked->known_count = 0;
 }

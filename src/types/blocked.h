@@ -10,6 +10,8 @@
 #include "base/check.h"
 #include "types/keyspace.h"
 
+#define FETCHED_BUCKETS 1024
+
 struct blocked_note {
     size_t at; /* the engine key, or the count group's name, in blocked.keys */
     size_t len;
@@ -27,6 +29,9 @@ struct blocked {
     unsigned count;
     struct known_count known[KEYSPACE_DATABASES_MAX];
     unsigned known_count;
+    /* By the hash of their keys: a command of n keys looks through n of them n times. */
+    const struct varve_fetch *fetched[FETCHED_BUCKETS];
+    unsigned fetched_count;
     int wait;
 };
 
@@ -41,5 +46,13 @@ void blocked_forget(struct blocked *blocked);
 void blocked_know_count(struct blocked *blocked, uint64_t space, uint64_t count);
 /* 1 and *count if it is known. */
 int blocked_known_count(const struct blocked *blocked, uint64_t space, uint64_t *count) MUST_CHECK;
+
+uint32_t blocked_hash(struct varve_slice key);
+/* Borrowed, its `next` included, until blocked_forget_known(). */
+void blocked_know_fetched(struct blocked *blocked, uint32_t hash, struct varve_fetch *fetch);
+/* Those that may be of the key, linked by `next`; NULL: none is. */
+const struct varve_fetch *blocked_fetched(const struct blocked *blocked, struct varve_slice key);
+/* What was fetched, and the counts. */
+void blocked_forget_known(struct blocked *blocked);
 
 #endif

@@ -37,10 +37,9 @@ struct space_map {
 
 struct keyspace {
     struct varve_db *db;
-    const struct varve_fetch *fetched; /* for the command that runs; borrowed */
-    struct varve_batch *batch;         /* between begin and apply; NULL: to be made */
-    struct varve_batch *sweep;         /* one tombstone of an expired name */
-    struct buf scratch;                /* an engine key, for reads */
+    struct varve_batch *batch; /* between begin and apply; NULL: to be made */
+    struct varve_batch *sweep; /* one tombstone of an expired name */
+    struct buf scratch;        /* an engine key, for reads */
     struct space_map map;
     struct space_map map_before; /* the batch's first change; if map_touched */
     int map_touched;             /* the batch changed the map */
@@ -71,12 +70,11 @@ static struct varve_slice next_space_key(uint8_t out[2])
 }
 
 /* A record of space 0: *id is 0 if there is none. */
-static int map_load_id(struct varve_db *db, struct varve_slice key, int no_wait, uint64_t *id,
-                       uint64_t *seq, struct varve_err *err)
+static int map_load_id(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
+                       uint64_t *id, uint64_t *seq, struct varve_err *err)
 {
-    struct varve_read read = {.uncommitted = 1, .no_wait = no_wait};
     struct varve_pin pin = {0};
-    int rc = varve_get(db, &read, key, &pin, err);
+    int rc = varve_get(db, read, key, &pin, err);
 
     *id = 0;
     *seq = pin.seq;
@@ -91,11 +89,11 @@ static int map_load_id(struct varve_db *db, struct varve_slice key, int no_wait,
     return rc;
 }
 
-static int space_load(struct varve_db *engine, int db, int no_wait, struct space *space,
-                      struct varve_err *err)
+static int space_load(struct varve_db *engine, const struct varve_read *read, int db,
+                      struct space *space, struct varve_err *err)
 {
     uint8_t key[3];
-    int rc = map_load_id(engine, database_key(key, db), no_wait, &space->id, &space->map_seq, err);
+    int rc = map_load_id(engine, read, database_key(key, db), &space->id, &space->map_seq, err);
 
     key_prefix_set(&space->prefix, space->id, KEY_TAG_NAME);
     return rc;
@@ -121,15 +119,16 @@ static int map_check(const struct space_map *map, struct varve_err *err)
 
 static int map_load(struct varve_db *db, struct space_map *map, struct varve_err *err)
 {
+    struct varve_read read = {.uncommitted = 1};
     struct space_map loaded = {0};
     uint8_t key[2];
     uint64_t seq;
-    int rc = map_load_id(db, next_space_key(key), 0, &loaded.next_id, &seq, err);
+    int rc = map_load_id(db, &read, next_space_key(key), &loaded.next_id, &seq, err);
 
     if (loaded.next_id == 0)
         loaded.next_id = SPACE_FIRST;
     for (int i = 0; rc == 0 && i < KEYSPACE_DATABASES_MAX; i++)
-        rc = space_load(db, i, 0, &loaded.of_db[i], err);
+        rc = space_load(db, &read, i, &loaded.of_db[i], err);
     if (rc == 0)
         rc = map_check(&loaded, err);
     if (rc == 0)
@@ -253,14 +252,15 @@ static COLD int note_blocked(struct keyspace *keyspace, struct varve_slice key,
 }
 
 int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
-                   uint64_t *counted_space)
+                   struct keyspace_wanted *wanted)
 {
     const struct blocked_note *note = &keyspace->blocked.notes[i];
     struct varve_read read = {.uncommitted = 1, .dead = 1, .no_wait = 1};
     struct varve_slice key = varve_slice(keyspace->blocked.keys.data + note->at, note->len);
 
     CHECK(i < keyspace->blocked.count);
-    *counted_space = note->counted_space;
+    *wanted = (struct keyspace_wanted){.counted_space = note->counted_space,
+                                       .hash = blocked_hash(key)};
     if (note->counted_space != 0)
         return varve_fetch_count(keyspace->db, key, fetch);
     return varve_fetch_start(keyspace->db, &read, key, fetch);
@@ -274,25 +274,23 @@ void keyspace_forget_blocked(struct keyspace *keyspace)
     keyspace_begin(keyspace);
 }
 
-void keyspace_know_count(struct keyspace *keyspace, uint64_t space, uint64_t count)
-{
-    blocked_know_count(&keyspace->blocked, space, count);
-}
-
 void keyspace_let_wait(struct keyspace *keyspace, int wait)
 {
     keyspace->blocked.wait = wait;
 }
 
-void keyspace_know_fetched(struct keyspace *keyspace, const struct varve_fetch *fetched)
+void keyspace_know_fetched(struct keyspace *keyspace, const struct keyspace_wanted *wanted,
+                           struct varve_fetch *fetch)
 {
-    keyspace->fetched = fetched;
+    if (wanted->counted_space == 0)
+        blocked_know_fetched(&keyspace->blocked, wanted->hash, fetch);
+    else if (fetch->rc == 0)
+        blocked_know_count(&keyspace->blocked, wanted->counted_space, fetch->count);
 }
 
 void keyspace_forget_fetched(struct keyspace *keyspace)
 {
-    keyspace->fetched = NULL;
-    keyspace->blocked.known_count = 0;
+    blocked_forget_known(&keyspace->blocked);
     keyspace->blocked.wait = 0;
 }
 
@@ -305,13 +303,12 @@ uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_sta
 static int record_get(struct keyspace *keyspace, const struct space *space, struct varve_slice key,
                       uint64_t now_ms, struct varve_pin *pin, struct varve_err *err)
 {
-    struct varve_read read = {.now_ms = now_ms,
-                              .uncommitted = 1,
-                              .dead = 1,
-                              .no_wait = !keyspace->blocked.wait,
-                              .fetched = keyspace->fetched};
+    struct varve_read read = {
+        .now_ms = now_ms, .uncommitted = 1, .dead = 1, .no_wait = !keyspace->blocked.wait};
     struct buf *scratch = &keyspace->scratch;
 
+    if (UNLIKELY(keyspace->stats.blocked == KEYSPACE_BLOCKED_MAX))
+        return VARVE_WOULD_BLOCK;
     buf_clear(scratch);
     int rc = buf_reserve(scratch, space->prefix.len + key.len);
     if (rc == VARVE_EFULL) /* longer than any key can be: so it is not there */
@@ -322,6 +319,7 @@ static int record_get(struct keyspace *keyspace, const struct space *space, stru
     if (key.len > 0)
         memcpy(scratch->data + space->prefix.len, key.data, key.len);
     scratch->len = space->prefix.len + key.len;
+    read.fetched = blocked_fetched(&keyspace->blocked, buf_slice(scratch));
     rc = varve_get(keyspace->db, &read, buf_slice(scratch), pin, err);
     if (UNLIKELY(rc == VARVE_WOULD_BLOCK))
         rc = MUTANT("blocked-is-absent") ? VARVE_NOT_FOUND
@@ -359,9 +357,13 @@ static COLD int space_shown(struct keyspace *keyspace, int db, struct space *sho
                             struct varve_err *err)
 {
     uint8_t record[3];
-    int rc = space_load(keyspace->db, db, !keyspace->blocked.wait, shown, err);
+    struct varve_slice key = database_key(record, db);
+    struct varve_read read = {.uncommitted = 1,
+                              .no_wait = !keyspace->blocked.wait,
+                              .fetched = blocked_fetched(&keyspace->blocked, key)};
+    int rc = space_load(keyspace->db, &read, db, shown, err);
 
-    return rc == VARVE_WOULD_BLOCK ? note_blocked(keyspace, database_key(record, db), 0, err) : rc;
+    return rc == VARVE_WOULD_BLOCK ? note_blocked(keyspace, key, 0, err) : rc;
 }
 
 static int lookup_live(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
@@ -618,6 +620,8 @@ int keyspace_flush_all(struct keyspace *keyspace, struct varve_err *err)
 
     for (int db = 0; rc == 0 && db < KEYSPACE_DATABASES_MAX; db++)
         rc = keyspace_flush(keyspace, db, err);
+    if (rc != 0) /* the databases before would seem empty until the next batch begins */
+        keyspace_begin(keyspace);
     return rc;
 }
 

@@ -85,29 +85,33 @@ void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_sli
                        size_t count);
 
 /* The names of a database, with those that expired and that nobody looked up since. Exact as of this
- * moment, or as of the end of a fetch that keyspace_know_count() was told of. */
+ * moment, or as of the end of a fetch that keyspace_know_fetched() was told of. */
 int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
                    struct varve_err *err) MUST_CHECK;
 
 /* ---- lookups that would block ---- */
 
-/* keyspace_stats()->blocked of them are noted. More than this are not, but return VARVE_WOULD_BLOCK all the
- * same. */
-#define KEYSPACE_BLOCKED_MAX 128
+/* keyspace_stats()->blocked of them are noted. Once there are so many, all others return
+ * VARVE_WOULD_BLOCK without a look, and are not. */
+#define KEYSPACE_BLOCKED_MAX 512
 
-/* Starts the fetch of one of them (varve_fetch_start, varve_fetch_count). *counted_space is the space whose
- * names are counted, 0 if it is a key that is read. Returns 0 or VARVE_ENOMEM. */
+/* What a fetch is of; the keyspace's. */
+struct keyspace_wanted {
+    uint64_t counted_space; /* the space whose names are counted; 0: a key is read */
+    uint32_t hash;          /* of that key */
+};
+
+/* Starts the fetch of one of them (varve_fetch_start, varve_fetch_count). Returns 0 or VARVE_ENOMEM. */
 int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
-                   uint64_t *counted_space) MUST_CHECK;
+                   struct keyspace_wanted *wanted) MUST_CHECK;
 /* Forgets them, and that a batch was refused: the next command begins. */
 void keyspace_forget_blocked(struct keyspace *keyspace);
 
-/* What the next lookups may build on: the count of a space that was fetched; and, if `wait` is not 0, the
- * disk. Until keyspace_forget_fetched(). */
-void keyspace_know_count(struct keyspace *keyspace, uint64_t space, uint64_t count);
+/* What the next lookups may build on, until keyspace_forget_fetched(): a fetch that is done (borrowed so
+ * long; its `next` is the keyspace's); and, if `wait` is not 0, the disk. */
+void keyspace_know_fetched(struct keyspace *keyspace, const struct keyspace_wanted *wanted,
+                           struct varve_fetch *fetch);
 void keyspace_let_wait(struct keyspace *keyspace, int wait);
-/* What was fetched for the command that runs next, all done, linked by `next`; borrowed until then. */
-void keyspace_know_fetched(struct keyspace *keyspace, const struct varve_fetch *fetched);
 void keyspace_forget_fetched(struct keyspace *keyspace);
 
 /* How long the next write is to be held back, in microseconds (varve_write_delay_us). */

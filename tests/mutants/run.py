@@ -6,7 +6,7 @@ campaign fail, and without one the same campaign must pass.
     tests/mutants/run.py NAME...     some
     tests/mutants/run.py --list      what is planted where
 
-Planted bugs are MUTANT("name") in src/ (base/mutant.h); the build of -Dmutants=true has them all, and
+Planted bugs are MUTANT("name") in src/ and tools/ (base/mutant.h); the build of -Dmutants=true has them all, and
 VARVE_MUTANT=name turns one on. Every name in the sources must have a row here, and the other way
 round. Closes with `N passed, N failed`.
 """
@@ -65,6 +65,7 @@ CAMPAIGNS = {
     "count-keys": Campaign(["tests/unit/lsm/test_count_keys"], 120),
     "pacer": Campaign(["tests/unit/lsm/test_pacer"], 20),
     "memtable-entries": Campaign(["tests/unit/lsm/test_memtable_entries"], 120),
+    "tool": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"), "damage"], 300),
     "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
 }
 
@@ -128,6 +129,7 @@ MUTANTS = (
     # What is compacted.
     Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
     Mutant("merge-inside-skips-run", "picker", "a merge inside level 0 leaves a run out in between"),
+    Mutant("merge-beyond-room", "picker", "a merge is chosen that the disk has no room for"),
     Mutant("drop-over-older", "picker", "tombstones are dropped though they hide something"),
     Mutant("drop-under-snapshot", "model-kept", "a segment goes that a snapshot sees"),
     # What a client is told.
@@ -161,6 +163,8 @@ MUTANTS = (
     Mutant("ties-ignored", "segment", "where separators are cut, only one block is looked at"),
     Mutant("copy-unchecked", "segment", "a record is copied whose CRC does not match"),
     Mutant("verify-skips-values", "segment-rot", "value blocks are read, but not checked"),
+    Mutant("verify-skips-block", "tool", "of a damaged block or record verify says nothing"),
+    Mutant("verify-skips-counts", "tool", "verify believes what the manifest counts"),
     # What lies in memory.
     Mutant("skip-grace-period", "rcu", "what readers may look at is freed"),
     Mutant("free-view-at-once", "view", "a view goes while a reader takes its reference"),
@@ -187,7 +191,8 @@ Outcome = namedtuple("Outcome", "failed how took_s")
 def planted():
     """The names in the sources, each with its files."""
     found = {}
-    for folder, _, names in sorted(os.walk(os.path.join(ROOT, "src"))):
+    for folder, _, names in sorted([*os.walk(os.path.join(ROOT, "src")),
+                                    *os.walk(os.path.join(ROOT, "tools"))]):
         for name in sorted(names):
             if not name.endswith((".c", ".h")):
                 continue

@@ -47,6 +47,8 @@ struct varve_db {
     struct fetching *fetches; /* oldest first */
     int fail_fetches;
     int refuse_fetches;
+    int fetch_in_vain;
+    uint64_t cancelled;
     uint64_t blocked;
     uint64_t waited;
     uint64_t delay_us;
@@ -156,9 +158,18 @@ int varve_batch_delete(struct varve_batch *batch, const struct varve_slice *key_
     return 0;
 }
 
+static unsigned failing_range;
+
+void fake_batch_fail_range(unsigned nth)
+{
+    failing_range = nth;
+}
+
 int varve_batch_delete_range(struct varve_batch *batch, struct varve_slice begin,
                              struct varve_slice end)
 {
+    if (failing_range > 0 && --failing_range == 0)
+        return VARVE_ENOMEM;
     list_add(&batch->ops, RANGE, &begin, 1, &end, 1, 0, 0);
     return 0;
 }
@@ -272,6 +283,11 @@ void fake_db_fail_fetches(struct varve_db *db, int code)
     db->fail_fetches = code;
 }
 
+void fake_db_fetch_in_vain(struct varve_db *db, int on)
+{
+    db->fetch_in_vain = on;
+}
+
 void fake_db_refuse_fetches(struct varve_db *db, int on)
 {
     db->refuse_fetches = on;
@@ -285,6 +301,11 @@ uint64_t fake_db_blocked(const struct varve_db *db)
 uint64_t fake_db_waited(const struct varve_db *db)
 {
     return db->waited;
+}
+
+uint64_t fake_db_cancelled(const struct varve_db *db)
+{
+    return db->cancelled;
 }
 
 uint64_t fake_db_held(const struct varve_db *db)
@@ -319,7 +340,7 @@ const char *varve_stall_name(enum varve_stall_cause cause)
     return cause == VARVE_STALL_LEVEL0 ? "level0" : cause == VARVE_STALL_NONE ? "none" : "other";
 }
 
-static int is_cold(const struct varve_db *db, struct varve_slice key)
+static int is_cold(const struct varve_db *db, const struct varve_read *read, struct varve_slice key)
 {
     int cold = 0;
 
@@ -327,10 +348,13 @@ static int is_cold(const struct varve_db *db, struct varve_slice key)
         size_t len = strlen(db->cold[i]);
         cold |= key.len >= len && memcmp(key.data + key.len - len, db->cold[i], len) == 0;
     }
-    for (const struct fetching *f = db->fetches; f != NULL; f = f->next)
-        if (f->ended && !f->is_count && f->fetch->rc == 0 && f->key_len == key.len &&
+    for (const struct varve_fetch *known = read->fetched; known != NULL; known = known->next) {
+        const struct fetching *f = known->request;
+        CHECK(f->ended && !f->is_count);
+        if (!db->fetch_in_vain && known->rc == 0 && f->key_len == key.len &&
             memcmp(f->key, key.data, key.len) == 0)
             cold = 0;
+    }
     return cold;
 }
 
@@ -381,6 +405,11 @@ int fake_db_step(struct varve_db *db)
 }
 
 /* One that did not end must not be released: it is the job's yet. */
+void varve_fetch_cancel(struct varve_fetch *fetch)
+{
+    ((struct fetching *)fetch->request)->db->cancelled++;
+}
+
 void varve_fetch_release(struct varve_fetch *fetch)
 {
     struct fetching *f = fetch->request;
@@ -429,7 +458,7 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
     const struct version *v = find(db, key, shown);
 
     *pin = (struct varve_pin){0};
-    if (is_cold(db, key)) {
+    if (is_cold(db, read, key)) {
         db->blocked += read->no_wait != 0;
         db->waited += read->no_wait == 0;
         if (read->no_wait)

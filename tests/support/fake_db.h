@@ -13,6 +13,8 @@ void fake_db_destroy(struct varve_db *db);
 void fake_db_set_now_ms(struct varve_db *db, uint64_t now_ms);
 /* The next commit fails and undoes its group. */
 void fake_db_fail_commit(struct varve_db *db);
+/* The nth range from now on finds no memory in its batch; 0: all do. */
+void fake_batch_fail_range(unsigned nth);
 /* Writes answer this code from now on; 0: they are taken again. */
 void fake_db_refuse(struct varve_db *db, int code);
 /* With no group open, reads see nothing newer than seq, as while a failed sync heals; UINT64_MAX: all. */
@@ -26,7 +28,7 @@ void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const v
 /* ---- what is not in memory ---- */
 
 /* From now on a read of a key that ends in `name` (NULL: of any key) that must not wait answers
- * VARVE_WOULD_BLOCK, unless a fetch of it is held that has ended. */
+ * VARVE_WOULD_BLOCK, unless it is told of a fetch of it. */
 void fake_db_chill(struct varve_db *db, const char *name);
 /* So do counts. */
 void fake_db_chill_counts(struct varve_db *db, int on);
@@ -34,11 +36,14 @@ void fake_db_chill_counts(struct varve_db *db, int on);
 int fake_db_step(struct varve_db *db);
 /* The next fetch to be started has this result, and so have reads of cold keys that wait; 0: neither. */
 void fake_db_fail_fetches(struct varve_db *db, int code);
+/* What is fetched helps no read, as if a flush had taken effect since. */
+void fake_db_fetch_in_vain(struct varve_db *db, int on);
 /* Fetches are not started (VARVE_ENOMEM). */
 void fake_db_refuse_fetches(struct varve_db *db, int on);
-uint64_t fake_db_blocked(const struct varve_db *db); /* VARVE_WOULD_BLOCK answers so far, */
-uint64_t fake_db_waited(const struct varve_db *db);  /* and reads of cold keys that waited */
-uint64_t fake_db_held(const struct varve_db *db);    /* fetches that are not released */
+uint64_t fake_db_blocked(const struct varve_db *db);   /* VARVE_WOULD_BLOCK answers so far, */
+uint64_t fake_db_waited(const struct varve_db *db);    /* and reads of cold keys that waited */
+uint64_t fake_db_cancelled(const struct varve_db *db); /* fetches that were, */
+uint64_t fake_db_held(const struct varve_db *db);      /* fetches that are not released */
 
 /* What varve_write_delay_us() answers. */
 void fake_db_delay_writes(struct varve_db *db, uint64_t us, enum varve_stall_cause cause);

@@ -122,18 +122,6 @@ static int guess_identity(struct verify *verify)
     return 0;
 }
 
-/* Bytes behind the last edit: being written when the server ended, or the end of what was. */
-static void check_manifest_end(struct verify *verify)
-{
-    struct log_place end = manifest_read_end(verify->dir.manifest);
-    const struct dir_file *file = dir_find(&verify->dir, NAME_MANIFEST, end.file_no);
-
-    if (file != NULL && file->size_bytes > end.offset)
-        verify_note(verify, file->name,
-                    "offset %" PRIu64 ": %" PRIu64 " bytes behind the last whole edit", end.offset,
-                    file->size_bytes - end.offset);
-}
-
 /* 0: the rest can be looked at. */
 static int check_manifest(struct verify *verify, struct varve_err *err)
 {
@@ -155,8 +143,6 @@ static int check_manifest(struct verify *verify, struct varve_err *err)
         return rc;
     if (rc != 0)
         verify_finding_in(verify, NAME_MANIFEST, dir->manifest_no, err);
-    else
-        check_manifest_end(verify);
     err_clear(err);
     return 0;
 }
@@ -185,6 +171,25 @@ static void check_named_file(struct verify *verify, enum name_kind kind, uint64_
             "it names file %" PRIu64 ", but says that numbers from %" PRIu64 " on are not used",
             file_no, state->next_file_no);
     verify_finding_in(verify, NAME_MANIFEST, verify->dir.manifest_no, &err);
+}
+
+/* Bytes behind the last edit were being written when the server ended, and then nothing was deleted on
+ * their strength. If files are missing, it was a whole edit that says why. */
+static void check_manifest_end(struct verify *verify, int missing)
+{
+    struct log_place end = manifest_read_end(verify->dir.manifest);
+    const struct dir_file *file = dir_find(&verify->dir, NAME_MANIFEST, end.file_no);
+    struct varve_err err = {0};
+
+    if (file == NULL || file->size_bytes <= end.offset)
+        return;
+    err_set(&err, VARVE_ECORRUPT, "offset %" PRIu64 ": %" PRIu64 " bytes that are no whole edit%s",
+            end.offset, file->size_bytes - end.offset,
+            missing ? ", and files do not fit the edits before it" : "");
+    if (missing)
+        verify_finding(verify, file->name, &err);
+    else
+        verify_note(verify, file->name, "%s", err.text);
 }
 
 /* A file that nobody names. A log that nobody names may tell that the manifest has lost its end. */
@@ -227,11 +232,13 @@ static int check_files(struct verify *verify, struct varve_err *err)
     if (dir->manifest == NULL)
         return 0;
     const struct manifest_state *state = manifest_state(dir->manifest);
+    uint64_t before = verify->findings;
     for (size_t i = 0; i < state->wal_count; i++)
         check_named_file(verify, NAME_WAL, state->wals[i].file_no, NULL);
     for (size_t i = 0; i < state->segment_count; i++)
         check_named_file(verify, NAME_SEGMENT, state->segments[i].file_no,
                          &state->segments[i].size_bytes);
+    check_manifest_end(verify, verify->findings > before);
     for (size_t i = 0; rc == 0 && i < dir->file_count; i++)
         if (!dir_is_alive(dir, &dir->files[i]))
             rc = check_orphan(verify, &dir->files[i], err);

@@ -160,11 +160,14 @@ static int check_each(struct verify *verify, uint64_t at_file_no, const struct v
 {
     const struct manifest_state *state = manifest_state(verify->dir.manifest);
     uint64_t before = verify->findings;
+    int missing = 0; /* then that is why, and was named */
     int rc = 0;
 
-    for (size_t i = 0; rc == 0 && i < state->wal_count; i++)
+    for (size_t i = 0; rc == 0 && i < state->wal_count; i++) {
+        missing |= dir_find(&verify->dir, NAME_WAL, state->wals[i].file_no) == NULL;
         rc = check_file(verify, state->wals[i].file_no, state->wals[i].end, err);
-    if (rc == 0 && verify->findings == before && dir_find(&verify->dir, NAME_WAL, at_file_no))
+    }
+    if (rc == 0 && verify->findings == before && !missing)
         verify_finding_in(verify, NAME_WAL, at_file_no, refused);
     return rc;
 }

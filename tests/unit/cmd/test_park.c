@@ -13,6 +13,7 @@
 
 #include "client.h"
 #include "cmd/ctx.h"
+#include "cmd/park.h"
 #include "cmd/table.h"
 
 #define OK "+OK\r\n"
@@ -112,6 +113,20 @@ static void test_every_command__parks_at_each_of_its_keys(void **state)
         compare_cold_with_warm(cases[i].line, cases[i].cold, cases[i].parks);
 }
 
+/* While a failed sync heals, the database's own record is read, too. */
+static void test_cold_database__is_fetched_for_while_the_log_heals(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SET k1 a", OK);
+    forget_parks(s);
+    fake_db_chill(s->db, NULL);
+    fake_db_refuse(s->db, VARVE_EREADONLY);
+    EXPECT(s, "GET k1", "$1\r\na\r\n");
+    assert_int_equal(s->parks, 2); /* for the database, and for the key in it */
+    assert_int_equal(fake_db_waited(s->db), 0);
+}
+
 /* What is counted is what a client sent, however often it was tried. */
 static void test_parked__is_counted_once(void **state)
 {
@@ -140,7 +155,7 @@ static void test_parked__is_counted_once(void **state)
 /* More keys than are fetched at once, each of which stays only while its fetch is held. */
 static void test_many_cold_keys__make_progress(void **state)
 {
-    enum { KEYS = 300 };
+    enum { KEYS = 2 * KEYSPACE_BLOCKED_MAX + 100 };
     static char names[KEYS][8];
     struct varve_slice argv[KEYS + 1] = {varve_slice_str("EXISTS")};
     struct server *s = *state;
@@ -154,12 +169,34 @@ static void test_many_cold_keys__make_progress(void **state)
     }
     forget_parks(s);
     fake_db_chill(s->db, NULL);
-    assert_string_equal(ask_argv(s, s->session, KEYS + 1, argv), ":300\r\n");
-    assert_int_equal(s->parks, (KEYS + KEYSPACE_BLOCKED_MAX - 1) / KEYSPACE_BLOCKED_MAX);
+    assert_string_equal(ask_argv(s, s->session, KEYS + 1, argv), ":1124\r\n");
+    assert_int_equal(s->parks, 3);
+    assert_int_equal(fake_db_blocked(s->db),
+                     KEYS); /* each once: what is not noted is not looked for */
     argv[0] = varve_slice_str("DEL");
-    assert_string_equal(ask_argv(s, s->session, KEYS + 1, argv), ":300\r\n");
-    EXPECT(s, "EXISTS k0 k299", ":0\r\n");
+    assert_string_equal(ask_argv(s, s->session, KEYS + 1, argv), ":1124\r\n");
+    EXPECT(s, "EXISTS k0 k1123", ":0\r\n");
     assert_int_equal(fake_db_waited(s->db), 0);
+}
+
+/* As under a small cache, with a flush in the time of each fetch. */
+static void test_fetched_in_vain__ends_all_the_same(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "MSET k1 a k2 b", OK);
+    forget_parks(s);
+    fake_db_chill(s->db, NULL);
+    fake_db_fetch_in_vain(s->db, 1);
+    EXPECT(s, "MGET k1 k2", "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
+    assert_int_equal(s->parks, PARK_VAIN_ROUNDS + 1);
+    assert_int_equal(fake_db_waited(s->db), 2);
+    s->parks = 0;
+    EXPECT(s, "GET k1", "$1\r\na\r\n"); /* counted anew */
+    assert_int_equal(s->parks, PARK_VAIN_ROUNDS + 1);
+    fake_db_fetch_in_vain(s->db, 0);
+    EXPECT(s, "GET k1", "$1\r\na\r\n");
+    assert_int_equal(fake_db_waited(s->db), 3);
 }
 
 /* While it waits nothing of it is there, and what others do meanwhile counts. */
@@ -307,6 +344,25 @@ static void test_dbsize__is_the_count_that_was_fetched(void **state)
     session_destroy(other);
 }
 
+/* A count may take minutes. */
+static void test_count__is_cancelled_with_its_session(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    EXPECT(s, "MSET k1 1 k2 2", OK);
+    fake_db_chill_counts(s->db, 1);
+    assert_int_equal(try_as(s, other, "DBSIZE"), PROCESSOR_PARK);
+    session_destroy(other);
+    assert_int_equal(fake_db_cancelled(s->db), 1);
+    assert_int_equal(try_as(s, s->session, "DBSIZE"), PROCESSOR_PARK);
+    assert_true(fake_db_step(s->db) && fake_db_step(s->db));
+    assert_int_equal(fake_db_cancelled(s->db), 1);
+    processor_drain(s->processor);
+    assert_int_equal(fake_db_cancelled(s->db), 2);
+    assert_int_equal(fake_db_held(s->db), 0);
+}
+
 static void test_info__counts_all_databases_at_once(void **state)
 {
     struct server *s = *state;
@@ -357,13 +413,40 @@ static void test_write_delay__parks_writes_for_a_time(void **state)
     EXPECT(s, "SET k1 3", OK); /* as asked for in this turn */
 }
 
+/* What one turn owes, all wait for. */
+static void test_slowed_writes__are_few_a_turn(void **state)
+{
+    struct server *s = *state;
+    char *value = calloc(1, 64 * 1024);
+    struct varve_slice large[3] = {varve_slice_str("SET"), varve_slice_str("large"),
+                                   varve_slice(value, 64 * 1024)};
+
+    fake_db_delay_writes(s->db, 0, VARVE_STALL_SPACE);
+    processor_tick(s->processor);
+    EXPECT(s, "SET k1 1", OK);
+    assert_int_equal(try_argv(s, s->session, 3, large), PROCESSOR_DONE);
+    assert_int_equal(try_as(s, s->session, "SET k1 2"), PROCESSOR_PARK);
+    assert_true(s->outcome.park_us > 0);
+    EXPECT(s, "GET k1", "$1\r\n1\r\n");
+    assert_int_equal(varve_group_commit(s->db, NULL), 0);
+    processor_tick(s->processor);
+    EXPECT(s, "SET k1 2", OK);
+    fake_db_delay_writes(s->db, 0, VARVE_STALL_NONE);
+    processor_tick(s->processor);
+    assert_int_equal(try_argv(s, s->session, 3, large), PROCESSOR_DONE);
+    EXPECT(s, "SET k1 3", OK);
+    free(value);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, server_setup, server_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_command__parks_at_each_of_its_keys),
+        TEST(test_cold_database__is_fetched_for_while_the_log_heals),
         TEST(test_parked__is_counted_once),
         TEST(test_many_cold_keys__make_progress),
+        TEST(test_fetched_in_vain__ends_all_the_same),
         TEST(test_parked_write__sees_what_others_did_meanwhile),
         TEST(test_close__of_a_parked_session),
         TEST(test_drain__gives_up_what_is_held),
@@ -371,8 +454,10 @@ int main(void)
         TEST(test_failed_fetch__is_told_by_a_read_that_waits),
         TEST(test_no_memory__for_a_fetch),
         TEST(test_dbsize__is_the_count_that_was_fetched),
+        TEST(test_count__is_cancelled_with_its_session),
         TEST(test_info__counts_all_databases_at_once),
         TEST(test_write_delay__parks_writes_for_a_time),
+        TEST(test_slowed_writes__are_few_a_turn),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -425,6 +425,22 @@ static void test_fetch_count__of_its_moment(void **state)
     assert_int_equal(bed_count(&cold->bed, "k"), KEYS - 1);
 }
 
+static void test_fetch_count__cancelled(void **state)
+{
+    struct cold *cold = *state;
+    struct told told = {.fetch.done = on_done};
+
+    assert_int_equal(bed_delete(&cold->bed, "k000001"), 0);
+    assert_int_equal(bed_put(&cold->bed, "k new", "x"), 0);
+    assert_int_equal(varve_fetch_count(cold->bed.db, varve_slice_str("k"), &told.fetch), 0);
+    varve_fetch_cancel(&told.fetch);
+    bed_run(&cold->bed);
+    assert_int_equal(told.done, 1);
+    assert_int_equal(told.fetch.rc, VARVE_EINVAL);
+    varve_fetch_release(&told.fetch);
+    assert_int_equal(bed_count(&cold->bed, "k"), KEYS);
+}
+
 #define WITH_COLD(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -440,6 +456,7 @@ int main(void)
         WITH_COLD(test_fetch__error_is_told_by_the_read),
         WITH_COLD(test_fetch__no_memory_starts_nothing),
         WITH_COLD(test_fetch_count__of_its_moment),
+        WITH_COLD(test_fetch_count__cancelled),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,14 +176,39 @@ static void test_delay__ends_by_itself(void **state)
     run_until(&fake, fake.parks >= 2);
     client_send(&fake, other, "PUT\r\n");
     client_expect(&fake, other, ":1\r\n");
+    client_expect(&fake, slower, "+OK\r\n$1\r\na\r\n"); /* together with the first that is due */
+    assert_true(clock_mono_us() - began_us >= 300);
     client_expect(&fake, slow, "+OK\r\n+OK\r\n$1\r\na\r\n");
     assert_true(clock_mono_us() - began_us >= 4300);
-    client_expect(&fake, slower, "+OK\r\n$1\r\na\r\n");
-    assert_true(clock_mono_us() - began_us >= 20000);
     assert_int_equal(fake.parks, 3);
     close(slow);
     close(slower);
     close(other);
+    fake_stop(&fake);
+}
+
+/* Whoever came first runs first, however long each was told to wait. */
+static void test_delay__keeps_the_order(void **state)
+{
+    static const char *const delays[] = {"DELAY 9000\r\nPUT\r\n", "DELAY 20000\r\nPUT\r\n",
+                                         "DELAY 5000\r\nPUT\r\n"};
+    static const char *const replies[] = {"+OK\r\n:1\r\n", "+OK\r\n:2\r\n", "+OK\r\n:3\r\n"};
+    int clients[3];
+    struct fake fake;
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    for (int i = 0; i < 3; i++)
+        clients[i] = client_connect(&fake);
+    for (int i = 0; i < 3; i++) {
+        client_send(&fake, clients[i], delays[i]);
+        run_until(&fake, fake.parks > (unsigned)i);
+    }
+    for (int i = 0; i < 3; i++) {
+        client_expect(&fake, clients[i], replies[i]);
+        close(clients[i]);
+    }
     fake_stop(&fake);
 }
 
@@ -326,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_close__of_a_parked_connection),
         cmocka_unit_test(test_unpark__from_another_thread_wakes_the_poll),
         cmocka_unit_test(test_delay__ends_by_itself),
+        cmocka_unit_test(test_delay__keeps_the_order),
         cmocka_unit_test(test_failed_commit__leaves_a_parked_command_alone),
         cmocka_unit_test(test_failed_commit__parks_what_runs_again),
         cmocka_unit_test(test_failed_commit__of_what_was_parked_by_another),

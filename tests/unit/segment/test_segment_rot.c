@@ -244,6 +244,63 @@ static void test_rot__after_the_open(void **state)
     segment_unref(segment);
 }
 
+struct findings {
+    uint64_t count;
+    char last[VARVE_ERR_TEXT_MAX];
+};
+
+static void take_finding(void *arg, const struct varve_err *err)
+{
+    struct findings *findings = arg;
+
+    assert_int_equal(err->code, VARVE_ECORRUPT);
+    assert_tells_where(err);
+    findings->count++;
+    snprintf(findings->last, sizeof(findings->last), "%s", err->text);
+}
+
+static size_t no_group(void *arg, struct varve_slice key)
+{
+    (void)arg;
+    (void)key;
+    return 0;
+}
+
+static void test_rot__verify_all_goes_on(void **state)
+{
+    struct rot *rot = *state;
+    struct findings findings = {0};
+    struct segment_verify_options options = {
+        .finding = take_finding,
+        .arg = &findings,
+        .group = rot->disk.options.count_group,
+    };
+    struct segment *segment;
+    struct varve_err err = {0};
+    char where[64];
+
+    assert_int_equal(
+        segment_open(&rot->env.env, HELP_PATH, &rot->disk.id, HELP_FILE_NO, NULL, &segment, &err),
+        0);
+    assert_int_equal(segment_verify_all(segment, &options, &err), 0);
+    assert_int_equal(findings.count, 0);
+    options.group = no_group;
+    assert_int_equal(segment_verify_all(segment, &options, &err), 0);
+    assert_int_equal(findings.count, 1);
+    assert_non_null(strstr(findings.last, "other keys of a group"));
+
+    const struct segment_index *index = &segment->index;
+    findings.count = 0;
+    for (uint32_t i = 0; i < index->count; i++)
+        rot->env.bytes[index->offsets[i] + index->lens[i] / 2] ^= 1;
+    assert_int_equal(segment_verify_all(segment, &options, &err), 0);
+    assert_int_equal(findings.count, index->count);
+    snprintf(where, sizeof(where),
+             HELP_PATH ": offset %llu: ", (unsigned long long)index->offsets[index->count - 1]);
+    assert_non_null(strstr(findings.last, where));
+    segment_unref(segment);
+}
+
 static void test_rot__blocks_change_places(void **state)
 {
     struct rot *rot = *state;
@@ -332,6 +389,7 @@ int main(void)
         WITH_ROT(test_rot__every_bit),
         WITH_ROT(test_rot__every_length),
         WITH_ROT(test_rot__after_the_open),
+        WITH_ROT(test_rot__verify_all_goes_on),
         WITH_ROT(test_rot__blocks_change_places),
         WITH_ROT(test_rot__stale_blocks_of_another_file),
     };

@@ -251,6 +251,21 @@ static void test_failed_commit__takes_a_flush_back(void **state)
     assert_int_equal(count(f, 0), 1);
 }
 
+static void test_flush_all__that_fails_halfway_empties_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    put(f, 0, "a", "1");
+    put(f, 1, "b", "2");
+    commit(f);
+    keyspace_begin(f->keyspace);
+    fake_batch_fail_range(2);
+    assert_int_equal(keyspace_flush_all(f->keyspace, &f->err), VARVE_ENOMEM);
+    assert_string_equal(get(f, 0, "a"), "1");
+    assert_string_equal(get(f, 1, "b"), "2");
+    assert_int_equal(count(f, 0), 1);
+}
+
 /* Healing keeps what a failed sync left in doubt, though reads do not show it meanwhile: a map that
  * followed them would give a space to two databases, or keys to a space that no record names. */
 static void test_failed_sync__leaves_the_map(void **state)
@@ -510,6 +525,7 @@ int main(void)
         TEST(test_flush_all__is_one_batch),
         TEST(test_failed_commit__takes_the_map_back),
         TEST(test_failed_commit__takes_a_flush_back),
+        TEST(test_flush_all__that_fails_halfway_empties_nothing),
         TEST(test_failed_sync__leaves_the_map),
         TEST(test_refused_batch__leaves_the_map),
         TEST(test_dropped_batch__leaves_the_map),
