@@ -9,6 +9,7 @@ import hashlib
 import os
 import random
 import shutil
+import struct
 
 import server as servers
 import varve
@@ -327,6 +328,36 @@ def case_flips_everywhere(folder):
     if whole == 0:
         raise Failed("no flip was without loss, not even in a filter")
     return f"{whole} of {FLIPS} without loss"
+
+
+def case_forged_record(folder):
+    """A record that is not what was written, in a block whose CRC is right."""
+    with servers.Server(folder, *TINY, "--compression", "none") as server:
+        with server.connect() as connection:
+            connection.calls([("SET", f"k{i:05d}", f"value {i:05d}") for i in range(12000)])
+        server.terminate()
+    data = os.path.join(folder, "data")
+    path = live_files(data, ".seg")[-1]
+    _, dump = varve.run_json("dump", path)
+    block = dump["files"][0]["blocks"][1]
+    last = varve.as_bytes(block["entries"][-1]["key"])[2:].decode()
+    with open(path, "r+b") as file:
+        salt = varve.crc32c(0, file.read(HEADER_BYTES)[16:40])
+        file.seek(block["offset"])
+        payload = bytearray(file.read(block["length"]))
+        trailer = file.read(4)
+        payload[-1] ^= 1
+        crc = varve.crc32c(salt, struct.pack("<Q", block["offset"]) + payload + trailer)
+        file.seek(block["offset"])
+        file.write(payload + trailer + struct.pack("<I", crc))
+    new = os.path.join(folder, "new")
+    _, report = varve.run_json("salvage", data, new, wanted=(1,))
+    expect(report["unreadable_records"], 1, "records that are not what was written")
+    expect(report["losses"][0]["from"], {"db": 0, "key": last}, "the key that is lost")
+    expect(report["losses"][0]["before"], {"db": 0, "key": last + "\0"}, "the end of that range")
+    left = varve.scan(new)
+    expect(len(left), 11999, "keys that are left")
+    expect((0, last.encode()) in left, False, "a value that was never written")
 
 
 def case_lost_record_of_a_database(folder):
