@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -47,23 +46,11 @@ static int no_memory(struct varve_err *err)
 
 /* ---- reading ---- */
 
-/* Every segment is an open file. */
-static void allow_files(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 static int open_segments(struct copying *copying, struct varve_err *err)
 {
     size_t count = copying->files.segment_count;
     int rc = 0;
 
-    allow_files();
     copying->segments = mem_alloc_zero((count + 1) * sizeof(*copying->segments));
     if (copying->segments == NULL)
         return no_memory(err);
@@ -77,16 +64,16 @@ static int read_log(struct copying *copying, struct varve_err *err)
 {
     struct salvage_files *files = &copying->files;
     struct salvage_report *report = &copying->salvage->report;
-    uint64_t lost = report->lost;
+    size_t told = report->count;
 
     copying->memtable = memtable_create();
     if (copying->memtable == NULL)
         return no_memory(err);
     int rc = salvage_log_read(&copying->dir, files->logs, files->log_count, files->flushed_seq,
                               report, copying->memtable, err);
-    if (rc != 0 || files->log_damage.code == 0 || report->lost > lost)
+    if (rc != 0 || files->log_damage.code == 0 || report->count > told)
         return rc;
-    /* Recovery knows of a loss that leaves no hole: of an end that was durable. */
+    /* Recovery complains, and nothing above explains it. */
     struct loss loss = {.file = "log",
                         .what = files->log_damage.text,
                         .scope = LOSS_ANY,

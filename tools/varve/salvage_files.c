@@ -169,7 +169,8 @@ static int choose_all(const struct data_dir *dir, struct salvage_report *report,
         else if (file->kind == NAME_SEGMENT)
             files->segments[files->segment_count++] = file->file_no;
         else
-            files->logs[files->log_count++] = (struct salvage_log_file){file->file_no, UINT64_MAX};
+            files->logs[files->log_count++] = (struct salvage_log_file){.file_no = file->file_no,
+                                                                        .limit = UINT64_MAX};
     }
     if (rc == 0) {
         /* The number is the first member of a log file. */

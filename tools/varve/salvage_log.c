@@ -39,9 +39,10 @@ struct gather {
     struct record_ref *refs;
     size_t ref_count;
     size_t ref_cap;
-    uint64_t next_seq; /* 0: not known yet */
-    struct hole hole;  /* to be told when it is known what it took */
-    int piece_is_open; /* a record whose last piece has not come */
+    uint64_t next_seq;         /* 0: not known yet */
+    struct hole hole;          /* to be told when it is known what it took */
+    struct log_place promised; /* the last place that a header promises to be durable */
+    int piece_is_open;         /* a record whose last piece has not come */
     struct record_ref piece;
     uint32_t piece_ops;
     size_t reader_file; /* of the second pass */
@@ -215,6 +216,9 @@ static int read_records(struct gather *gather, size_t file, struct log_reader *r
     while (rc > 0) {
         rc = log_reader_next(reader, &record, err);
         if (rc == 0) {
+            gather->files[file].end = record.end;
+            if (log_place_before(gather->promised, record.header.promised))
+                gather->promised = record.header.promised;
             rc = see_record(gather, file, &record, err);
             rc = rc == 0 ? 1 : rc;
         } else if (rc == VARVE_NOT_FOUND) {
@@ -289,6 +293,16 @@ static void see_limit(struct gather *gather, size_t file)
                 gather->files[i].limit = get_u64(record.payload.data + 24);
     log_reader_close(reader);
     mem_free(path);
+}
+
+/* Does the log end before a place that was durable? */
+static void see_end(struct gather *gather)
+{
+    if (gather->count == 0)
+        return;
+    const struct salvage_log_file *last = &gather->files[gather->count - 1];
+    if (log_place_before((struct log_place){last->file_no, last->end}, gather->promised))
+        hole_open(gather, gather->count - 1, last->end, 0, "bytes that were durable are gone");
 }
 
 /* ---- the second pass ---- */
@@ -427,6 +441,8 @@ int salvage_log_read(const struct data_dir *dir, struct salvage_log_file *files,
         see_limit(&gather, i);
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = read_file(&gather, i, err);
+    if (rc == 0)
+        see_end(&gather);
     if (rc == 0 && gather.hole.is_open)
         rc = hole_tell(&gather, UINT64_MAX, err);
     if (rc == 0)

@@ -11,6 +11,7 @@
 struct salvage_log_file {
     uint64_t file_no;
     uint64_t limit; /* what lies behind does not count; UINT64_MAX: as far as records are */
+    uint64_t end;   /* of its last whole record, once it was read */
 };
 
 #define SALVAGE_FLUSHED_UNKNOWN UINT64_MAX
