@@ -293,7 +293,7 @@ def case_rot_in_the_log(folder):
                 # It takes one record, not what lies behind it.
                 if still_right(bed, new, spaces) < len(bed.live) - 4 * BATCH:
                     raise Failed(f"{name} {offset}: {still_right(bed, new, spaces)} of {len(bed.live)}")
-        if name != last:  # what the last one lost may never have been there
+        if records and name != last:  # what the last one lost may never have been there
             data = copy(bed, folder, "end")
             os.truncate(os.path.join(data, name), records[len(records) // 2]["offset"])
             salvage(bed, data, spaces)
