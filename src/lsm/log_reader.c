@@ -54,10 +54,8 @@ static int reader_window(struct log_reader *reader, uint64_t at, size_t len, con
     return 0;
 }
 
-static int reader_check_header(struct log_reader *reader, const char magic[8],
-                               const struct dir_id *id, struct varve_err *err)
+static int reader_find_limit(struct log_reader *reader, struct varve_err *err)
 {
-    const uint8_t *header;
     uint64_t size_bytes = 0;
     int rc = reader->env->ops->size(reader->env, reader->file, &size_bytes, err);
 
@@ -68,16 +66,24 @@ static int reader_check_header(struct log_reader *reader, const char magic[8],
     if (reader->limit < FILE_HEADER_BYTES)
         return err_set(err, VARVE_ECORRUPT, "%s: offset %llu: too short for a file header",
                        reader->path, (unsigned long long)size_bytes);
-    rc = reader_window(reader, 0, FILE_HEADER_BYTES, &header, err);
+    return 0;
+}
+
+static int reader_check_header(struct log_reader *reader, const char magic[8],
+                               const struct dir_id *id, struct varve_err *err)
+{
+    const uint8_t *header;
+    int rc = reader_window(reader, 0, FILE_HEADER_BYTES, &header, err);
+
     if (rc != 0)
         return rc;
     rc = file_header_check(header, magic, id, reader->file_no, err);
     return rc == 0 ? 0 : err_wrap(err, rc, "%s", reader->path);
 }
 
-int log_reader_open(struct varve_env *env, const char *path, const char magic[8],
-                    const struct dir_id *id, uint64_t file_no, uint64_t limit,
-                    struct log_reader **out, struct varve_err *err)
+int log_reader_open_headless(struct varve_env *env, const char *path, const struct dir_id *id,
+                             uint64_t file_no, uint64_t limit, struct log_reader **out,
+                             struct varve_err *err)
 {
     int rc = VARVE_ENOMEM;
     struct log_reader *reader = mem_alloc_zero(sizeof(*reader));
@@ -98,7 +104,7 @@ int log_reader_open(struct varve_env *env, const char *path, const char magic[8]
     }
     rc = env->ops->open(env, path, VARVE_OPEN_READ, &reader->file, err);
     if (rc == 0)
-        rc = reader_check_header(reader, magic, id, err);
+        rc = reader_find_limit(reader, err);
 out:
     if (rc != 0) {
         log_reader_close(reader);
@@ -106,6 +112,22 @@ out:
     }
     *out = reader;
     return 0;
+}
+
+int log_reader_open(struct varve_env *env, const char *path, const char magic[8],
+                    const struct dir_id *id, uint64_t file_no, uint64_t limit,
+                    struct log_reader **out, struct varve_err *err)
+{
+    int rc = log_reader_open_headless(env, path, id, file_no, limit, out, err);
+
+    if (rc != 0)
+        return rc;
+    rc = reader_check_header(*out, magic, id, err);
+    if (rc != 0) {
+        log_reader_close(*out);
+        *out = NULL;
+    }
+    return rc;
 }
 
 void log_reader_close(struct log_reader *reader)

@@ -20,6 +20,11 @@ struct log_record {
 int log_reader_open(struct varve_env *env, const char *path, const char magic[8],
                     const struct dir_id *id, uint64_t file_no, uint64_t limit,
                     struct log_reader **reader, struct varve_err *err) MUST_CHECK;
+/* The same, whatever the file header says: what the records' CRCs are seeded with is known without it. To
+ * salvage a log; VARVE_ECORRUPT where the file has no room for a header. */
+int log_reader_open_headless(struct varve_env *env, const char *path, const struct dir_id *id,
+                             uint64_t file_no, uint64_t limit, struct log_reader **reader,
+                             struct varve_err *err) MUST_CHECK;
 void log_reader_close(struct log_reader *reader); /* takes NULL */
 
 /* 0: *record is the next valid one. VARVE_NOT_FOUND: no valid record begins here (end, torn or

@@ -67,6 +67,10 @@ CAMPAIGNS = {
     "count-keys": Campaign(["tests/unit/lsm/test_count_keys"], 120),
     "pacer": Campaign(["tests/unit/lsm/test_pacer"], 20),
     "memtable-entries": Campaign(["tests/unit/lsm/test_memtable_entries"], 120),
+    "merkle": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"),
+                        "merkle/one_key"], 300),
+    "salvage": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"),
+                         "salvage/undamaged", "salvage/forged"], 300),
     "tool": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"), "damage"], 300),
     "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
 }
@@ -170,6 +174,9 @@ MUTANTS = (
     Mutant("ties-ignored", "segment", "where separators are cut, only one block is looked at"),
     Mutant("copy-unchecked", "segment", "a record is copied whose CRC does not match"),
     Mutant("verify-skips-values", "segment-rot", "value blocks are read, but not checked"),
+    Mutant("merkle-ignores-expiry", "merkle", "two directories whose expiries differ are equal"),
+    Mutant("salvage-forgets-ranges", "salvage", "a flushed database is back after a salvage"),
+    Mutant("salvage-skips-crc", "salvage", "a record that was never written is salvaged"),
     Mutant("verify-skips-block", "tool", "of a damaged block or record verify says nothing"),
     Mutant("verify-skips-counts", "tool", "verify believes what the manifest counts"),
     # What lies in memory.

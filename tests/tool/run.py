@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "support"))
 
 import server as servers  # noqa: E402
 
-MODULES = ("cases_good", "cases_damage", "cases_flips")
+MODULES = ("cases_good", "cases_damage", "cases_flips", "cases_merkle", "cases_salvage")
 
 
 def find_cases(texts):

@@ -64,7 +64,7 @@ int args_parse(const struct command_spec *spec, int argc, char **argv,
     size_t count = 0;
     int no_more_options = 0;
 
-    CHECK(spec->operand_count <= ARGS_OPERANDS_MAX);
+    CHECK(spec->operand_count + spec->operand_more <= ARGS_OPERANDS_MAX);
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i];
         int is_option = !no_more_options && arg[0] == '-' && arg[1] != '\0';
@@ -78,7 +78,7 @@ int args_parse(const struct command_spec *spec, int argc, char **argv,
             int code = take_option(spec, argc, argv, &i);
             if (code != -1)
                 return code;
-        } else if (count == spec->operand_count) {
+        } else if (count == spec->operand_count + spec->operand_more) {
             return complain(spec, "too many arguments: ", arg);
         } else {
             operands[count++] = arg;

@@ -29,6 +29,7 @@ struct command_spec {
     const char *name;     /* "scan" */
     const char *operands; /* "DIR" */
     size_t operand_count;
+    size_t operand_more;  /* so many more may follow; those that do not are left as they are */
     const char *text;     /* what it does; lines end with \n */
     const char *examples; /* lines, each ending with \n */
     const struct arg_option *options;

@@ -7,5 +7,7 @@ int command_verify(int argc, char **argv);
 int command_stats(int argc, char **argv);
 int command_dump(int argc, char **argv);
 int command_scan(int argc, char **argv);
+int command_merkle(int argc, char **argv);
+int command_salvage(int argc, char **argv);
 
 #endif

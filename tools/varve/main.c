@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/resource.h>
 
 #include "args.h"
 #include "base/check.h"
@@ -19,6 +20,8 @@ static const struct {
     {"stats", command_stats, "levels, files, bytes, keys, expiry, groups"},
     {"dump", command_dump, "a log, a segment, a manifest or all of them as text"},
     {"scan", command_scan, "the live keys and values"},
+    {"merkle", command_merkle, "a hash of the live data; where two directories differ"},
+    {"salvage", command_salvage, "what can be proven of a damaged directory, into a new one"},
 };
 
 static void print_usage(FILE *to)
@@ -42,6 +45,17 @@ static void raise_file_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Every segment of a directory is an open file, and there may be more than a shell allows. */
+static void allow_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -57,6 +71,7 @@ int main(int argc, char **argv)
         return output_close("--version", TOOL_OK);
     }
     raise_file_limit();
+    allow_files();
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return output_close(argv[1], commands[i].run(argc - 1, argv + 1));

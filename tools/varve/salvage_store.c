@@ -1,0 +1,194 @@
+#include "salvage_store.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "types/keycode.h"
+#include "varve/batch.h"
+#include "varve/db.h"
+
+#define BATCH_BYTES ((uint64_t)1024 * 1024)
+#define BATCH_OPERATIONS 4096
+#define WAL_BYTES ((uint64_t)16 * 1024 * 1024) /* written in advance: no more than is needed */
+#define JOBS_A_BATCH_MAX 64 /* run after a batch: they may submit others, without end */
+
+struct salvage_store {
+    struct varve_executor executor; /* first */
+    struct varve_job *first;
+    struct varve_job **end;
+    struct varve_db *db;
+    struct varve_batch *batch;
+};
+
+/* ---- the engine's jobs, on the one thread that there is ---- */
+
+static struct salvage_store *store_of(struct varve_executor *executor)
+{
+    return (struct salvage_store *)(void *)executor;
+}
+
+static void store_submit(struct varve_executor *executor, enum varve_job_class class,
+                         struct varve_job *job)
+{
+    struct salvage_store *store = store_of(executor);
+
+    (void)class; /* one after the other is right for all */
+    job->next = NULL;
+    *store->end = job;
+    store->end = &job->next;
+}
+
+static int run_job(struct salvage_store *store)
+{
+    struct varve_job *job = store->first;
+
+    if (job == NULL)
+        return 0;
+    store->first = job->next;
+    if (store->first == NULL)
+        store->end = &store->first;
+    job->run(job);
+    return 1;
+}
+
+static void store_help(struct varve_executor *executor)
+{
+    (void)run_job(store_of(executor));
+}
+
+/* ---- opening ---- */
+
+static int refuse_entry(void *arg, const char *name)
+{
+    (void)arg;
+    (void)name;
+    return VARVE_EEXIST;
+}
+
+/* Does path, or where it will be made, lie in the directory old? */
+static int lies_in(const char *path, const char *old)
+{
+    char parent[PATH_MAX];
+    char real[PATH_MAX];
+    char real_old[PATH_MAX];
+    size_t len = strlen(path);
+
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    while (len > 0 && path[len - 1] != '/')
+        len--;
+    if (len >= sizeof(parent))
+        return 1;
+    memcpy(parent, path, len);
+    parent[len] = '\0';
+    if (realpath(len == 0 ? "." : parent, real) == NULL || realpath(old, real_old) == NULL)
+        return 0; /* opening says why */
+    len = strlen(real_old);
+    return strncmp(real, real_old, len) == 0 && (real[len] == '\0' || real[len] == '/');
+}
+
+static int check_place(const char *path, const char *old_path, struct varve_err *err)
+{
+    struct varve_env *env = varve_env_posix();
+    struct varve_err ignored = {0};
+    int rc = env->ops->list_dir(env, path, refuse_entry, NULL, &ignored);
+
+    if (rc == VARVE_EEXIST)
+        return err_set(err, rc, "%s is not empty: a new directory is wanted", path);
+    if (rc != 0 && rc != VARVE_ENOENT)
+        return err_set(err, rc, "%s", ignored.text);
+    if (lies_in(path, old_path))
+        return err_set(err, VARVE_EINVAL, "%s lies in %s, which is not written to", path, old_path);
+    return 0;
+}
+
+int salvage_store_create(const char *path, const char *old_path, struct salvage_store **out,
+                         struct varve_err *err)
+{
+    struct salvage_store *store = mem_alloc_zero(sizeof(*store));
+    struct varve_options options = {.executor = store == NULL ? NULL : &store->executor,
+                                    .durability = VARVE_NO,
+                                    .wal_size_bytes = WAL_BYTES,
+                                    .wal_pool_size = 1,
+                                    .reserve_size_bytes = VARVE_NO_RESERVE,
+                                    .count_group = keycode_count_group};
+    int rc = 0;
+
+    *out = NULL;
+    if (store == NULL)
+        return err_set(err, VARVE_ENOMEM, "no memory");
+    store->executor = (struct varve_executor){.submit = store_submit, .help = store_help};
+    store->end = &store->first;
+    store->batch = varve_batch_create();
+    if (store->batch == NULL)
+        rc = err_set(err, VARVE_ENOMEM, "no memory");
+    if (rc == 0)
+        rc = check_place(path, old_path, err);
+    if (rc == 0)
+        rc = varve_open(path, &options, &store->db, err);
+    if (rc == 0)
+        *out = store;
+    else
+        (void)salvage_store_close(store, NULL);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+static int write_batch(struct salvage_store *store, struct varve_err *err)
+{
+    if (varve_batch_count(store->batch) == 0)
+        return 0;
+    int rc = varve_write(store->db, store->batch, NULL, err);
+    varve_batch_clear(store->batch);
+    varve_tick(store->db);
+    for (int i = 0; i < JOBS_A_BATCH_MAX && run_job(store); i++)
+        ;
+    return rc;
+}
+
+static int took(struct salvage_store *store, int rc, int borrows, struct varve_err *err)
+{
+    if (rc != 0)
+        return err_set(err, rc, "a record cannot be added to a batch");
+    if (borrows || varve_batch_size(store->batch) >= BATCH_BYTES ||
+        varve_batch_count(store->batch) >= BATCH_OPERATIONS)
+        return write_batch(store, err);
+    return 0;
+}
+
+int salvage_store_put(struct salvage_store *store, struct varve_slice key, struct varve_slice value,
+                      uint64_t expire_ms, struct varve_err *err)
+{
+    int rc = varve_batch_put(store->batch, &key, 1, &value, 1, expire_ms);
+
+    return took(store, rc, value.len >= VARVE_BATCH_BORROW_BYTES, err);
+}
+
+int salvage_store_delete(struct salvage_store *store, struct varve_slice key, struct varve_err *err)
+{
+    return took(store, varve_batch_delete(store->batch, &key, 1), 0, err);
+}
+
+int salvage_store_close(struct salvage_store *store, struct varve_err *err)
+{
+    int rc = 0;
+
+    if (store == NULL)
+        return 0;
+    if (store->db != NULL) {
+        rc = write_batch(store, err);
+        if (rc == 0)
+            rc = varve_flush(store->db, err);
+        int closed = varve_close(store->db, rc == 0 ? err : NULL);
+        rc = rc == 0 ? closed : rc;
+    }
+    while (run_job(store))
+        ;
+    varve_batch_destroy(store->batch);
+    mem_free(store);
+    return rc;
+}
