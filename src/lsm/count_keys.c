@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "base/rng.h"
+#include "lsm/count_merge.h"
 #include "lsm/db.h"
 #include "varve/iter.h"
 
@@ -14,6 +15,9 @@
  * a few thousand times; where more doubt is left (is_near()), the sample grows. */
 #define SAMPLE_MIN 32768
 #define SAMPLE_GROWS_BY 4
+/* A record of a walk costs about a tenth of a lookup. */
+#define MERGE_PARTS 10
+#define MERGE_MIN 8
 #define NEAR_PARTS 100.0  /* 1 / NEAR_PARTS of the count is near enough, */
 #define NEAR_DEVIATIONS 3.5 /* if it is so many standard deviations */
 
@@ -30,7 +34,7 @@ struct count_task {
     int about;       /* a sample is enough */
     uint64_t step;   /* one of so many unknown records of a layer is looked up; a power of two */
     double variance; /* of the sum so far */
-    int keeps; /* all that is counted was committed: an answer holds for good */
+    int keeps; /* all that is counted was committed: what memtables answer holds for good */
     struct varve_snapshot *snapshot; /* of a walk */
     uint8_t name[VARVE_GROUP_MAX_BYTES];
     uint8_t name_len;
@@ -70,13 +74,12 @@ static int recall_sample(const struct count_task *task, uint64_t layer,
     return answer->upto_seq != 0 && answer->step <= task->step;
 }
 
-static void memory_keep(const struct count_task *task, struct count_answer *fresh)
+static void memory_keep(const struct count_task *task, struct count_answer *fresh,
+                        uint64_t upto_seq)
 {
-    if (!task->keeps)
-        return;
     fresh->name_len = task->name_len;
     memcpy(fresh->name, task->name, task->name_len);
-    fresh->upto_seq = task->seq;
+    fresh->upto_seq = upto_seq;
     fresh->expiry_drops = task->view->version->expiry_drops;
     count_memory_keep(&task->db->count_memory, fresh);
 }
@@ -268,28 +271,36 @@ static int take_memtable(struct count_task *task, size_t index, int64_t *count,
         if (rc != 0)
             return rc;
         sample_answer(&sample, known.live_below, &answer);
-        if (index > 0 || task->step == 1)
-            memory_keep(task, &answer);
+        if (task->keeps && (index > 0 || task->step == 1))
+            memory_keep(task, &answer, task->seq);
     }
     take_answer(task, &answer, count);
     return 0;
+}
+
+/* What the segment has of the group; where it does not say, as if all were. */
+static struct segment_group segment_share(const struct count_task *task,
+                                          const struct segment *segment)
+{
+    const struct properties *properties = segment_properties(segment);
+
+    if (properties->group_count > SEGMENT_GROUPS_MAX)
+        return (struct segment_group){.entries = properties->entries,
+                                      .unknown = properties->entries};
+    for (uint32_t i = 0; i < properties->group_count; i++)
+        if (properties->groups[i].name_len == task->name_len &&
+            memcmp(properties->groups[i].name, task->name, task->name_len) == 0)
+            return properties->groups[i];
+    return (struct segment_group){0};
 }
 
 /* About how many of its entries above ignore_seq are: 0 if none is. */
 static uint64_t segment_unknown(const struct count_task *task, const struct segment *segment,
                                 uint64_t ignore_seq)
 {
-    const struct properties *properties = segment_properties(segment);
-
-    if (properties->seq_max <= ignore_seq)
+    if (segment_properties(segment)->seq_max <= ignore_seq)
         return 0;
-    if (properties->group_count > SEGMENT_GROUPS_MAX)
-        return properties->entries;
-    for (uint32_t i = 0; i < properties->group_count; i++)
-        if (properties->groups[i].name_len == task->name_len &&
-            memcmp(properties->groups[i].name, task->name, task->name_len) == 0)
-            return properties->groups[i].unknown;
-    return 0;
+    return segment_share(task, segment).unknown;
 }
 
 static int take_segment(struct count_task *task, size_t run, struct segment *segment,
@@ -309,10 +320,67 @@ static int take_segment(struct count_task *task, size_t run, struct segment *seg
         if (rc != 0)
             return rc;
         sample_answer(&sample, 0, &answer);
-        memory_keep(task, &answer);
+        memory_keep(task, &answer, segment_properties(segment)->seq_max);
     }
     take_answer(task, &answer, count);
     return 0;
+}
+
+/* The same, 0 too if it is known exactly what was below them. */
+static uint64_t segment_to_ask(const struct count_task *task, const struct segment *segment,
+                               uint64_t ignore_seq)
+{
+    uint64_t unknown = segment_unknown(task, segment, ignore_seq);
+    struct count_answer known;
+
+    if (unknown == 0)
+        return 0;
+    memory_recall(task, segment_file_no(segment), 0, &known);
+    return known.upto_seq == 0 ? unknown : 0;
+}
+
+/* ---- many at once ---- */
+
+static int merge_check(void *arg, struct varve_err *err)
+{
+    return is_cancelled(arg, err);
+}
+
+static void merge_told(void *arg, const struct segment *segment, uint64_t live_below)
+{
+    struct count_answer answer = {
+        .layer = segment_file_no(segment), .step = 1, .live_below = live_below};
+
+    memory_keep(arg, &answer, segment_properties(segment)->seq_max);
+}
+
+/* What is to be asked in segments is walked through if it is much of what lies there, and remembered. */
+static int ask_by_merge(struct count_task *task, uint64_t ignore_seq, struct varve_err *err)
+{
+    const struct version *version = task->view->version;
+    struct count_merge what = {.version = version,
+                               .from_run = version->run_count,
+                               .name = task_name(task),
+                               .ignore_seq = ignore_seq,
+                               .check = merge_check,
+                               .told = merge_told,
+                               .arg = task};
+    uint64_t entries = 0;
+    uint64_t unknown = 0;
+
+    for (size_t r = 0; r < version->run_count; r++)
+        for (size_t i = 0; i < version->runs[r].count; i++) {
+            const struct segment *segment = version->runs[r].segments[i];
+            uint64_t ask = segment_to_ask(task, segment, ignore_seq);
+            unknown += ask;
+            if (ask > 0 && r < what.from_run)
+                what.from_run = r;
+            if (r >= what.from_run)
+                entries += segment_share(task, segment).entries;
+        }
+    if (unknown < MERGE_MIN || unknown < entries / MERGE_PARTS)
+        return 0;
+    return count_merge_run(&what, err);
 }
 
 static int take_version(struct count_task *task, int64_t *count, struct varve_err *err)
@@ -323,6 +391,8 @@ static int take_version(struct count_task *task, int64_t *count, struct varve_er
 
     if (group == NULL)
         return 0;
+    if (task->step == 1)
+        rc = ask_by_merge(task, group->ignore_seq, err);
     for (size_t r = 0; rc == 0 && r < version->run_count; r++)
         for (size_t i = 0; rc == 0 && i < version->runs[r].count; i++)
             rc = take_segment(task, r, version->runs[r].segments[i], group->ignore_seq, count, err);
@@ -492,7 +562,6 @@ static uint64_t task_unknown(const struct count_task *task)
 {
     const struct version *version = task->view->version;
     const struct version_group *group = version_group(version, task_name(task));
-    struct count_answer known;
     uint64_t unknown = 0;
 
     for (size_t i = 0; i < task->reset_layer; i++)
@@ -500,14 +569,8 @@ static uint64_t task_unknown(const struct count_task *task)
     if (!task->has_version || group == NULL)
         return unknown;
     for (size_t r = 0; r < version->run_count; r++)
-        for (size_t i = 0; i < version->runs[r].count; i++) {
-            const struct segment *segment = version->runs[r].segments[i];
-            uint64_t more = segment_unknown(task, segment, group->ignore_seq);
-            if (more == 0)
-                continue;
-            memory_recall(task, segment_file_no(segment), 0, &known);
-            unknown += known.upto_seq == 0 ? more : 0;
-        }
+        for (size_t i = 0; i < version->runs[r].count; i++)
+            unknown += segment_to_ask(task, version->runs[r].segments[i], group->ignore_seq);
     return unknown;
 }
 
@@ -626,14 +689,9 @@ static int task_is_known(struct count_task *task)
     if (!task->has_version || group == NULL)
         return 1;
     for (size_t r = 0; r < version->run_count; r++)
-        for (size_t i = 0; i < version->runs[r].count; i++) {
-            const struct segment *segment = version->runs[r].segments[i];
-            if (segment_unknown(task, segment, group->ignore_seq) == 0)
-                continue;
-            memory_recall(task, segment_file_no(segment), 0, &known);
-            if (known.upto_seq == 0)
+        for (size_t i = 0; i < version->runs[r].count; i++)
+            if (segment_to_ask(task, version->runs[r].segments[i], group->ignore_seq) > 0)
                 return 0;
-        }
     return 1;
 }
 

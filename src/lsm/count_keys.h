@@ -2,7 +2,8 @@
  * below, and remembers the answers a layer each (count_memory.h). A group of which a part was range-deleted
  * is counted by a walk.
  *
- * Exact: every unknown record is looked up. About: exact if that many keys are few; else a random sample of
+ * Exact: every unknown record is looked up, or, where they are many, all layers are walked through side by
+ * side (count_merge.h). About: exact if that many keys are few; else a random sample of
  * the unknown records speaks for all of them, which is checked for what it leaves in doubt and grows until
  * that is little enough. */
 #ifndef LSM_COUNT_KEYS_H

@@ -180,6 +180,7 @@ MUTANTS = (
     Mutant("reserve-stays", "space", "a full disk does not give the reserve up"),
     Mutant("count-answer-for-ever", "count-keys", "what expired and was dropped is still taken off"),
     Mutant("count-trusts-first-sample", "count-about", "few keys, or doubtful ones, are not exact"),
+    Mutant("merge-ignores-ranges", "count-keys", "what a range tombstone covers counts as live below"),
     Mutant("counts-side-by-side", "count-about", "several counts run at once"),
     Mutant("pacer-waits-for-nobody", "pacer", "flushes and compactions write as fast as they can"),
 )
