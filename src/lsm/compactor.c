@@ -63,10 +63,12 @@ static void compactor_failed(struct compactor *compactor, const struct varve_err
     mutex_unlock(&compactor->mutex);
     if (news)
         db_log(db, 4, "a compaction failed, it is tried again: %s", err_text(err));
+    if (err->code == VARVE_ENOSPC) {
+        compactor->room_bytes = compactor->pick.input_bytes / 4 * 3;
+        space_found_cramped(&db->space);
+    }
     if (!compactor->install_pending)
         compactor_forget(compactor);
-    if (err->code == VARVE_ENOSPC)
-        space_found_cramped(&db->space);
     mutex_lock(&compactor->mutex);
     compactor->failures++;
     compactor->retry_us = db->env->ops->now_mono_us(db->env) +
@@ -115,7 +117,12 @@ static int compactor_pick(struct compactor *compactor, uint64_t expired_before_m
 
     if (rc != 0)
         return rc;
+    picture.view.room_bytes = space_room(&compactor->db->space, picture.view.flush_bytes);
+    if (compactor->room_bytes != 0 && compactor->room_bytes < picture.view.room_bytes)
+        picture.view.room_bytes = compactor->room_bytes;
     rc = picker_pick(&picture.view, &compactor->pick);
+    if (rc == 0 && compactor->pick.kind == PICK_NOTHING)
+        compactor->room_bytes = 0;
     compactor_view_deinit(&picture);
     return rc;
 }
@@ -251,6 +258,7 @@ static void compactor_count(struct compactor *compactor, const struct compaction
     compactor->level_written_bytes[level] += result->written_bytes;
     compactor->last_error[0] = '\0';
     compactor->failed_in_row = 0;
+    compactor->room_bytes = 0;
     mutex_unlock(&compactor->mutex);
 }
 

@@ -60,6 +60,8 @@ struct compactor {
     struct pick pick;
     struct version *version;
     struct snapshot_list snapshots;
+    uint64_t
+        room_bytes; /* 0, or less than what the disk had no room for: so large a merge is tried next */
     struct compaction *compaction;
     struct compaction_result result; /* of it; once install_pending */
     struct compaction_part_job parts[COMPACTION_PARTS_MAX];

@@ -137,7 +137,7 @@ int picker_choose_segments(struct picker_work *work, struct pick *pick)
     picker_set_clear(work);
     for (size_t n = 0; n < best_count; n++)
         picker_set_add(work, best_run, best_from + n, view->runs[best_run].level);
-    if (best_count == 0 || picker_range_busy(work, best_run + 1))
+    if (best_count == 0 || !picker_set_fits(work, 0) || picker_range_busy(work, best_run + 1))
         return 0;
     picker_set_pick(work, PICK_FOR_SEGMENTS, view->runs[best_run].level, pick);
     return 1;

@@ -73,7 +73,7 @@ static int close_dead(struct picker_work *work, const struct picker_seed *seed)
         return picker_set_close(work, seed);
     picker_set_clear(work);
     picker_set_add(work, seed->run, seed->at, seed->output_level);
-    return 1;
+    return picker_set_fits(work, 0);
 }
 
 /* An eighth of what is rewritten has to come free. */

@@ -81,6 +81,10 @@ int picker_set_close(struct picker_work *work, const struct picker_seed *seed);
 /* The set of a merge inside level 0, from seed->run to seed->run_last. */
 int picker_set_close_level0(struct picker_work *work, const struct picker_seed *seed);
 
+/* Is there room on the disk for what the set and `more` bytes are merged into, beside them? What deletes
+ * hide is not written again. */
+int picker_set_fits(const struct picker_work *work, uint64_t more);
+
 /* Bytes that move for each byte of the output level that is rewritten; a move rewrites nothing. */
 static inline double picker_density(const struct picker_set *set)
 {

@@ -39,6 +39,18 @@ void picker_set_add(struct picker_work *work, size_t run, size_t at, uint32_t ou
     }
 }
 
+int picker_set_fits(const struct picker_work *work, uint64_t more)
+{
+    const struct picker_set *set = &work->set;
+    uint64_t room = work->view->room_bytes;
+    uint64_t hidden = set->upper_weight - set->upper_bytes; /* by tombstones, below */
+
+    if (hidden > set->lower_bytes)
+        hidden = set->lower_bytes;
+    return room == 0 || set->upper_bytes + set->lower_bytes + more - hidden <= room ||
+           MUTANT("merge-beyond-room");
+}
+
 static void add_overlapped(struct picker_work *work, size_t run, uint32_t output_level)
 {
     size_t from, to;
@@ -75,7 +87,8 @@ static void add_contained(struct picker_work *work, size_t run_end, uint32_t out
             const struct picker_segment *segment = &run->segments[from];
             int inside = varve_slice_compare(segment->lower, set->lower) >= 0 &&
                          !picker_upper_above(segment->upper, set->upper);
-            if (inside && !picker_older_overlaps(work, r, run_end, segment))
+            if (inside && picker_set_fits(work, segment->bytes) &&
+                !picker_older_overlaps(work, r, run_end, segment))
                 picker_set_add(work, r, from, output_level);
         }
     }
@@ -120,6 +133,8 @@ int picker_set_close(struct picker_work *work, const struct picker_seed *seed)
         add_overlapped(work, r, seed->output_level);
     if (work->set.count > PICK_INPUTS_MAX || picker_range_busy(work, run_after))
         return 0;
+    if (work->set.count > 1 && !picker_set_fits(work, 0)) /* a move needs no room */
+        return 0;
     add_contained(work, run_end, seed->output_level);
     return 1;
 }
@@ -137,5 +152,6 @@ int picker_set_close_level0(struct picker_work *work, const struct picker_seed *
             add_overlapped(work, r, 0);
     } while (work->set.count > before && work->set.count <= PICK_INPUTS_MAX &&
              !MUTANT("merge-inside-skips-run"));
-    return work->set.count <= PICK_INPUTS_MAX && !picker_range_busy(work, seed->run_last + 1);
+    return work->set.count <= PICK_INPUTS_MAX && picker_set_fits(work, 0) &&
+           !picker_range_busy(work, seed->run_last + 1);
 }

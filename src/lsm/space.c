@@ -52,6 +52,15 @@ void space_found_cramped(struct space *space)
     space_poke(space);
 }
 
+uint64_t space_room(const struct space *space, uint64_t flush_bytes)
+{
+    uint64_t free_bytes = atomic_load(&space->free_bytes);
+
+    if (free_bytes == 0)
+        return 0;
+    return free_bytes > flush_bytes ? free_bytes - flush_bytes : 1;
+}
+
 int space_check(const struct space *space, const struct varve_batch *batch, struct varve_err *err)
 {
     struct batch_cursor cursor = {0};

@@ -100,14 +100,16 @@ class Full:
                 self.refused(reply)
         return refused
 
-    def fill(self, connection, keys_max):
-        """Writes until some are refused."""
+    def fill(self, connection, keys_max, leave=None):
+        """Writes until some are refused. What compactions free meanwhile somebody else takes, but for `leave`."""
         progress = show.Progress("fill", keys_max)
         begin = time.monotonic()
         while time.monotonic() - begin < TRY_MAX_S:
             if self.write(connection, [self.random.randrange(keys_max) for _ in range(BATCH)]):
                 return
             progress.step(BATCH)
+            if leave is not None:
+                self.take_room(leave)
         raise show.servers.Failed(f"nothing was refused in {TRY_MAX_S} s, {self.free()} bytes are free")
 
     def check_some(self, connection, count):
@@ -136,7 +138,7 @@ class Full:
 
     def cycle_another(self, connection, keys_max):
         self.take_room(LITTLE)
-        self.fill(connection, keys_max)
+        self.fill(connection, keys_max, LITTLE)
         self.check_some(connection, 500)
         self.take_room(0)
         for _ in range(10):

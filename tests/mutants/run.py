@@ -129,6 +129,7 @@ MUTANTS = (
     # What is compacted.
     Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
     Mutant("merge-inside-skips-run", "picker", "a merge inside level 0 leaves a run out in between"),
+    Mutant("merge-beyond-room", "picker", "a merge is chosen that the disk has no room for"),
     Mutant("drop-over-older", "picker", "tombstones are dropped though they hide something"),
     Mutant("drop-under-snapshot", "model-kept", "a segment goes that a snapshot sees"),
     # What a client is told.

@@ -301,6 +301,29 @@ static void test_level__least_overlap(void **state)
     EXPECT_PICK(PICK_MERGE, PICK_FOR_LEVEL, LAST, 2, 11);
 }
 
+/* What the disk has no room for is left alone; what is smaller is merged instead. */
+static void test_room__bounds_a_merge(void **state)
+{
+    (void)state;
+    start();
+    add(0, 3, 0, 20, 400 * MB);    /* 1 */
+    add(0, 1, 130, 140, 160 * MB); /* 2 */
+    add_last(8);                   /* 3 .. 10, 25 keys each */
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_SPACE, LAST, 1, 3);
+    picture.view.room_bytes = 463 * MB;
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_SPACE, LAST, 2, 8);
+    picture.view.room_bytes = 224 * MB;
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_SPACE, LAST, 2, 8);
+    picture.view.room_bytes = 224 * MB - 1;
+    EXPECT_NOTHING();
+    picture.segments[1][0].deletes = 32; /* which hide 32 KB below */
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_SPACE, LAST, 2, 8);
+    start();
+    add(0, 1, 0, 200, 64 * MB); /* a move needs none */
+    picture.view.room_bytes = 1;
+    EXPECT_PICK(PICK_MOVE, PICK_FOR_SPACE, LAST, 1);
+}
+
 static void test_drop__covered(void **state)
 {
     (void)state;
@@ -481,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_busy),
         cmocka_unit_test(test_busy__gap),
         cmocka_unit_test(test_level__least_overlap),
+        cmocka_unit_test(test_room__bounds_a_merge),
         cmocka_unit_test(test_drop__covered),
         cmocka_unit_test(test_drop__dead_from_below),
         cmocka_unit_test(test_drop__only_range_tombstones),
