@@ -18,7 +18,7 @@
 /* A record of a walk costs about a tenth of a lookup. */
 #define MERGE_PARTS 10
 #define MERGE_MIN 8
-#define NEAR_PARTS 100.0  /* 1 / NEAR_PARTS of the count is near enough, */
+#define NEAR_PARTS 100.0    /* 1 / NEAR_PARTS of the count is near enough, */
 #define NEAR_DEVIATIONS 3.5 /* if it is so many standard deviations */
 
 struct count_task {
@@ -34,7 +34,7 @@ struct count_task {
     int about;       /* a sample is enough */
     uint64_t step;   /* one of so many unknown records of a layer is looked up; a power of two */
     double variance; /* of the sum so far */
-    int keeps; /* all that is counted was committed: what memtables answer holds for good */
+    int keeps;       /* all that is counted was committed: what memtables answer holds for good */
     struct varve_snapshot *snapshot; /* of a walk */
     uint8_t name[VARVE_GROUP_MAX_BYTES];
     uint8_t name_len;
@@ -65,8 +65,7 @@ static void memory_recall(const struct count_task *task, uint64_t layer, int sam
 }
 
 /* An answer by a finer sample serves as well. */
-static int recall_sample(const struct count_task *task, uint64_t layer,
-                         struct count_answer *answer)
+static int recall_sample(const struct count_task *task, uint64_t layer, struct count_answer *answer)
 {
     if (task->step == 1)
         return 0;

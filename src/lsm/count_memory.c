@@ -44,9 +44,8 @@ void count_memory_find(struct count_memory *memory, uint64_t layer, struct varve
 void count_memory_keep(struct count_memory *memory, const struct count_answer *answer)
 {
     mutex_lock(&memory->mutex);
-    struct count_answer *at = find_locked(memory, answer->layer,
-                                          varve_slice(answer->name, answer->name_len),
-                                          answer->step > 1);
+    struct count_answer *at = find_locked(
+        memory, answer->layer, varve_slice(answer->name, answer->name_len), answer->step > 1);
     if (at == NULL && memory->count == ANSWERS_MAX)
         memory->count = 0;
     if (at == NULL && memory->count == memory->cap) {

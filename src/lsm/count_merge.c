@@ -111,8 +111,8 @@ static struct lane *merge_least(const struct merge *merge)
     for (size_t i = 0; i < merge->count; i++) {
         struct lane *lane = &merge->lanes[i];
         if (lane->iter != NULL &&
-            (least == NULL || varve_slice_compare(lane->iter->entry.chunk.key,
-                                                  least->iter->entry.chunk.key) < 0))
+            (least == NULL ||
+             varve_slice_compare(lane->iter->entry.chunk.key, least->iter->entry.chunk.key) < 0))
             least = lane;
     }
     return least;

@@ -45,13 +45,14 @@ int count_turn_start(struct count_turn *turn, struct varve_db *db, struct varve_
     turn->name_len = (uint8_t)group.len;
     memcpy(turn->name, group.data, group.len);
     mutex_lock(&queue->mutex);
-    turn->waits = queue->running && !MUTANT("counts-side-by-side");
-    turn->runs = !turn->waits;
-    if (turn->waits)
+    int waits = queue->running && !MUTANT("counts-side-by-side");
+    turn->waits = waits;
+    turn->runs = !waits;
+    if (waits)
         list_push_back(&queue->waiting, &turn->node);
     queue->running = 1;
     mutex_unlock(&queue->mutex);
-    if (turn->runs)
+    if (!waits) /* one that waits may have begun by now */
         submit(turn);
     return 0;
 }
@@ -104,8 +105,8 @@ void count_turn_deinit(struct count_turn *turn)
 /* Without memory it stays as it is. */
 static void renew_locked(struct count_turn *turn)
 {
-    struct count_task *fresh = count_task_create(
-        turn->db, varve_slice(turn->name, turn->name_len), turn->about);
+    struct count_task *fresh = count_task_create(turn->db, varve_slice(turn->name, turn->name_len),
+                                                 turn->about);
 
     if (fresh == NULL)
         return;

@@ -73,7 +73,7 @@ struct varve_db {
     struct pacer pacer;
     struct count_memory count_memory;
     struct count_queue count_queue;
-    _Atomic uint64_t count_lookups; /* of keys, by counts */
+    _Atomic uint64_t count_lookups;     /* of keys, by counts */
     _Atomic uint64_t wal_dropped_files; /* of those that wal counts as live */
     _Atomic uint64_t wal_dropped_bytes;
     _Atomic uint64_t fetches; /* that are not released */

@@ -259,9 +259,8 @@ int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fe
     struct varve_slice key = varve_slice(keyspace->blocked.keys.data + note->at, note->len);
 
     CHECK(i < keyspace->blocked.count);
-    *wanted = (struct keyspace_wanted){.counted_space = note->counted_space,
-                                       .about = note->about,
-                                       .hash = blocked_hash(key)};
+    *wanted = (struct keyspace_wanted){
+        .counted_space = note->counted_space, .about = note->about, .hash = blocked_hash(key)};
     if (note->counted_space != 0)
         return note->about ? varve_fetch_count_about(keyspace->db, key, fetch)
                            : varve_fetch_count(keyspace->db, key, fetch);
@@ -287,8 +286,7 @@ void keyspace_know_fetched(struct keyspace *keyspace, const struct keyspace_want
     if (wanted->counted_space == 0)
         blocked_know_fetched(&keyspace->blocked, wanted->hash, fetch);
     else if (fetch->rc == 0)
-        blocked_know_count(&keyspace->blocked, wanted->counted_space, wanted->about,
-                           fetch->count);
+        blocked_know_count(&keyspace->blocked, wanted->counted_space, wanted->about, fetch->count);
 }
 
 void keyspace_forget_fetched(struct keyspace *keyspace)
