@@ -31,10 +31,12 @@ struct count_task {
     int ask[MEMTABLES_MAX + 1]; /* a memtable each: it has unknown keys, and something lies below */
     uint64_t unknown[MEMTABLES_MAX + 1]; /* how many */
     int by_walk;
-    int about;       /* a sample is enough */
-    uint64_t step;   /* one of so many unknown records of a layer is looked up; a power of two */
-    double variance; /* of the sum so far */
-    int keeps;       /* all that is counted was committed: what memtables answer holds for good */
+    int about;         /* a sample is enough */
+    uint64_t step;     /* one of so many unknown records of a layer is looked up; a power of two */
+    uint64_t step_max; /* a remembered sample of that step serves */
+    uint64_t coarsest; /* step of the answers so far */
+    double variance;   /* of their sum */
+    int keeps;         /* all that is counted was committed: what memtables answer holds for good */
     struct varve_snapshot *snapshot; /* of a walk */
     uint8_t name[VARVE_GROUP_MAX_BYTES];
     uint8_t name_len;
@@ -64,13 +66,12 @@ static void memory_recall(const struct count_task *task, uint64_t layer, int sam
         *answer = (struct count_answer){0};
 }
 
-/* An answer by a finer sample serves as well. */
 static int recall_sample(const struct count_task *task, uint64_t layer, struct count_answer *answer)
 {
     if (task->step == 1)
         return 0;
     memory_recall(task, layer, 1, answer);
-    return answer->upto_seq != 0 && answer->step <= task->step;
+    return answer->upto_seq != 0 && answer->step <= task->step_max;
 }
 
 static void memory_keep(const struct count_task *task, struct count_answer *fresh,
@@ -246,6 +247,8 @@ static void take_answer(struct count_task *task, const struct count_answer *answ
 {
     *count -= (int64_t)answer->live_below;
     task->variance += answer->variance;
+    if (answer->step > task->coarsest)
+        task->coarsest = answer->step;
 }
 
 /* What is known of an active memtable is the beginning of the next answer; a sample of it would not be. */
@@ -548,6 +551,7 @@ static int take_layers(struct count_task *task, int64_t *count, struct varve_err
     int rc = 0;
 
     *count = task->upper;
+    task->coarsest = 1;
     task->variance = 0;
     for (size_t i = 0; rc == 0 && i < task->reset_layer; i++)
         rc = task->ask[i] ? take_memtable(task, i, count, err) : 0;
@@ -591,7 +595,7 @@ static int is_near(const struct count_task *task, int64_t count, uint64_t *step)
     double slack = (double)count / NEAR_PARTS;
 
     if (count <= 0 || task->variance * NEAR_DEVIATIONS * NEAR_DEVIATIONS > slack * slack)
-        *step = task->step / SAMPLE_GROWS_BY;
+        *step = task->coarsest / SAMPLE_GROWS_BY;
     else if ((double)count - slack <= VARVE_COUNT_EXACT_MAX)
         *step = 1; /* so few that it has to be exact */
     else
@@ -603,14 +607,16 @@ static int is_near(const struct count_task *task, int64_t count, uint64_t *step)
 
 static int count_by_layers(struct count_task *task, int64_t *count, struct varve_err *err)
 {
-    uint64_t step = task->about ? first_step(task) : 1;
-    int rc;
-
-    do {
+    task->step = task->about ? first_step(task) : 1;
+    task->step_max = UINT64_MAX; /* it will be seen whether they leave too much in doubt */
+    for (;;) {
+        uint64_t step = 1;
+        int rc = take_layers(task, count, err);
+        if (rc != 0 || task->coarsest == 1 || is_near(task, *count, &step))
+            return rc;
         task->step = step;
-        rc = take_layers(task, count, err);
-    } while (rc == 0 && task->step > 1 && !is_near(task, *count, &step));
-    return rc;
+        task->step_max = step;
+    }
 }
 
 int count_task_run(struct count_task *task, uint64_t *count, struct varve_err *err)
