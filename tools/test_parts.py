@@ -45,6 +45,8 @@ PARTS = (
          ("tests/crash/kill9.py", "tests/crash/kill9.c")),
     Part("mutants", "mutants", "planted bugs are caught by their campaigns",
          ("tests/mutants/run", "tests/mutants/run.py")),
+    Part("library", "release", "libvarve as an embedder gets it: installed, linked, run",
+         ("tests/library/run", "tests/library/run.py")),
     Part("integration", "asan", "the server with redis-cli, hiredis and redis-py",
          ("tests/integration/run", "tests/integration/run.py")),
     Part("clients", "release", "what client libraries send on connect",

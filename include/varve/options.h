@@ -1,12 +1,16 @@
-/* options.h - how a database is opened. Zero means the default in every field. */
+/* options.h - how a database is opened. Zero means the default in every field but the executor,
+ * so that `struct varve_options options = {0}` and an executor is all that is needed. */
 #ifndef VARVE_OPTIONS_H
 #define VARVE_OPTIONS_H
 
 #include <stdint.h>
 
+#include "varve/api.h"
 #include "varve/env.h"
 #include "varve/executor.h"
 #include "varve/slice.h"
+
+VARVE_API_BEGIN
 
 /* When a written record is made durable; the words are redis.conf's `appendfsync`. */
 enum varve_durability {
@@ -40,7 +44,7 @@ enum varve_compression {
 
 struct varve_options {
     struct varve_env *env;           /* default varve_env_posix() */
-    struct varve_executor *executor; /* required */
+    struct varve_executor *executor; /* required: varve_executor_threads_create() */
     enum varve_durability durability;
     uint64_t memtable_size_bytes; /* default 64 MiB, at least 64 KiB: a full one is flushed */
     uint32_t memtables_max; /* default 4, 2 .. 16: the active one and those that wait; when all
@@ -51,7 +55,8 @@ struct varve_options {
     uint32_t segments_max;           /* default 4096, 16 .. 32768: each is an open file */
     uint32_t bloom_bits_per_key;     /* default 10, at most 32; VARVE_NO_FILTER: none */
     enum varve_compression compression;
-    uint32_t compaction_jobs;  /* default 1, at most 16: into how many a large compaction is cut */
+    uint32_t compaction_jobs;  /* default 1, at most 16: into how many a large compaction is cut;
+                                * as many threads should run them */
     uint64_t rate_limit_bytes; /* a second, of flushes and compactions; 0: no limit */
     uint64_t min_free_bytes;   /* default 64 MiB; VARVE_NO_RESERVE: 0. Below, writes are refused */
     uint64_t reserve_size_bytes; /* default 16 MiB; VARVE_NO_RESERVE: none. Kept for deletes and
@@ -59,10 +64,13 @@ struct varve_options {
     uint64_t wal_size_bytes;     /* default 64 MiB, at least 4 KiB: when the next file starts */
     uint32_t wal_pool_size;      /* default 2, at most 16: WAL files kept ready, pre-written */
     int no_create;               /* 1: refuse a directory without a database in it */
-    varve_durable_fn on_durable;
-    varve_log_fn on_log;
-    varve_group_fn count_group;
-    void *arg; /* passed to the callbacks */
+    varve_durable_fn on_durable; /* NULL: nobody is told */
+    varve_log_fn on_log;         /* NULL: nobody is told */
+    varve_group_fn count_group; /* NULL: no key is in a group, nothing is counted. The same function
+                                  * at every open, as the counts are kept on disk */
+    void *arg;                  /* passed to the callbacks; borrowed */
 };
+
+VARVE_API_END
 
 #endif

@@ -7,6 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "varve/api.h"
+
+VARVE_API_BEGIN
+
 struct varve_slice {
     const uint8_t *data; /* may be NULL when len is 0 */
     size_t len;          /* bytes */
@@ -14,7 +18,11 @@ struct varve_slice {
 
 static inline struct varve_slice varve_slice(const void *data, size_t len)
 {
-    return (struct varve_slice){.data = data, .len = len};
+    struct varve_slice slice; /* no compound literal: C++ has none */
+
+    slice.data = (const uint8_t *)data;
+    slice.len = len;
+    return slice;
 }
 
 /* The bytes of a C string without its NUL. */
@@ -38,5 +46,7 @@ static inline int varve_slice_equal(struct varve_slice a, struct varve_slice b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
+
+VARVE_API_END
 
 #endif

@@ -1,4 +1,5 @@
-/* stats.h - the engine's figures at one moment. Counters start at 0 when the database is opened. */
+/* stats.h - the engine's figures at one moment, filled by varve_stats(). Counters start at 0
+ * when the database is opened; the figures are not of one instant, each is true by itself. */
 #ifndef VARVE_STATS_H
 #define VARVE_STATS_H
 

@@ -3,6 +3,10 @@
 #ifndef VARVE_STATUS_H
 #define VARVE_STATUS_H
 
+#include "varve/api.h"
+
+VARVE_API_BEGIN
+
 enum varve_status {
     VARVE_OK = 0,
 
@@ -13,7 +17,7 @@ enum varve_status {
     /* Errors. */
     VARVE_EIO = -1,       /* the environment failed: read, write, sync, no such directory */
     VARVE_ECORRUPT = -2,  /* bytes on disk are not what was written */
-    VARVE_EFULL = -3,     /* a stated limit is reached: memtable, disk */
+    VARVE_EFULL = -3,     /* a stated limit is reached: bytes of a record, unsynced WAL files */
     VARVE_EREADONLY = -4, /* writes are refused until the log heals */
     VARVE_EINVAL = -5,    /* an argument or option that cannot be */
     VARVE_ENOMEM = -6,    /* an allocation failed */
@@ -29,7 +33,8 @@ enum varve_status {
 #define VARVE_ERR_TEXT_MAX 512
 
 /* Filled by the first level that fails and wrapped by each level above:
- * "open /data: replay 000003.wal: offset 4096: payload CRC mismatch". The caller owns it. */
+ * "open /data: replay 000003.wal: offset 4096: payload CRC mismatch". The caller owns it, need not
+ * clear it, and looks at it only after a negative code. */
 struct varve_err {
     int code;                      /* enum varve_status, 0 if nothing failed */
     int os_errno;                  /* errno of the failed call, 0 if there is none */
@@ -38,5 +43,7 @@ struct varve_err {
 
 /* The name of a code, for logs: "corrupt". Static storage. Any thread. */
 const char *varve_status_name(int code);
+
+VARVE_API_END
 
 #endif

@@ -279,6 +279,13 @@ static int posix_rename(struct varve_env *env, const char *from, const char *to,
     return rename(from, to) == 0 ? 0 : err_set_errno(err, errno, "rename %s to %s", from, to);
 }
 
+static int posix_link(struct varve_env *env, const char *from, const char *to,
+                      struct varve_err *err)
+{
+    (void)env;
+    return link(from, to) == 0 ? 0 : err_set_errno(err, errno, "link %s to %s", from, to);
+}
+
 static int posix_remove(struct varve_env *env, const char *path, struct varve_err *err)
 {
     (void)env;
@@ -391,6 +398,7 @@ static const struct varve_env_ops posix_ops = {
     .make_dir = posix_make_dir,
     .list_dir = posix_list_dir,
     .rename = posix_rename,
+    .link = posix_link,
     .remove = posix_remove,
     .sync_dir = posix_sync_dir,
     .lock = posix_lock,

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "lsm/checkpoint.h"
 #include "lsm/compactor.h"
 #include "lsm/count_memory.h"
 #include "lsm/count_queue.h"
@@ -61,6 +62,7 @@ struct varve_db {
     struct flusher flusher;
     struct compactor compactor;
     struct space space;
+    struct checkpoints checkpoints;
     struct stall stall; /* writer thread */
 
     /* Frees what no reader can see any more: one RECLAIM job at a time. */

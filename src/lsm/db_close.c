@@ -26,6 +26,9 @@ static void db_stop_background(struct varve_db *db)
     db_wait(db, &db->flusher.mutex, &db->flusher.changed, flusher_is_running, &db->flusher);
     db_wait(db, &db->compactor.mutex, &db->compactor.changed, compactor_is_running, &db->compactor);
     db_wait(db, &db->space.mutex, &db->space.changed, space_is_running, &db->space);
+    checkpoints_poke(&db->checkpoints);
+    db_wait(db, &db->checkpoints.mutex, &db->checkpoints.changed, checkpoints_are_running,
+            &db->checkpoints);
 }
 
 static void db_wait_jobs(struct varve_db *db)

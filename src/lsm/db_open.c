@@ -329,7 +329,8 @@ void db_discard_wal(struct varve_db *db, uint64_t file_no)
         atomic_fetch_add(&db->wal_dropped_files, 1);
         atomic_fetch_add(&db->wal_dropped_bytes, size_bytes);
     }
-    if (size_bytes == db->options.wal_size_bytes && wal_pool_reuse(&db->wal.pool, path))
+    int held = atomic_load(&db->checkpoints.holds_wals) && !MUTANT("checkpoint-log-reused");
+    if (size_bytes == db->options.wal_size_bytes && !held && wal_pool_reuse(&db->wal.pool, path))
         return;
     (void)db->env->ops->remove(db->env, path, NULL);
 out:
@@ -426,6 +427,7 @@ void db_free(struct varve_db *db)
     compactor_deinit(&db->compactor);
     flusher_deinit(&db->flusher);
     space_deinit(&db->space);
+    checkpoints_deinit(&db->checkpoints);
     heal_deinit(&db->heal);
     wal_deinit(&db->wal);
     manifest_close(db->manifest);
@@ -449,6 +451,15 @@ void db_free(struct varve_db *db)
 
 static void db_reclaim_run(struct varve_job *job);
 
+static void db_on_durable(void *arg, uint64_t seq, int failed)
+{
+    struct varve_db *db = arg;
+
+    if (db->options.on_durable != NULL)
+        db->options.on_durable(db->options.arg, seq, failed);
+    checkpoints_poke(&db->checkpoints);
+}
+
 static struct varve_db *db_create(const char *dir, const struct varve_options *options)
 {
     struct varve_db *db = mem_alloc_zero(sizeof(*db));
@@ -461,12 +472,13 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
     db->options = *options;
     db->env = options->env;
     atomic_store(&db->durability, (int)options->durability);
-    wal_sync_init(&db->wal.sync, options->executor, options->on_durable, options->arg);
+    wal_sync_init(&db->wal.sync, options->executor, db_on_durable, db);
     wal_pool_init(&db->wal.pool);
     heal_init(&db->heal, db);
     flusher_init(&db->flusher, db);
     compactor_init(&db->compactor, db);
     space_init(&db->space, db);
+    checkpoints_init(&db->checkpoints, db);
     snapshots_init(&db->snapshots);
     mutex_init(&db->reclaim_mutex);
     cond_init(&db->reclaim_changed);

@@ -163,6 +163,11 @@ uint64_t log_reader_offset(const struct log_reader *reader)
     return reader->offset;
 }
 
+struct varve_file *log_reader_file(const struct log_reader *reader)
+{
+    return reader->file;
+}
+
 uint64_t log_reader_limit(const struct log_reader *reader)
 {
     return reader->limit;

@@ -33,6 +33,9 @@ uint64_t log_reader_offset(const struct log_reader *reader); /* of the next reco
 uint64_t log_reader_limit(const struct log_reader *reader);  /* min(limit, file size) */
 const char *log_reader_why(const struct log_reader *reader); /* "end of file", "header CRC" ... */
 
+/* The open file, for reading; the reader's. */
+struct varve_file *log_reader_file(const struct log_reader *reader);
+
 /* Looks at every byte from the reader's offset on for valid record headers; calls fn for each, which
  * ends the search by returning non-zero, and that is returned. 0 if there is none left. */
 typedef int (*log_header_fn)(void *arg, uint64_t offset, const struct record_header *header);

@@ -24,7 +24,6 @@
 #include "metrics/metrics.h"
 #include "net/conn.h"
 #include "net/loop.h"
-#include "server/executor.h"
 #include "server/signals.h"
 #include "types/keyspace.h"
 #include "varve/db.h"
@@ -37,7 +36,7 @@ struct server {
     struct config *config;
     struct metrics metrics;
     struct net_loop *loop;
-    struct executor *executor;
+    struct varve_executor *executor;
     struct varve_db *db;
     struct keyspace *keyspace;
     struct processor *processor;
@@ -423,7 +422,7 @@ static void fill_engine_options(struct server *server, uint32_t compaction_jobs,
     uint64_t reserve = (uint64_t)config_int(config, OPT_RESERVE_SIZE);
 
     *options = (struct varve_options){
-        .executor = executor_of(server->executor),
+        .executor = server->executor,
         .durability = (enum varve_durability)config_int(config, OPT_APPENDFSYNC),
         .memtable_size_bytes = (uint64_t)config_int(config, OPT_MEMTABLE_SIZE),
         .memtables_max = (uint32_t)config_int(config, OPT_MEMTABLES_MAX),
@@ -449,12 +448,12 @@ static void fill_engine_options(struct server *server, uint32_t compaction_jobs,
 static int start_engine(struct server *server, struct varve_err *err)
 {
     const struct config *config = server->config;
-    struct executor_threads threads = {
+    struct varve_executor_threads threads = {
         .compaction = compaction_threads(config),
         .read = (uint32_t)config_int(config, OPT_READ_THREADS),
     };
     struct varve_options options;
-    int rc = executor_start(&threads, &server->executor, err);
+    int rc = varve_executor_threads_create(&threads, &server->executor, err);
 
     if (rc != 0)
         return rc;
@@ -580,7 +579,7 @@ int server_stop(struct server *server, struct varve_err *err)
         keyspace_close(server->keyspace);
         rc = varve_close(server->db, err);
     }
-    executor_stop(server->executor);
+    varve_executor_threads_destroy(server->executor);
     signals_detach();
     if (server->news_open)
         uv_close((uv_handle_t *)&server->news, NULL);

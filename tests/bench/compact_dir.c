@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "thread_executor.h"
 #include "types/keycode.h"
 #include "varve/db.h"
 
@@ -11,9 +10,7 @@
 
 int main(int argc, char **argv)
 {
-    struct thread_executor *executor = thread_executor_create();
     struct varve_options options = {
-        .executor = threads_as_executor(executor),
         .no_create = 1,
         .count_group = keycode_count_group,
     };
@@ -25,7 +22,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: compact_dir DIR\n");
         return 2;
     }
-    int rc = varve_open(argv[1], &options, &db, &err);
+    int rc = varve_executor_threads_create(NULL, &options.executor, &err);
+    if (rc == 0)
+        rc = varve_open(argv[1], &options, &db, &err);
     if (rc == 0)
         varve_stats(db, &before);
     if (rc == 0)
@@ -40,7 +39,7 @@ int main(int argc, char **argv)
         int closed = varve_close(db, rc == 0 ? &err : NULL);
         rc = rc == 0 ? closed : rc;
     }
-    thread_executor_destroy(executor);
+    varve_executor_threads_destroy(options.executor);
     if (rc != 0)
         fprintf(stderr, "%s: %s\n", argv[1], err.text);
     return rc != 0;

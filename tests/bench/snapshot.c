@@ -21,7 +21,6 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "base/thread.h"
-#include "thread_executor.h"
 #include "varve/db.h"
 #include "varve/iter.h"
 
@@ -329,16 +328,19 @@ static void run_rounds(struct bench *bench, const char *dir)
 
 static void run(struct bench *bench, const char *dir)
 {
-    struct thread_executor *executor = thread_executor_create();
+    struct varve_executor_threads threads = {.compaction = 2, .read = 2};
+    struct varve_executor *executor;
     struct varve_err err = {0};
     struct varve_options options = {
-        .executor = threads_as_executor(executor),
         .memtable_size_bytes = 8 * MIB,
         .block_cache_size_bytes = 32 * MIB,
         .segment_size_bytes = 8 * MIB,
         .compaction_jobs = 2,
     };
 
+    if (varve_executor_threads_create(&threads, &executor, &err) != 0)
+        die("executor", &err);
+    options.executor = executor;
     if (varve_open(dir, &options, &bench->db, &err) != 0)
         die("open", &err);
     printf("| what | figure | bound | |\n|---|---|---|---|\n");
@@ -346,7 +348,7 @@ static void run(struct bench *bench, const char *dir)
     run_rounds(bench, dir);
     if (varve_close(bench->db, &err) != 0)
         die("close", &err);
-    thread_executor_destroy(executor);
+    varve_executor_threads_destroy(executor);
 }
 
 static void remove_dir(const char *dir)

@@ -73,8 +73,8 @@ static int sync_relieved(struct sim_env *sim, const struct sim_sync_info *info)
         struct sim_event event = sim_event_at(sim, at);
         if (event.kind == SIM_SYNC_DIR)
             return strcmp(event.path, dropped.path) == 0;
-        if (event.kind != SIM_CREATE && event.kind != SIM_RENAME && event.kind != SIM_WRITE &&
-            event.kind != SIM_SYNC)
+        if (event.kind != SIM_CREATE && event.kind != SIM_RENAME && event.kind != SIM_LINK &&
+            event.kind != SIM_WRITE && event.kind != SIM_SYNC)
             return 0;
         if (!ends_with(event.path, ".wal") && !ends_with(event.path, ".seg"))
             return 0;

@@ -57,6 +57,8 @@ CAMPAIGNS = {
     "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
+    "checkpoint": Campaign(["tests/unit/lsm/test_checkpoint"], 120),
+    "checkpoint-faults": Campaign(["tests/unit/lsm/test_checkpoint_faults"], 120),
     "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
     "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
     "watchdog": Campaign(["tests/unit/lsm/test_watchdog"], 120),
@@ -100,6 +102,11 @@ MUTANTS = (
     Mutant("fence-at-written", "powercut", "healing ends the old log file behind what is durable"),
     Mutant("heal-active-only", "powercut", "healing leaves out the memtables that wait"),
     Mutant("heal-forgets-ranges", "powercut", "healing writes no range tombstones"),
+    # Checkpoints.
+    Mutant("checkpoint-log-unsynced", "checkpoint-faults", "the copied log is not made durable"),
+    Mutant("checkpoint-name-unsynced", "checkpoint-faults", "the last rename is not made durable"),
+    Mutant("checkpoint-log-reused", "checkpoint", "a log file is written anew while it is copied"),
+    Mutant("checkpoint-holds-nothing", "checkpoint", "segments go before they are linked"),
     # Recovery.
     Mutant("skip-wal-crc", "powercut", "the payload's CRC is not checked"),
     Mutant("skip-chunk-crc", "powercut", "the chunk's CRC is not checked"),

@@ -16,7 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "thread_executor.h"
 #include "varve/iter.h"
 
 #define READERS_MAX 64
@@ -215,12 +214,12 @@ static struct varve_env cold_env = {.ops = &cold_ops};
 
 /* ---- rounds ---- */
 
-static void open_db(struct race *race, const char *dir, struct thread_executor *executor)
+static void open_db(struct race *race, const char *dir, struct varve_executor *executor)
 {
     struct varve_err err = {0};
     struct varve_options options = {
         .env = &cold_env,
-        .executor = threads_as_executor(executor),
+        .executor = executor,
         .memtable_size_bytes = 64 * KIB,
         .memtables_max = 4,
         .block_size_bytes = 512,
@@ -241,10 +240,12 @@ static void run_round(struct race *race, struct writer *writer, const struct set
                       const char *dir)
 {
     static struct reader readers[READERS_MAX];
-    struct thread_executor *executor = thread_executor_create();
+    struct varve_executor_threads threads = {.compaction = 2, .read = 2};
+    struct varve_executor *executor;
     struct varve_err err = {0};
     struct varve_stats stats;
 
+    CHECK(varve_executor_threads_create(&threads, &executor, NULL) == 0);
     open_db(race, dir, executor);
     varve_stats(race->db, &stats);
     if (stats.seq_visible != writer->seq)
@@ -268,7 +269,7 @@ static void run_round(struct race *race, struct writer *writer, const struct set
            writer->delays);
     if (varve_close(race->db, &err) != 0)
         race_fail(race, "close: %s", err.text);
-    thread_executor_destroy(executor);
+    varve_executor_threads_destroy(executor);
 }
 
 static void remove_dir(const char *dir)

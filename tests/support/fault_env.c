@@ -33,7 +33,7 @@ static const char *const op_names[FAULT_OP_COUNT] = {
     [FAULT_WRITE] = "write",       [FAULT_SYNC] = "sync",         [FAULT_SIZE] = "size",
     [FAULT_TRUNCATE] = "truncate", [FAULT_MAKE_DIR] = "make_dir", [FAULT_LIST_DIR] = "list_dir",
     [FAULT_RENAME] = "rename",     [FAULT_REMOVE] = "remove",     [FAULT_SYNC_DIR] = "sync_dir",
-    [FAULT_LOCK] = "lock",
+    [FAULT_LINK] = "link",         [FAULT_LOCK] = "lock",
 };
 
 /* What is to happen to one call. */
@@ -307,6 +307,20 @@ static int fault_rename(struct varve_env *env, const char *from, const char *to,
     return err_set_errno(err, verdict.os_errno, "rename %s to %s", from, to);
 }
 
+static int fault_link(struct varve_env *env, const char *from, const char *to,
+                      struct varve_err *err)
+{
+    struct fault_env *fault = fault_of(env);
+    struct verdict verdict = judge(fault, FAULT_LINK, to);
+    int rc = 0;
+
+    if (verdict.os_errno == 0 || verdict.effect == FAULT_ALL_DONE)
+        rc = fault->base->ops->link(fault->base, from, to, err);
+    if (rc != 0 || verdict.os_errno == 0)
+        return rc;
+    return err_set_errno(err, verdict.os_errno, "link %s to %s", from, to);
+}
+
 static int fault_remove(struct varve_env *env, const char *path, struct varve_err *err)
 {
     struct fault_env *fault = fault_of(env);
@@ -392,6 +406,7 @@ static const struct varve_env_ops fault_ops = {
     .make_dir = fault_make_dir,
     .list_dir = fault_list_dir,
     .rename = fault_rename,
+    .link = fault_link,
     .remove = fault_remove,
     .sync_dir = fault_sync_dir,
     .lock = fault_lock,

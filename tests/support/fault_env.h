@@ -30,6 +30,7 @@ enum fault_op {
     FAULT_MAKE_DIR,
     FAULT_LIST_DIR,
     FAULT_RENAME,
+    FAULT_LINK,
     FAULT_REMOVE,
     FAULT_SYNC_DIR,
     FAULT_LOCK,
@@ -59,7 +60,7 @@ struct fault_plan {
     enum fault_mode mode;
     enum fault_effect effect;
     /* Only calls on paths that end so count ("*.wal" is ".wal"); NULL: all. Borrowed while the
-     * plan holds. A rename matches by its new name. */
+     * plan holds. A rename or link matches by its new name. */
     const char *path_suffix;
 };
 

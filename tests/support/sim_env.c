@@ -511,6 +511,38 @@ static int sim_rename(struct varve_env *env, const char *from, const char *to,
     return failed == 0 ? 0 : err_set_errno(err, failed, "rename %s to %s", from, to);
 }
 
+static int link_errno(const struct sim_tree *tree, const struct place *from, const struct place *to)
+{
+    if (from->node == SIM_NO_NODE)
+        return ENOENT;
+    if (to->node != SIM_NO_NODE)
+        return EEXIST;
+    return tree->nodes[from->node].kind == SIM_DIR ? EPERM : 0;
+}
+
+static int sim_link(struct varve_env *env, const char *from, const char *to, struct varve_err *err)
+{
+    struct sim_env *sim = sim_of(env);
+    struct place from_place;
+    struct place to_place;
+    int failed;
+
+    mutex_lock(&sim->mutex);
+    failed = place_find(&sim->live, from, &from_place);
+    if (failed == 0)
+        failed = place_find(&sim->live, to, &to_place);
+    if (failed == 0)
+        failed = link_errno(&sim->live, &from_place, &to_place);
+    if (failed == 0) {
+        struct name_step *step = name_step_make(to_place.dir, to_place.name, from_place.node);
+
+        name_step_apply(&sim->live, step);
+        trace_add(sim, SIM_LINK, from_place.node)->steps[0] = step;
+    }
+    mutex_unlock(&sim->mutex);
+    return failed == 0 ? 0 : err_set_errno(err, failed, "link %s to %s", from, to);
+}
+
 static int sim_remove(struct varve_env *env, const char *path, struct varve_err *err)
 {
     struct sim_env *sim = sim_of(env);
@@ -689,6 +721,7 @@ static const struct varve_env_ops sim_ops = {
     .make_dir = sim_make_dir,
     .list_dir = sim_list_dir,
     .rename = sim_rename,
+    .link = sim_link,
     .remove = sim_remove,
     .sync_dir = sim_sync_dir,
     .lock = sim_lock,

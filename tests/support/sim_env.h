@@ -9,7 +9,7 @@
  *    as it was after one of the writes that touched it; a sector that never held durable bytes may
  *    also hold zeros or garbage (random bytes, or what another file holds or held);
  *  - the size persists independently of the data, and may stop inside a write;
- *  - create, rename, remove, make_dir persist independently of each other until sync_dir of the
+ *  - create, rename, link, remove, make_dir persist independently of each other until sync_dir of the
  *    directory; a rename inside one directory is one step, one across directories is two;
  *  - after a failed sync all that it covered stays readable, is in doubt for ever, and is not
  *    settled by a later sync that returns 0. A later write of the same sector, or change of the
@@ -48,6 +48,7 @@ enum sim_event_kind {
     SIM_SYNC_FAILED, /* of a file or a directory */
     SIM_CREATE,      /* a file or a directory */
     SIM_RENAME,
+    SIM_LINK,
     SIM_REMOVE,
     SIM_SYNC_DIR,
     SIM_MARK,
@@ -55,7 +56,7 @@ enum sim_event_kind {
 
 struct sim_event {
     enum sim_event_kind kind;
-    char path[128];    /* as it was at the time, cut to fit; of a rename: the new name */
+    char path[128];    /* as it was at the time, cut to fit; of a rename or link: the new name */
     uint64_t offset;   /* SIM_WRITE: where; SIM_TRUNCATE: the new size; bytes */
     uint64_t len;      /* SIM_WRITE: bytes */
     int tag;           /* SIM_MARK */

@@ -183,6 +183,7 @@ void crash_state_apply(struct crash_state *state, const struct event *event)
         add_name_units(state, event);
         break;
     case SIM_RENAME:
+    case SIM_LINK:
     case SIM_REMOVE: add_name_units(state, event); break;
     case SIM_SYNC:
     case SIM_SYNC_DIR: settle(state, event->node); break;

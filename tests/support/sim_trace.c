@@ -250,8 +250,10 @@ static int step_is_in(const struct event *event, uint32_t dir)
 /* Adds " create #.wal" unless the text has it already. */
 static void class_add_step(char *text, size_t cap, const struct event *event)
 {
-    static const char *const verbs[] = {
-        [SIM_CREATE] = "create", [SIM_RENAME] = "rename", [SIM_REMOVE] = "remove"};
+    static const char *const verbs[] = {[SIM_CREATE] = "create",
+                                        [SIM_RENAME] = "rename",
+                                        [SIM_LINK] = "link",
+                                        [SIM_REMOVE] = "remove"};
     char what[SIM_NAME_CAP + 16];
     char class_name[SIM_NAME_CAP];
     size_t len = strlen(text);

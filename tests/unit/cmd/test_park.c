@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "client.h"
 #include "cmd/ctx.h"
 #include "cmd/park.h"
@@ -466,10 +467,11 @@ static void test_write_delay__parks_writes_for_a_time(void **state)
 static void test_slowed_writes__are_few_a_turn(void **state)
 {
     struct server *s = *state;
-    char *value = calloc(1, 64 * 1024);
+    char *value = mem_alloc_zero(64 * 1024);
     struct varve_slice large[3] = {varve_slice_str("SET"), varve_slice_str("large"),
                                    varve_slice(value, 64 * 1024)};
 
+    assert_non_null(value);
     fake_db_delay_writes(s->db, 0, VARVE_STALL_SPACE);
     processor_tick(s->processor);
     EXPECT(s, "SET k1 1", OK);
@@ -484,7 +486,7 @@ static void test_slowed_writes__are_few_a_turn(void **state)
     processor_tick(s->processor);
     assert_int_equal(try_argv(s, s->session, 3, large), PROCESSOR_DONE);
     EXPECT(s, "SET k1 3", OK);
-    free(value);
+    mem_free(value);
 }
 
 int main(void)

@@ -296,6 +296,44 @@ static void test_rename__fails(void **state)
     assert_true(exists(f, "dir/inner"));
 }
 
+static void test_link__gives_a_second_name(void **state)
+{
+    struct env_fixture *f = *state;
+    struct varve_file *file = create_file(f, "first");
+    int rc;
+
+    write_text(f, file, 0, "bytes");
+    assert_int_equal(f->env->ops->make_dir(f->env, env_suite_path(f, "sub"), &f->err), 0);
+    rc = f->env->ops->link(f->env, env_suite_path(f, "first"), env_suite_path(f, "sub/second"),
+                           &f->err);
+    assert_int_equal(rc, 0);
+    assert_int_equal(f->env->ops->remove(f->env, env_suite_path(f, "first"), &f->err), 0);
+    assert_false(exists(f, "first"));
+    write_text(f, file, 5, " and more"); /* one file, whatever its names */
+    f->env->ops->close(f->env, file);
+    file = open_file(f, "sub/second", VARVE_OPEN_READ);
+    assert_reads(f, file, 0, 20, "bytes and more");
+    f->env->ops->close(f->env, file);
+}
+
+static void test_link__fails(void **state)
+{
+    struct env_fixture *f = *state;
+    int rc;
+
+    f->env->ops->close(f->env, create_file(f, "file"));
+    f->env->ops->close(f->env, create_file(f, "other"));
+    assert_int_equal(f->env->ops->make_dir(f->env, env_suite_path(f, "dir"), &f->err), 0);
+    rc = f->env->ops->link(f->env, env_suite_path(f, "none"), env_suite_path(f, "x"), &f->err);
+    assert_failed(f, rc, VARVE_ENOENT, ENOENT, "link ");
+    rc = f->env->ops->link(f->env, env_suite_path(f, "file"), env_suite_path(f, "none/x"), &f->err);
+    assert_failed(f, rc, VARVE_ENOENT, ENOENT, "link ");
+    rc = f->env->ops->link(f->env, env_suite_path(f, "file"), env_suite_path(f, "other"), &f->err);
+    assert_failed(f, rc, VARVE_EEXIST, EEXIST, "link ");
+    rc = f->env->ops->link(f->env, env_suite_path(f, "dir"), env_suite_path(f, "x"), &f->err);
+    assert_failed(f, rc, VARVE_EIO, EPERM, "link ");
+}
+
 static void test_remove__files_and_empty_directories(void **state)
 {
     struct env_fixture *f = *state;
@@ -427,6 +465,8 @@ int env_suite_run(const char *name, CMFixtureFunction setup, CMFixtureFunction t
         ENV_TEST(test_errors__are_told_without_an_err),
         ENV_TEST(test_rename__replaces_and_moves),
         ENV_TEST(test_rename__fails),
+        ENV_TEST(test_link__gives_a_second_name),
+        ENV_TEST(test_link__fails),
         ENV_TEST(test_remove__files_and_empty_directories),
         ENV_TEST(test_make_dir__fails),
         ENV_TEST(test_list_dir__shows_each_name_once),

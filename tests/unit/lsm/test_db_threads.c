@@ -16,7 +16,6 @@
 #include "base/rng.h"
 #include "base/thread.h"
 #include "bed.h"
-#include "thread_executor.h"
 
 #define KEYS 50
 #define ROUNDS 1500
@@ -118,16 +117,17 @@ static void write_all(struct bed *bed, struct rng *rng)
 static void test_db_threads__writer_jobs_and_readers(void **state)
 {
     static struct bed bed;
-    struct thread_executor *executor = thread_executor_create();
+    struct varve_executor *executor;
     struct reader readers[READERS];
     struct varve_stats stats;
     _Atomic int stop = 0;
     struct rng rng;
 
     (void)state;
+    assert_int_equal(varve_executor_threads_create(NULL, &executor, NULL), 0);
     rng_init(&rng, 5);
     bed_init(&bed, 5);
-    bed.options.executor = threads_as_executor(executor);
+    bed.options.executor = executor;
     bed.options.wal_pool_size = 4;
     bed_open_ok(&bed);
     for (int i = 0; i < READERS; i++) {
@@ -146,7 +146,7 @@ static void test_db_threads__writer_jobs_and_readers(void **state)
     fault_env_heal(bed.fault);
     char *before = bed_dump(&bed, NULL);
     bed_close_ok(&bed);
-    thread_executor_destroy(executor);
+    varve_executor_threads_destroy(executor);
     bed.options.executor = step_as_executor(bed.stepper);
     bed_open_ok(&bed);
     char *after = bed_dump(&bed, NULL);
@@ -189,15 +189,16 @@ static void start_counts(struct bed *bed, struct counted *counts, struct rng *rn
 static void test_db_threads__counts(void **state)
 {
     static struct bed bed;
-    struct thread_executor *executor = thread_executor_create();
+    struct varve_executor *executor;
     struct counted counts[COUNTS];
     uint64_t counted = 0;
     struct rng rng;
 
     (void)state;
+    assert_int_equal(varve_executor_threads_create(NULL, &executor, NULL), 0);
     rng_init(&rng, 6);
     bed_init(&bed, 6);
-    bed.options.executor = threads_as_executor(executor);
+    bed.options.executor = executor;
     bed.options.memtable_size_bytes = (uint64_t)64 * 1024;
     bed_open_ok(&bed);
     assert_int_equal(write_round(&bed, 1), 0);
@@ -219,7 +220,7 @@ static void test_db_threads__counts(void **state)
     assert_true(counted > COUNTS * 300 / 2);
     assert_true(bed_stats(&bed).flushes > 0);
     bed_close_ok(&bed);
-    thread_executor_destroy(executor);
+    varve_executor_threads_destroy(executor);
     bed.options.executor = step_as_executor(bed.stepper);
     bed_deinit(&bed);
 }

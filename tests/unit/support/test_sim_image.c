@@ -251,6 +251,43 @@ static void test_rename__without_sync_dir_may_be_lost(void **state)
     sim_env_destroy(sim);
 }
 
+static void check_link(struct sim_env *image, void *arg)
+{
+    unsigned *seen = arg;
+    int first = help_byte(image, "/first", 0);
+    int second = help_byte(image, "/second", 0);
+
+    assert_true(first == 'd' || first == -1);
+    assert_true(second == 'd' || second == -1); /* whole, or not there */
+    *seen |= 1u << ((first == 'd') + 2 * (second == 'd'));
+}
+
+static void test_link__each_name_is_on_its_own(void **state)
+{
+    struct sim_env *sim = sim_env_create(7);
+    struct varve_file *file = help_open(sim, "/first");
+    unsigned seen = 0;
+
+    (void)state;
+    help_fill(sim, file, 0, 10, 'd');
+    help_sync(sim, file);
+    help_sync_dir(sim, "/");
+    help_close(sim, file);
+    assert_int_equal(sim_as_env(sim)->ops->link(sim_as_env(sim), "/first", "/second", NULL), 0);
+    for_all_images(sim, check_link, &seen);
+    assert_int_equal(seen, 1u << 1 | 1u << 3);
+    help_remove(sim, "/first");
+    seen = 0;
+    for_all_images(sim, check_link, &seen);
+    assert_int_equal(seen, 15); /* the old name may go before the new one is there */
+    help_sync_dir(sim, "/");
+    sim_trace_forget(sim); /* what has a name is kept */
+    seen = 0;
+    for_all_images(sim, check_link, &seen);
+    assert_int_equal(seen, 1u << 2);
+    sim_env_destroy(sim);
+}
+
 /* The data were never synced: the name can be there and the file empty. */
 static void check_unsynced_name(struct sim_env *image, void *arg)
 {
@@ -628,6 +665,7 @@ int main(void)
         cmocka_unit_test(test_prewritten__no_garbage),
         cmocka_unit_test(test_truncate__may_be_lost),
         cmocka_unit_test(test_rename__without_sync_dir_may_be_lost),
+        cmocka_unit_test(test_link__each_name_is_on_its_own),
         cmocka_unit_test(test_rename__before_the_data),
         cmocka_unit_test(test_names__persist_independently),
         cmocka_unit_test(test_rename__across_directories_is_two_steps),

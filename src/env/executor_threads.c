@@ -1,13 +1,16 @@
-#include "server/executor.h"
-
+/* The executor with threads: a queue and threads a job class, so that a slow maintenance job
+ * never delays a sync of the log, and a compaction no read. */
 #include <stddef.h>
 #include <sys/resource.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/thread.h"
+#include "varve/executor.h"
 
 #define COMPACTION_NICE 5
+#define COMPACTION_THREADS_DEFAULT 1
+#define READ_THREADS_DEFAULT 4
 
 struct lane {
     struct mutex mutex;
@@ -17,7 +20,7 @@ struct lane {
     int stopping;
     int nice; /* of its threads, on top of the process's */
     uint32_t started;
-    struct thread threads[EXECUTOR_THREADS_MAX];
+    struct thread threads[VARVE_EXECUTOR_THREADS_MAX];
 };
 
 struct executor {
@@ -25,11 +28,11 @@ struct executor {
     struct lane lanes[VARVE_JOB_CLASS_COUNT];
 };
 
-static void executor_submit(struct varve_executor *api, enum varve_job_class class,
+static void executor_submit(struct varve_executor *api, enum varve_job_class job_class,
                             struct varve_job *job)
 {
     struct executor *executor = CONTAINER_OF(api, struct executor, api);
-    struct lane *lane = &executor->lanes[class];
+    struct lane *lane = &executor->lanes[job_class];
 
     job->next = NULL;
     mutex_lock(&lane->mutex);
@@ -71,7 +74,6 @@ static int lane_start(struct lane *lane, const char *name, uint32_t count)
 {
     int rc = 0;
 
-    CHECK(count >= 1 && count <= EXECUTOR_THREADS_MAX);
     while (rc == 0 && lane->started < count) {
         rc = thread_start(&lane->threads[lane->started], name, lane_run, lane);
         lane->started += rc == 0;
@@ -79,51 +81,16 @@ static int lane_start(struct lane *lane, const char *name, uint32_t count)
     return rc;
 }
 
-int executor_start(const struct executor_threads *threads, struct executor **out,
-                   struct varve_err *err)
-{
-    static const char *const names[] = {"varve-sync",    "varve-maint", "varve-flush",
-                                        "varve-compact", "varve-read",  "varve-reclaim"};
-    _Static_assert(COUNT_OF(names) == VARVE_JOB_CLASS_COUNT, "a name a class");
-    struct executor *executor = mem_alloc_zero(sizeof(*executor));
-    int rc = 0;
-
-    *out = NULL;
-    if (executor == NULL)
-        return err_set(err, VARVE_ENOMEM, "executor: no memory");
-    executor->api.submit = executor_submit;
-    for (int i = 0; i < VARVE_JOB_CLASS_COUNT; i++) {
-        struct lane *lane = &executor->lanes[i];
-        mutex_init(&lane->mutex);
-        cond_init(&lane->changed);
-        lane->end = &lane->first;
-    }
-    executor->lanes[VARVE_JOB_COMPACTION].nice = COMPACTION_NICE;
-    for (int i = 0; rc == 0 && i < VARVE_JOB_CLASS_COUNT; i++)
-        rc = lane_start(&executor->lanes[i], names[i],
-                        i == VARVE_JOB_COMPACTION ? threads->compaction
-                        : i == VARVE_JOB_READ     ? threads->read
-                                                  : 1);
-    if (rc != 0) {
-        executor_stop(executor);
-        return err_set(err, rc, "a thread cannot be started");
-    }
-    *out = executor;
-    return 0;
-}
-
-/* What compactions and flushes leave behind goes to maintenance and reclaim: those end after them. A job
- * that a lane gets after its end would never run. */
+/* What compactions and flushes leave behind goes to maintenance and reclaim: those end after
+ * them. A job that a lane gets after its end would never run. */
 static const enum varve_job_class stop_order[] = {
     VARVE_JOB_READ, VARVE_JOB_COMPACTION,  VARVE_JOB_FLUSH,
     VARVE_JOB_SYNC, VARVE_JOB_MAINTENANCE, VARVE_JOB_RECLAIM,
 };
 _Static_assert(COUNT_OF(stop_order) == VARVE_JOB_CLASS_COUNT, "every class is stopped");
 
-void executor_stop(struct executor *executor)
+static void executor_stop(struct executor *executor)
 {
-    if (executor == NULL)
-        return;
     for (size_t i = 0; i < COUNT_OF(stop_order); i++) {
         struct lane *lane = &executor->lanes[stop_order[i]];
         mutex_lock(&lane->mutex);
@@ -140,7 +107,59 @@ void executor_stop(struct executor *executor)
     mem_free(executor);
 }
 
-struct varve_executor *executor_of(struct executor *executor)
+static struct varve_executor_threads threads_default(const struct varve_executor_threads *asked)
 {
-    return &executor->api;
+    struct varve_executor_threads threads = {0};
+
+    if (asked != NULL)
+        threads = *asked;
+    if (threads.compaction == 0)
+        threads.compaction = COMPACTION_THREADS_DEFAULT;
+    if (threads.read == 0)
+        threads.read = READ_THREADS_DEFAULT;
+    return threads;
+}
+
+int varve_executor_threads_create(const struct varve_executor_threads *asked,
+                                  struct varve_executor **out, struct varve_err *err)
+{
+    static const char *const names[] = {"varve-sync",    "varve-maint", "varve-flush",
+                                        "varve-compact", "varve-read",  "varve-reclaim"};
+    _Static_assert(COUNT_OF(names) == VARVE_JOB_CLASS_COUNT, "a name a class");
+    struct varve_executor_threads threads = threads_default(asked);
+    int rc = 0;
+
+    *out = NULL;
+    if (threads.compaction > VARVE_EXECUTOR_THREADS_MAX ||
+        threads.read > VARVE_EXECUTOR_THREADS_MAX)
+        return err_set(err, VARVE_EINVAL, "executor: more than %d threads of a class",
+                       VARVE_EXECUTOR_THREADS_MAX);
+    struct executor *executor = mem_alloc_zero(sizeof(*executor));
+    if (executor == NULL)
+        return err_set(err, VARVE_ENOMEM, "executor: no memory");
+    executor->api.submit = executor_submit;
+    for (int i = 0; i < VARVE_JOB_CLASS_COUNT; i++) {
+        struct lane *lane = &executor->lanes[i];
+        mutex_init(&lane->mutex);
+        cond_init(&lane->changed);
+        lane->end = &lane->first;
+    }
+    executor->lanes[VARVE_JOB_COMPACTION].nice = COMPACTION_NICE;
+    for (int i = 0; rc == 0 && i < VARVE_JOB_CLASS_COUNT; i++)
+        rc = lane_start(&executor->lanes[i], names[i],
+                        i == VARVE_JOB_COMPACTION ? threads.compaction
+                        : i == VARVE_JOB_READ     ? threads.read
+                                                  : 1);
+    if (rc != 0) {
+        executor_stop(executor);
+        return err_set(err, rc, "executor: a thread cannot be started");
+    }
+    *out = &executor->api;
+    return 0;
+}
+
+void varve_executor_threads_destroy(struct varve_executor *executor)
+{
+    if (executor != NULL)
+        executor_stop(CONTAINER_OF(executor, struct executor, api));
 }

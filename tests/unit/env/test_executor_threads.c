@@ -3,17 +3,19 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "base/mem.h"
 #include "base/thread.h"
-#include "server/executor.h"
+#include "varve/executor.h"
 
 #define JOBS 1000
 
-static const struct executor_threads threads = {.compaction = 2, .read = 3};
+static const struct varve_executor_threads threads = {.compaction = 2, .read = 3};
 
 struct numbered_job {
     struct varve_job job;
@@ -31,17 +33,17 @@ static void note_number(struct varve_job *job)
 static void test_jobs_of_a_class__run_in_order_and_all_of_them(void **state)
 {
     static struct numbered_job jobs[JOBS];
-    struct executor *executor;
+    struct varve_executor *executor;
     struct varve_err err;
 
     (void)state;
     atomic_store(&ran, 0);
-    assert_int_equal(executor_start(&threads, &executor, &err), 0);
+    assert_int_equal(varve_executor_threads_create(&threads, &executor, &err), 0);
     for (int i = 0; i < JOBS; i++) {
         jobs[i] = (struct numbered_job){.job = {.run = note_number}, .number = i};
-        executor_of(executor)->submit(executor_of(executor), VARVE_JOB_SYNC, &jobs[i].job);
+        executor->submit(executor, VARVE_JOB_SYNC, &jobs[i].job);
     }
-    executor_stop(executor);
+    varve_executor_threads_destroy(executor);
     assert_int_equal(atomic_load(&ran), JOBS);
     for (int i = 0; i < JOBS; i++)
         assert_int_equal(order[i], i);
@@ -92,7 +94,7 @@ static void gate_open(struct gate *gate)
 
 static void test_slow_maintenance__does_not_hold_up_a_sync(void **state)
 {
-    struct executor *executor;
+    struct varve_executor *executor;
     struct varve_err err;
     struct gate slow;
     struct gate sync;
@@ -100,15 +102,14 @@ static void test_slow_maintenance__does_not_hold_up_a_sync(void **state)
     (void)state;
     gate_init(&slow);
     gate_init(&sync);
-    assert_int_equal(executor_start(&threads, &executor, &err), 0);
-    struct varve_executor *api = executor_of(executor);
-    api->submit(api, VARVE_JOB_MAINTENANCE, &slow.job);
+    assert_int_equal(varve_executor_threads_create(&threads, &executor, &err), 0);
+    executor->submit(executor, VARVE_JOB_MAINTENANCE, &slow.job);
     gate_wait_entered(&slow);
-    api->submit(api, VARVE_JOB_SYNC, &sync.job);
+    executor->submit(executor, VARVE_JOB_SYNC, &sync.job);
     gate_wait_entered(&sync); /* would wait for ever if the classes shared a thread */
     gate_open(&sync);
     gate_open(&slow);
-    executor_stop(executor);
+    varve_executor_threads_destroy(executor);
     mutex_deinit(&slow.mutex);
     mutex_deinit(&sync.mutex);
     cond_deinit(&slow.changed);
@@ -131,37 +132,35 @@ static void submit_again(struct varve_job *job)
 
 static void test_job__may_submit_itself_anew(void **state)
 {
-    struct executor *executor;
+    struct varve_executor *executor;
     struct varve_err err;
 
     (void)state;
-    assert_int_equal(executor_start(&threads, &executor, &err), 0);
-    struct again_job again = {
-        .job = {.run = submit_again}, .executor = executor_of(executor), .left = 100};
+    assert_int_equal(varve_executor_threads_create(&threads, &executor, &err), 0);
+    struct again_job again = {.job = {.run = submit_again}, .executor = executor, .left = 100};
     again.executor->submit(again.executor, VARVE_JOB_SYNC, &again.job);
-    executor_stop(executor);
+    varve_executor_threads_destroy(executor);
     assert_int_equal(again.left, 0);
 }
 
 /* Would wait for ever if a class had fewer threads than it was given. */
-static void fill_class(enum varve_job_class class, uint32_t count)
+static void fill_class(enum varve_job_class job_class, uint32_t count)
 {
-    struct executor *executor;
+    struct varve_executor *executor;
     struct varve_err err;
     struct gate gates[4];
 
     assert_in_range(count, 1, COUNT_OF(gates));
-    assert_int_equal(executor_start(&threads, &executor, &err), 0);
-    struct varve_executor *api = executor_of(executor);
+    assert_int_equal(varve_executor_threads_create(&threads, &executor, &err), 0);
     for (uint32_t i = 0; i < count; i++) {
         gate_init(&gates[i]);
-        api->submit(api, class, &gates[i].job);
+        executor->submit(executor, job_class, &gates[i].job);
     }
     for (uint32_t i = 0; i < count; i++)
         gate_wait_entered(&gates[i]);
     for (uint32_t i = 0; i < count; i++)
         gate_open(&gates[i]);
-    executor_stop(executor);
+    varve_executor_threads_destroy(executor);
     for (uint32_t i = 0; i < count; i++) {
         mutex_deinit(&gates[i].mutex);
         cond_deinit(&gates[i].changed);
@@ -187,18 +186,17 @@ static void note_nice(struct varve_job *job)
 
 static void test_compaction__runs_below_the_others(void **state)
 {
-    struct executor *executor;
+    struct varve_executor *executor;
     struct varve_err err;
     struct nice_job compaction = {.job = {.run = note_nice}};
     struct nice_job read = {.job = {.run = note_nice}};
     int before = getpriority(PRIO_PROCESS, 0);
 
     (void)state;
-    assert_int_equal(executor_start(&threads, &executor, &err), 0);
-    struct varve_executor *api = executor_of(executor);
-    api->submit(api, VARVE_JOB_COMPACTION, &compaction.job);
-    api->submit(api, VARVE_JOB_READ, &read.job);
-    executor_stop(executor);
+    assert_int_equal(varve_executor_threads_create(&threads, &executor, &err), 0);
+    executor->submit(executor, VARVE_JOB_COMPACTION, &compaction.job);
+    executor->submit(executor, VARVE_JOB_READ, &read.job);
+    varve_executor_threads_destroy(executor);
     assert_int_equal(read.nice, before);
     assert_true(compaction.nice > before || before == 19);
     assert_int_equal(getpriority(PRIO_PROCESS, 0), before);
@@ -208,7 +206,7 @@ struct chain_job {
     struct varve_job job;
     struct varve_executor *executor;
     struct chain_job *behind;
-    enum varve_job_class class; /* of the one behind */
+    enum varve_job_class job_class; /* of the one behind */
     int ran;
 };
 
@@ -218,30 +216,65 @@ static void submit_behind(struct varve_job *job)
 
     chain->ran = 1;
     if (chain->behind != NULL)
-        chain->executor->submit(chain->executor, chain->class, &chain->behind->job);
+        chain->executor->submit(chain->executor, chain->job_class, &chain->behind->job);
 }
 
 /* A compaction that ends while the executor stops leaves an edit of the manifest, and that a free. */
 static void test_stop__runs_what_running_jobs_leave_behind(void **state)
 {
-    struct executor *executor;
+    struct varve_executor *executor;
     struct varve_err err;
 
     (void)state;
-    assert_int_equal(executor_start(&threads, &executor, &err), 0);
-    struct varve_executor *api = executor_of(executor);
+    assert_int_equal(varve_executor_threads_create(&threads, &executor, &err), 0);
     struct chain_job reclaim = {.job = {.run = submit_behind}};
     struct chain_job edit = {.job = {.run = submit_behind},
-                             .executor = api,
+                             .executor = executor,
                              .behind = &reclaim,
-                             .class = VARVE_JOB_RECLAIM};
+                             .job_class = VARVE_JOB_RECLAIM};
     struct chain_job compaction = {.job = {.run = submit_behind},
-                                   .executor = api,
+                                   .executor = executor,
                                    .behind = &edit,
-                                   .class = VARVE_JOB_MAINTENANCE};
-    api->submit(api, VARVE_JOB_COMPACTION, &compaction.job);
-    executor_stop(executor);
+                                   .job_class = VARVE_JOB_MAINTENANCE};
+    executor->submit(executor, VARVE_JOB_COMPACTION, &compaction.job);
+    varve_executor_threads_destroy(executor);
     assert_true(compaction.ran && edit.ran && reclaim.ran);
+}
+
+static void test_create__defaults_and_bounds(void **state)
+{
+    struct varve_executor_threads many = {.read = VARVE_EXECUTOR_THREADS_MAX + 1};
+    struct varve_executor *executor;
+    struct varve_err err = {0};
+
+    (void)state;
+    assert_int_equal(varve_executor_threads_create(NULL, &executor, &err), 0);
+    assert_null(executor->help);
+    varve_executor_threads_destroy(executor);
+    assert_int_equal(varve_executor_threads_create(&many, &executor, &err), VARVE_EINVAL);
+    assert_null(executor);
+    assert_non_null(strstr(err.text, "64"));
+    varve_executor_threads_destroy(NULL);
+}
+
+/* Threads that were started before one could not be are ended again. */
+static void test_create__without_memory_leaves_nothing(void **state)
+{
+    struct varve_executor *executor = NULL;
+    struct varve_err err;
+    int rc = -1;
+    int failures = -1;
+
+    (void)state;
+    for (uint64_t nth = 1; rc != 0; nth++, failures++) {
+        mem_fail_nth(nth, 0);
+        rc = varve_executor_threads_create(&threads, &executor, &err);
+        mem_fail_nth(0, 0);
+        assert_true(rc == 0 || rc == VARVE_ENOMEM);
+        assert_true((rc == 0) == (executor != NULL));
+    }
+    assert_int_equal(failures, 1 + 4 + threads.compaction + threads.read);
+    varve_executor_threads_destroy(executor);
 }
 
 int main(void)
@@ -253,6 +286,8 @@ int main(void)
         cmocka_unit_test(test_reads_and_compactions__run_side_by_side),
         cmocka_unit_test(test_compaction__runs_below_the_others),
         cmocka_unit_test(test_stop__runs_what_running_jobs_leave_behind),
+        cmocka_unit_test(test_create__defaults_and_bounds),
+        cmocka_unit_test(test_create__without_memory_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

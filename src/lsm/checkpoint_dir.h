@@ -1,0 +1,37 @@
+/* checkpoint_dir.h - the directory of a checkpoint, from what was captured. One thread; blocks. */
+#ifndef LSM_CHECKPOINT_DIR_H
+#define LSM_CHECKPOINT_DIR_H
+
+#include <stdatomic.h>
+
+#include "lsm/log_reader.h"
+#include "lsm/manifest.h"
+#include "lsm/pacer.h"
+#include "lsm/wal_sync.h"
+
+struct checkpoint_dir {
+    struct varve_env *env;
+    const char *from; /* borrowed, as are the next two */
+    const char *dir;
+    const char *parent;
+    char *making; /* the name under which it is made; owned by the caller */
+    struct dir_id id;
+    const _Atomic int *stop; /* != 0: give up */
+    struct pacer *pacer;
+
+    /* Of one moment. */
+    const struct manifest_state *state; /* its segments' files stay until it is made */
+    struct log_reader **logs;           /* of state->wals[i], for i < log_count */
+    size_t log_count;
+    struct wal_mark durable;
+    uint64_t manifest_no; /* above all numbers in state, and of nobody else */
+    uint64_t clock_ms;
+
+    uint64_t linked_bytes;
+    uint64_t copied_bytes;
+};
+
+/* 0: it is there, durable. Else it is not, and what was made is removed as far as that can be done. */
+int checkpoint_dir_make(struct checkpoint_dir *task, struct varve_err *err) MUST_CHECK;
+
+#endif
