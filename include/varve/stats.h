@@ -47,6 +47,7 @@ struct varve_stats {
     uint64_t wal_failures;    /* failed log writes and syncs */
     uint64_t heals;
     uint64_t snapshots;
+    uint64_t count_lookups;   /* of keys, by counts */
     uint64_t memtables;       /* the active one and those that wait for a flush */
     uint64_t memtables_bytes; /* of all of them */
     struct varve_level_stats levels[VARVE_LEVELS_MAX];

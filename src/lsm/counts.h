@@ -8,8 +8,8 @@
  *     sum of `live` over the memtables and the version  -  the unknown keys that were live below
  *
  * and the sum alone is an upper bound. In segments an entry carries the mark "prior unknown"; compaction
- * takes marks off for nothing, since it sees what lies below (rewrite.h), and count_keys.h looks the rest
- * up when somebody asks. A range delete of a whole group starts its count anew (`reset`); one of a part
+ * takes marks off for nothing, since it sees what lies below (rewrite.h), and count_keys.h looks the rest,
+ * or for an estimate some of it, up when somebody asks. A range delete of a whole group starts its count anew (`reset`); one of a part
  * makes the group's count unknown (`cut`), `live` says nothing from then on, and it is counted by a walk.
  *
  * One table a memtable. Writer thread; once the memtable is immutable it does not change any more. */

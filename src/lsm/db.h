@@ -6,7 +6,8 @@
 
 #include "lsm/checkpoint.h"
 #include "lsm/compactor.h"
-#include "lsm/count_keys.h"
+#include "lsm/count_memory.h"
+#include "lsm/count_queue.h"
 #include "lsm/counts.h"
 #include "lsm/flusher.h"
 #include "lsm/heal.h"
@@ -73,6 +74,8 @@ struct varve_db {
 
     struct pacer pacer;
     struct count_memory count_memory;
+    struct count_queue count_queue;
+    _Atomic uint64_t count_lookups;     /* of keys, by counts */
     _Atomic uint64_t wal_dropped_files; /* of those that wal counts as live */
     _Atomic uint64_t wal_dropped_bytes;
     _Atomic uint64_t fetches; /* that are not released */

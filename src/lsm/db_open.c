@@ -393,6 +393,7 @@ void db_free(struct varve_db *db)
     snapshots_deinit(&db->snapshots);
     pacer_deinit(&db->pacer);
     count_memory_deinit(&db->count_memory);
+    count_queue_deinit(&db->count_queue);
     mutex_deinit(&db->reclaim_mutex);
     cond_deinit(&db->reclaim_changed);
     while (rcu_pending()) /* what the views held */
@@ -440,6 +441,7 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
     cond_init(&db->reclaim_changed);
     db->reclaim_job.run = db_reclaim_run;
     count_memory_init(&db->count_memory);
+    count_queue_init(&db->count_queue);
     pacer_init(&db->pacer, options->rate_limit_bytes);
     db->view.arg = db;
     buf_init(&db->wal.ops, WAL_GROUP_MAX_BYTES);

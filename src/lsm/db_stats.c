@@ -112,6 +112,7 @@ void varve_stats(const struct varve_db *db, struct varve_stats *stats)
     stats->seq_visible = atomic_load(&db->visible_seq);
     stats->seq_durable = atomic_load(&db->wal.sync.durable_seq);
     stats->user_bytes = db->user_bytes;
+    stats->count_lookups = atomic_load_explicit(&db->count_lookups, memory_order_relaxed);
     stats_of_log(mutable, stats);
     stats_of_memory(mutable, stats);
     stats_of_background(mutable, stats);

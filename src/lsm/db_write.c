@@ -629,6 +629,8 @@ void varve_tick(struct varve_db *db)
 
     db->now_us = db->env->ops->now_mono_us(db->env);
     db_tick_background(db);
+    if (db->undo.count == 0)
+        count_queue_tick(db);
     if (db_check_failed(db, NULL) != 0) {
         heal_tick(&db->heal, db->now_us);
         return;

@@ -1,5 +1,4 @@
 /* What a caller that must not wait has brought into memory by a READ job. */
-#include "lsm/count_keys.h"
 #include "lsm/db.h"
 
 #include "base/mem.h"
@@ -13,7 +12,7 @@ struct request {
     struct varve_pin pin;    /* keeps what was fetched in memory */
     struct version *version; /* that it was read from; NULL: from another one, or not at all */
     int answer;              /* 0 or VARVE_NOT_FOUND */
-    struct count_task *count;
+    struct count_turn count; /* its db is NULL if a key is read */
     size_t key_len;
     uint8_t key[];
 };
@@ -39,10 +38,10 @@ static void request_get(struct varve_job *job)
 
 static void request_count(struct varve_job *job)
 {
-    struct request *request = CONTAINER_OF(job, struct request, job);
+    struct request *request = CONTAINER_OF(job, struct request, count.job);
     struct varve_fetch *fetch = request->fetch;
 
-    fetch->rc = count_task_run(request->count, &fetch->count, NULL);
+    fetch->rc = count_turn_run(&request->count, &fetch->count);
     fetch->done(fetch);
 }
 
@@ -81,20 +80,30 @@ int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct
     return 0;
 }
 
-int varve_fetch_count(struct varve_db *db, struct varve_slice group, struct varve_fetch *fetch)
+static int fetch_count(struct varve_db *db, struct varve_slice group, int about,
+                       struct varve_fetch *fetch)
 {
-    struct request *request = request_create(db, group, fetch);
-
+    if (group.len == 0 || group.len > VARVE_GROUP_MAX_BYTES)
+        return VARVE_EINVAL;
+    struct request *request = request_create(db, varve_slice(NULL, 0), fetch);
     if (request == NULL)
         return VARVE_ENOMEM;
-    request->count = count_task_create(db, group);
-    if (request->count == NULL) {
+    request->count.job.run = request_count;
+    int rc = count_turn_start(&request->count, db, group, about);
+    if (rc != 0)
         varve_fetch_release(fetch);
-        return VARVE_ENOMEM;
-    }
-    request->job.run = request_count;
-    db->options.executor->submit(db->options.executor, VARVE_JOB_READ, &request->job);
-    return 0;
+    return rc;
+}
+
+int varve_fetch_count(struct varve_db *db, struct varve_slice group, struct varve_fetch *fetch)
+{
+    return fetch_count(db, group, 0, fetch);
+}
+
+int varve_fetch_count_about(struct varve_db *db, struct varve_slice group,
+                            struct varve_fetch *fetch)
+{
+    return fetch_count(db, group, 1, fetch);
 }
 
 /* The caller's memtables say nothing of the key, and its version is the one that was read: so the answer
@@ -121,8 +130,8 @@ void varve_fetch_cancel(struct varve_fetch *fetch)
 {
     struct request *request = fetch->request;
 
-    if (request->count != NULL)
-        count_task_cancel(request->count);
+    if (request->count.db != NULL)
+        count_turn_cancel(&request->count);
 }
 
 void varve_fetch_release(struct varve_fetch *fetch)
@@ -135,7 +144,7 @@ void varve_fetch_release(struct varve_fetch *fetch)
     struct varve_db *db = request->db;
     varve_pin_release(&request->pin);
     version_unref(request->version);
-    count_task_destroy(request->count);
+    count_turn_deinit(&request->count);
     mem_free(request);
     atomic_fetch_sub(&db->fetches, 1);
 }

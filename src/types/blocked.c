@@ -15,7 +15,7 @@ void blocked_deinit(struct blocked *blocked)
     buf_deinit(&blocked->keys);
 }
 
-int blocked_note(struct blocked *blocked, struct varve_slice key, uint64_t counted_space)
+int blocked_note(struct blocked *blocked, struct varve_slice key, uint64_t counted_space, int about)
 {
     size_t at = blocked->keys.len;
 
@@ -24,7 +24,7 @@ int blocked_note(struct blocked *blocked, struct varve_slice key, uint64_t count
     if (buf_append(&blocked->keys, key.data, key.len) != 0)
         return blocked->count > 0 ? VARVE_WOULD_BLOCK : VARVE_ENOMEM;
     blocked->notes[blocked->count++] = (struct blocked_note){
-        .at = at, .len = key.len, .counted_space = counted_space};
+        .at = at, .len = key.len, .counted_space = counted_space, .about = about};
     return VARVE_WOULD_BLOCK;
 }
 
@@ -35,17 +35,17 @@ void blocked_forget(struct blocked *blocked)
     buf_shrink(&blocked->keys, KEYS_KEEP_BYTES);
 }
 
-void blocked_know_count(struct blocked *blocked, uint64_t space, uint64_t count)
+void blocked_know_count(struct blocked *blocked, uint64_t space, int about, uint64_t count)
 {
-    if (blocked->known_count < KEYSPACE_DATABASES_MAX)
-        blocked->known[blocked->known_count++] = (struct known_count){.space = space,
-                                                                      .count = count};
+    if (blocked->known_count < COUNT_OF(blocked->known))
+        blocked->known[blocked->known_count++] = (struct known_count){
+            .space = space, .count = count, .about = about};
 }
 
-int blocked_known_count(const struct blocked *blocked, uint64_t space, uint64_t *count)
+int blocked_known_count(const struct blocked *blocked, uint64_t space, int about, uint64_t *count)
 {
     for (unsigned i = 0; i < blocked->known_count; i++) {
-        if (blocked->known[i].space != space)
+        if (blocked->known[i].space != space || (blocked->known[i].about && !about))
             continue;
         *count = blocked->known[i].count;
         return 1;

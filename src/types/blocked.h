@@ -16,18 +16,20 @@ struct blocked_note {
     size_t at; /* the engine key, or the count group's name, in blocked.keys */
     size_t len;
     uint64_t counted_space; /* 0: a key is read */
+    int about;              /* of a count: it need not be exact */
 };
 
 struct known_count {
     uint64_t space;
     uint64_t count;
+    int about;
 };
 
 struct blocked {
     struct buf keys;
     struct blocked_note notes[KEYSPACE_BLOCKED_MAX];
     unsigned count;
-    struct known_count known[KEYSPACE_DATABASES_MAX];
+    struct known_count known[2 * KEYSPACE_DATABASES_MAX]; /* exact ones, and others */
     unsigned known_count;
     /* By the hash of their keys: a command of n keys looks through n of them n times. */
     const struct varve_fetch *fetched[FETCHED_BUCKETS];
@@ -39,13 +41,14 @@ void blocked_init(struct blocked *blocked);
 void blocked_deinit(struct blocked *blocked);
 
 /* Notes a lookup; key is copied. Returns VARVE_WOULD_BLOCK, or VARVE_ENOMEM if nothing is noted. */
-int blocked_note(struct blocked *blocked, struct varve_slice key,
-                 uint64_t counted_space) MUST_CHECK;
+int blocked_note(struct blocked *blocked, struct varve_slice key, uint64_t counted_space,
+                 int about) MUST_CHECK;
 void blocked_forget(struct blocked *blocked);
 
-void blocked_know_count(struct blocked *blocked, uint64_t space, uint64_t count);
-/* 1 and *count if it is known. */
-int blocked_known_count(const struct blocked *blocked, uint64_t space, uint64_t *count) MUST_CHECK;
+void blocked_know_count(struct blocked *blocked, uint64_t space, int about, uint64_t count);
+/* 1 and *count if it is known, exactly if it must be. */
+int blocked_known_count(const struct blocked *blocked, uint64_t space, int about,
+                        uint64_t *count) MUST_CHECK;
 
 uint32_t blocked_hash(struct varve_slice key);
 /* Borrowed, its `next` included, until blocked_forget_known(). */

@@ -241,9 +241,9 @@ static int corrupt_value(struct varve_slice key, struct varve_err *err)
 /* ---- lookups that would block ---- */
 
 static COLD int note_blocked(struct keyspace *keyspace, struct varve_slice key,
-                             uint64_t counted_space, struct varve_err *err)
+                             uint64_t counted_space, int about, struct varve_err *err)
 {
-    int rc = blocked_note(&keyspace->blocked, key, counted_space);
+    int rc = blocked_note(&keyspace->blocked, key, counted_space, about);
 
     if (rc == VARVE_ENOMEM)
         err_set(err, rc, "out of memory for a key of %zu bytes", key.len);
@@ -259,10 +259,11 @@ int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fe
     struct varve_slice key = varve_slice(keyspace->blocked.keys.data + note->at, note->len);
 
     CHECK(i < keyspace->blocked.count);
-    *wanted = (struct keyspace_wanted){.counted_space = note->counted_space,
-                                       .hash = blocked_hash(key)};
+    *wanted = (struct keyspace_wanted){
+        .counted_space = note->counted_space, .about = note->about, .hash = blocked_hash(key)};
     if (note->counted_space != 0)
-        return varve_fetch_count(keyspace->db, key, fetch);
+        return note->about ? varve_fetch_count_about(keyspace->db, key, fetch)
+                           : varve_fetch_count(keyspace->db, key, fetch);
     return varve_fetch_start(keyspace->db, &read, key, fetch);
 }
 
@@ -285,7 +286,7 @@ void keyspace_know_fetched(struct keyspace *keyspace, const struct keyspace_want
     if (wanted->counted_space == 0)
         blocked_know_fetched(&keyspace->blocked, wanted->hash, fetch);
     else if (fetch->rc == 0)
-        blocked_know_count(&keyspace->blocked, wanted->counted_space, fetch->count);
+        blocked_know_count(&keyspace->blocked, wanted->counted_space, wanted->about, fetch->count);
 }
 
 void keyspace_forget_fetched(struct keyspace *keyspace)
@@ -323,7 +324,7 @@ static int record_get(struct keyspace *keyspace, const struct space *space, stru
     rc = varve_get(keyspace->db, &read, buf_slice(scratch), pin, err);
     if (UNLIKELY(rc == VARVE_WOULD_BLOCK))
         rc = MUTANT("blocked-is-absent") ? VARVE_NOT_FOUND
-                                         : note_blocked(keyspace, buf_slice(scratch), 0, err);
+                                         : note_blocked(keyspace, buf_slice(scratch), 0, 0, err);
     if (UNLIKELY(scratch->cap > SCRATCH_KEEP_BYTES)) {
         buf_clear(scratch);
         buf_shrink(scratch, SCRATCH_KEEP_BYTES);
@@ -363,7 +364,7 @@ static COLD int space_shown(struct keyspace *keyspace, int db, struct space *sho
                               .fetched = blocked_fetched(&keyspace->blocked, key)};
     int rc = space_load(keyspace->db, &read, db, shown, err);
 
-    return rc == VARVE_WOULD_BLOCK ? note_blocked(keyspace, key, 0, err) : rc;
+    return rc == VARVE_WOULD_BLOCK ? note_blocked(keyspace, key, 0, 0, err) : rc;
 }
 
 static int lookup_live(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
@@ -462,8 +463,8 @@ void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_sli
     varve_prefetch(keyspace->db, engine_keys, used);
 }
 
-int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
-                   struct varve_err *err)
+static int count_names(struct keyspace *keyspace, int db, int about, uint64_t *count, uint64_t *seq,
+                       struct varve_err *err)
 {
     struct varve_stats stats;
 
@@ -478,14 +479,27 @@ int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t 
     varve_stats(keyspace->db, &stats);
     saw(seq, keyspace->write_seq < stats.seq_applied ? keyspace->write_seq : stats.seq_applied);
     struct varve_slice group = key_prefix_slice(&space->prefix);
-    if (UNLIKELY(blocked_known_count(&keyspace->blocked, space->id, count)))
+    if (UNLIKELY(blocked_known_count(&keyspace->blocked, space->id, about, count)))
         return 0;
     int rc = varve_count_now(keyspace->db, group, count, err);
     if (rc != VARVE_WOULD_BLOCK)
         return rc;
     if (keyspace->blocked.wait)
-        return varve_count(keyspace->db, group, count, err);
-    return note_blocked(keyspace, group, space->id, err);
+        return about ? varve_count_about(keyspace->db, group, count, err)
+                     : varve_count(keyspace->db, group, count, err);
+    return note_blocked(keyspace, group, space->id, about, err);
+}
+
+int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
+                   struct varve_err *err)
+{
+    return count_names(keyspace, db, 0, count, seq, err);
+}
+
+int keyspace_count_about(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
+                         struct varve_err *err)
+{
+    return count_names(keyspace, db, 1, count, seq, err);
 }
 
 /* ---- writing ---- */

@@ -88,6 +88,9 @@ void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_sli
  * moment, or as of the end of a fetch that keyspace_know_fetched() was told of. */
 int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
                    struct varve_err *err) MUST_CHECK;
+/* The same for those who watch: about as many, if they are more than VARVE_COUNT_EXACT_MAX. */
+int keyspace_count_about(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
+                         struct varve_err *err) MUST_CHECK;
 
 /* ---- lookups that would block ---- */
 
@@ -98,10 +101,11 @@ int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t 
 /* What a fetch is of; the keyspace's. */
 struct keyspace_wanted {
     uint64_t counted_space; /* the space whose names are counted; 0: a key is read */
+    int about;              /* the count need not be exact */
     uint32_t hash;          /* of that key */
 };
 
-/* Starts the fetch of one of them (varve_fetch_start, varve_fetch_count). Returns 0 or VARVE_ENOMEM. */
+/* Starts the fetch of one of them (varve_fetch_start, varve_fetch_count, _about). Returns 0 or VARVE_ENOMEM. */
 int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
                    struct keyspace_wanted *wanted) MUST_CHECK;
 /* Forgets them, and that a batch was refused: the next command begins. */

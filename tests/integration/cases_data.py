@@ -1,4 +1,5 @@
 """What was acknowledged is there: over kills and restarts, in every mode, in every database."""
+import threading
 import time
 
 from server import Failed, Server, expect
@@ -42,6 +43,52 @@ def case_dbsize_before_and_after_kill(folder):
                 expect(connection.call("DBSIZE"), size, f"DBSIZE of database {database}")
                 names = [f"k{i}" for i in range(1600)] + [f"n{i}" for i in range(7)]
                 expect(connection.call("EXISTS", *names), size, f"keys of database {database}")
+
+
+def info_field(connection, section, name):
+    for line in connection.call("INFO", section).decode().splitlines():
+        if line.startswith(name):
+            return line[len(name):].lstrip(":=").split(",")[0]
+    raise Failed(f"INFO {section} without {name}")
+
+
+def overwrite(server, keys, ended, failures):
+    """Blindly, in a pattern that goes through all keys."""
+    at = 0
+    try:
+        with server.connect() as connection:
+            while not ended.is_set():
+                connection.calls([("SET", f"k{(at + 7919 * i) % keys}", at) for i in range(500)])
+                at += 7919 * 500
+    except (OSError, EOFError, Failed) as failure:
+        failures.append(failure)
+
+
+def case_info_beside_blind_overwrites(folder):
+    """INFO says about how many keys there are, at the price of a sample; DBSIZE is exact."""
+    keys, sample_max, asked = 150000, 70000, 8
+    with Server(folder, "--memtable-size", "1mb", "--appendfsync", "no") as server:
+        with server.connect() as connection:
+            for start in range(0, keys, 5000):
+                connection.calls([("SET", f"k{i}", i) for i in range(start, start + 5000)])
+            ended, failures = threading.Event(), []
+            flood = threading.Thread(target=overwrite, args=(server, keys, ended, failures))
+            flood.start()
+            try:
+                before = int(info_field(connection, "lsm", "count_lookups"))
+                for _ in range(asked):
+                    about = int(info_field(connection, "keyspace", "db0:keys"))
+                    if abs(about - keys) > keys // 100:
+                        raise Failed(f"INFO says {about} keys of {keys}")
+                looked_up = int(info_field(connection, "lsm", "count_lookups")) - before
+                if looked_up > asked * sample_max:
+                    raise Failed(f"{asked} INFO looked {looked_up} keys up")
+                expect(connection.call("DBSIZE"), keys, "DBSIZE beside overwrites")
+            finally:
+                ended.set()
+                flood.join()
+            expect(failures, [], "the overwrites")
+            expect(connection.call("DBSIZE"), keys, "DBSIZE")
 
 
 def case_databases_are_separate(folder):

@@ -65,6 +65,7 @@ CAMPAIGNS = {
     "fetch": Campaign(["tests/unit/lsm/test_fetch"], 120),
     "space": Campaign(["tests/unit/lsm/test_space"], 120),
     "count-keys": Campaign(["tests/unit/lsm/test_count_keys"], 120),
+    "count-about": Campaign(["tests/unit/lsm/test_count_about"], 120),
     "pacer": Campaign(["tests/unit/lsm/test_pacer"], 20),
     "memtable-entries": Campaign(["tests/unit/lsm/test_memtable_entries"], 120),
     "merkle": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"),
@@ -196,6 +197,9 @@ MUTANTS = (
     Mutant("low-for-ever", "space", "writes are refused though there is room again"),
     Mutant("reserve-stays", "space", "a full disk does not give the reserve up"),
     Mutant("count-answer-for-ever", "count-keys", "what expired and was dropped is still taken off"),
+    Mutant("count-trusts-first-sample", "count-about", "few keys, or doubtful ones, are not exact"),
+    Mutant("merge-ignores-ranges", "count-keys", "what a range tombstone covers counts as live below"),
+    Mutant("counts-side-by-side", "count-about", "several counts run at once"),
     Mutant("pacer-waits-for-nobody", "pacer", "flushes and compactions write as fast as they can"),
 )
 

@@ -30,6 +30,8 @@ void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const v
 /* From now on a read of a key that ends in `name` (NULL: of any key) that must not wait answers
  * VARVE_WOULD_BLOCK, unless it is told of a fetch of it. */
 void fake_db_chill(struct varve_db *db, const char *name);
+/* What counts that need not be exact are off by. */
+#define FAKE_DB_ABOUT 100
 /* So do counts. */
 void fake_db_chill_counts(struct varve_db *db, int on);
 /* Ends the oldest fetch that runs; 0: there is none. The test is the job's thread. */

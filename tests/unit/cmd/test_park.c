@@ -375,10 +375,58 @@ static void test_info__counts_all_databases_at_once(void **state)
     forget_parks(s);
     fake_db_chill_counts(s->db, 1);
     const char *reply = ask(s, "INFO keyspace");
-    assert_non_null(strstr(reply, "db0:keys=1,"));
-    assert_non_null(strstr(reply, "db3:keys=2,"));
+    assert_non_null(strstr(reply, "db0:keys=101,"));
+    assert_non_null(strstr(reply, "db3:keys=102,"));
     assert_int_equal(s->parks, 1);
-    ask(s, "INFO server");
+}
+
+static void test_info__other_sections_count_nothing(void **state)
+{
+    static const char *const others[] = {"INFO server", "INFO lsm", "INFO varve", "INFO stats cpu"};
+    struct server *s = *state;
+
+    EXPECT(s, "SET a 1", OK);
+    forget_parks(s);
+    fake_db_chill_counts(s->db, 1);
+    uint64_t blocked = fake_db_blocked(s->db);
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        ask(s, others[i]);
+    assert_int_equal(s->parks, 0);
+    assert_int_equal(fake_db_blocked(s->db), blocked);
+    ask(s, "INFO");
+    assert_int_equal(s->parks, 1);
+}
+
+/* Beside one another: what is about right for INFO is no answer to DBSIZE. */
+static void test_dbsize__is_exact_where_info_is_not(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    EXPECT(s, "SET a 1", OK);
+    forget_parks(s);
+    fake_db_chill_counts(s->db, 1);
+    assert_int_equal(try_as(s, other, "INFO keyspace"), PROCESSOR_PARK);
+    assert_int_equal(try_as(s, s->session, "DBSIZE"), PROCESSOR_PARK);
+    assert_true(fake_db_step(s->db) && fake_db_step(s->db));
+    processor_woken(s->processor);
+    assert_int_equal(try_as(s, s->session, "DBSIZE"), PROCESSOR_DONE);
+    assert_memory_equal(s->out.data, ":1\r\n", 4);
+    assert_int_equal(try_as(s, other, "INFO keyspace"), PROCESSOR_DONE);
+    session_destroy(other);
+    EXPECT(s, "DBSIZE", ":1\r\n");
+}
+
+/* A fetch that failed is made up for by a count that waits: no exact one, that takes long. */
+static void test_info__waits_for_a_sample_at_most(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SET a 1", OK);
+    forget_parks(s);
+    fake_db_chill_counts(s->db, 1);
+    fake_db_fail_fetches(s->db, VARVE_EIO);
+    assert_non_null(strstr(ask(s, "INFO keyspace"), "db0:keys=101,"));
     assert_int_equal(s->parks, 1);
 }
 
@@ -459,6 +507,9 @@ int main(void)
         TEST(test_dbsize__is_the_count_that_was_fetched),
         TEST(test_count__is_cancelled_with_its_session),
         TEST(test_info__counts_all_databases_at_once),
+        TEST(test_info__other_sections_count_nothing),
+        TEST(test_dbsize__is_exact_where_info_is_not),
+        TEST(test_info__waits_for_a_sample_at_most),
         TEST(test_write_delay__parks_writes_for_a_time),
         TEST(test_slowed_writes__are_few_a_turn),
     };

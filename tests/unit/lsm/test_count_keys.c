@@ -266,6 +266,75 @@ static void test_count__nothing_to_ask_of_dead_segments(void **state)
     assert_int_equal(count_twice(bed, "k"), 0);
 }
 
+/* So many that they are walked through: over what is deleted by range, over tombstones, over a version that a
+ * snapshot keeps, over nothing, and each in several segments. */
+static void test_count__many_unknown_in_segments(void **state)
+{
+    struct bed *bed = *state;
+
+    bed_fill(bed, "j", 20, 50); /* neighbours, which do not count */
+    bed_fill(bed, "l", 20, 50);
+    bed_fill(bed, "k", 300, 200);
+    compact(bed);
+    assert_int_equal(bed_delete_range(bed, "k", "l"), 0);
+    bed_flush_only(bed);
+    bed_fill(bed, "k", 200, 200);
+    bed_flush_only(bed);
+    uint64_t lookups = bed_stats(bed).count_lookups;
+    assert_int_equal(count_twice(bed, "k"), 200);
+    struct varve_snapshot *snapshot = varve_snapshot_acquire(bed->db);
+    bed_fill(bed, "k", 100, 200);
+    struct varve_snapshot *later = varve_snapshot_acquire(bed->db);
+    for (int i = 0; i < 50; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%06d", 4 * i);
+        assert_int_equal(bed_delete(bed, key), 0);
+    }
+    bed_flush_only(bed);
+    assert_int_equal(count_twice(bed, "k"), 150);
+    bed_fill(bed, "k", 250, 200);
+    bed_flush_only(bed);
+    assert_int_equal(count_twice(bed, "k"), 250);
+    assert_int_equal(bed_stats(bed).count_lookups, lookups);
+    varve_snapshot_release(bed->db, snapshot);
+    varve_snapshot_release(bed->db, later);
+    compact(bed);
+    assert_int_equal(count_twice(bed, "k"), 250);
+    assert_int_equal(count_twice(bed, "j"), 20);
+}
+
+/* The walk fails and is made good: of memory, of the disk, and cancelled in the midst of it. */
+static void test_count__walk_that_fails(void **state)
+{
+    struct bed *bed = *state;
+    uint64_t count;
+    int failures = 0;
+
+    bed_fill(bed, "k", 300, 200);
+    compact(bed);
+    bed_fill(bed, "k", 200, 200);
+    bed_flush_only(bed);
+    for (uint64_t nth = 1;; nth++) {
+        mem_fail_nth(nth, 1);
+        int rc = varve_count(bed->db, varve_slice_str("k"), &count, &bed->err);
+        mem_fail_nth(0, 0);
+        if (rc == 0)
+            break;
+        assert_int_equal(rc, VARVE_ENOMEM);
+        failures++;
+    }
+    assert_in_range(failures, 3, 100);
+    assert_int_equal(count, 300);
+    reopen(bed); /* nothing is remembered */
+    fault_env_plan(
+        bed->fault,
+        (struct fault_plan){.op = FAULT_READ, .nth = 2, .os_errno = EIO, .path_suffix = ".seg"});
+    assert_int_equal(varve_count(bed->db, varve_slice_str("k"), &count, &bed->err), VARVE_EIO);
+    assert_int_equal(fault_env_fired(bed->fault), 1);
+    fault_env_heal(bed->fault);
+    assert_int_equal(count_twice(bed, "k"), 300);
+}
+
 /* ---- against an oracle ---- */
 
 #define SEEDS 40
@@ -419,6 +488,8 @@ int main(void)
         WITH_BED(test_count__names),
         WITH_BED(test_count__unknown_below),
         WITH_BED(test_count__nothing_to_ask_of_dead_segments),
+        WITH_BED(test_count__many_unknown_in_segments),
+        WITH_BED(test_count__walk_that_fails),
         cmocka_unit_test(test_count__exact_whatever_happens),
     };
 

@@ -156,9 +156,79 @@ static void test_db_threads__writer_jobs_and_readers(void **state)
     bed_deinit(&bed);
 }
 
+/* ---- counts ---- */
+
+#define COUNTS 6
+
+struct counted {
+    struct varve_fetch fetch;
+    _Atomic int done;
+};
+
+static void on_counted(struct varve_fetch *fetch)
+{
+    atomic_store(&CONTAINER_OF(fetch, struct counted, fetch)->done, 1);
+}
+
+static void start_counts(struct bed *bed, struct counted *counts, struct rng *rng)
+{
+    struct varve_slice group = varve_slice_str("k");
+
+    for (int i = 0; i < COUNTS; i++) {
+        atomic_store(&counts[i].done, 0);
+        counts[i].fetch = (struct varve_fetch){.done = on_counted};
+        int rc = i % 2 ? varve_fetch_count(bed->db, group, &counts[i].fetch)
+                       : varve_fetch_count_about(bed->db, group, &counts[i].fetch);
+        assert_int_equal(rc, 0);
+        if (rng_next(rng) % 4 == 0)
+            varve_fetch_cancel(&counts[i].fetch);
+    }
+}
+
+/* Several at a time, some of them cancelled, while the same keys are written over and flushed. */
+static void test_db_threads__counts(void **state)
+{
+    static struct bed bed;
+    struct varve_executor *executor;
+    struct counted counts[COUNTS];
+    uint64_t counted = 0;
+    struct rng rng;
+
+    (void)state;
+    assert_int_equal(varve_executor_threads_create(NULL, &executor, NULL), 0);
+    rng_init(&rng, 6);
+    bed_init(&bed, 6);
+    bed.options.executor = executor;
+    bed.options.memtable_size_bytes = (uint64_t)64 * 1024;
+    bed_open_ok(&bed);
+    assert_int_equal(write_round(&bed, 1), 0);
+    for (uint64_t round = 1; round <= 300; round++) {
+        start_counts(&bed, counts, &rng);
+        while (round % 7 != 0 && write_round(&bed, round * 21 + 1) != 0)
+            pass(&bed, 1000);
+        for (int i = 0; i < COUNTS; i++) {
+            while (!atomic_load(&counts[i].done))
+                pass(&bed, 100);
+            if (counts[i].fetch.rc == 0)
+                assert_int_equal(counts[i].fetch.count, KEYS);
+            else
+                assert_int_equal(counts[i].fetch.rc, VARVE_EINVAL);
+            counted += counts[i].fetch.rc == 0;
+            varve_fetch_release(&counts[i].fetch);
+        }
+    }
+    assert_true(counted > COUNTS * 300 / 2);
+    assert_true(bed_stats(&bed).flushes > 0);
+    bed_close_ok(&bed);
+    varve_executor_threads_destroy(executor);
+    bed.options.executor = step_as_executor(bed.stepper);
+    bed_deinit(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_db_threads__counts),
         cmocka_unit_test(test_db_threads__writer_jobs_and_readers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
