@@ -72,7 +72,7 @@ static int reader_find_limit(struct log_reader *reader, struct varve_err *err)
 static int reader_check_header(struct log_reader *reader, const char magic[8],
                                const struct dir_id *id, struct varve_err *err)
 {
-    const uint8_t *header;
+    const uint8_t *header = NULL;
     int rc = reader_window(reader, 0, FILE_HEADER_BYTES, &header, err);
 
     if (rc != 0)

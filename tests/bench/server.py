@@ -12,8 +12,7 @@ everysec`; a second pair runs SET with `always`.
 
 CPU is user + system time of the whole server process from before the workload until it is idle again:
 log threads, flushing and compaction are in it. redis-server's rewriting of its log is switched off
-(it would be in Redis's figures only); varved gets room for all versions that the rounds write. The
-keys are loaded before the first round. Closes with a Markdown table; a ratio below 1 in a CPU
+(it would be in Redis's figures only); varved has its defaults. The keys are loaded before the first round. Closes with a Markdown table; a ratio below 1 in a CPU
 column and above 1 in a throughput column is in varve's favour.
 """
 import argparse
@@ -81,7 +80,7 @@ def start_pair(folder, mode):
     pair = []
     pinned = ("taskset", "-c", SERVER_CORE)
     for name, options, program in (
-            ("varve", ["--appendfsync", mode, "--memtable-size", "8gb"], None),
+            ("varve", ["--appendfsync", mode], None),
             ("redis", ["--save", "", "--appendonly", "yes", "--appendfsync", mode,
                        "--auto-aof-rewrite-percentage", "0"], "redis-server")):
         place = os.path.join(folder, f"{name}-{mode}")
