@@ -219,7 +219,6 @@ static int write_manifest(struct checkpoint_dir *task, const uint64_t *ends, str
 struct sweep {
     struct varve_env *env;
     const char *dir;
-    const char *sparing; /* a name that stays; NULL: none */
     struct varve_err *err;
 };
 
@@ -241,17 +240,17 @@ static int sweep_entry(void *arg, const char *name)
 
     if (path == NULL)
         return err_set(sweep->err, VARVE_ENOMEM, "no memory for a path");
-    if (sweep->sparing == NULL || strcmp(name, sweep->sparing) != 0)
+    if (strcmp(name, "LOCK") != 0)
         rc = sweep->env->ops->remove(sweep->env, path, sweep->err);
     mem_free(path);
     return rc;
 }
 
-/* CURRENT goes first, for good: what has one is whole at every moment. */
-static int sweep_files(struct checkpoint_dir *task, const char *sparing, struct varve_err *err)
+/* All but LOCK. CURRENT goes first, for good: what has one is whole at every moment. */
+static int sweep_files(struct checkpoint_dir *task, struct varve_err *err)
 {
     const struct varve_env_ops *ops = task->env->ops;
-    struct sweep sweep = {.env = task->env, .dir = task->making, .sparing = sparing, .err = err};
+    struct sweep sweep = {.env = task->env, .dir = task->making, .err = err};
     char *current = name_path(task->making, "CURRENT");
     int rc = current == NULL ? err_set(err, VARVE_ENOMEM, "no memory for a path")
                              : ops->remove(task->env, current, err);
@@ -282,8 +281,9 @@ static int making_begin(struct checkpoint_dir *task, struct varve_lock **lock,
     if (rc == 0)
         rc = ops->lock(task->env, path, lock, err);
     if (rc == 0 && left_over)
-        rc = sweep_files(task, "LOCK", err);
-    if (rc != 0 && !left_over && path != NULL) { /* nobody else's: it was not there */
+        rc = sweep_files(task, err);
+    /* Nobody else's, since it was not there, unless somebody has locked it in between. */
+    if (rc != 0 && rc != VARVE_ELOCKED && !left_over && path != NULL) {
         (void)ops->remove(task->env, path, NULL);
         (void)ops->remove(task->env, task->making, NULL);
     }
@@ -291,10 +291,17 @@ static int making_begin(struct checkpoint_dir *task, struct varve_lock **lock,
     return rc;
 }
 
+/* LOCK goes last: without it somebody else could begin among what is still to be removed. */
 static void making_undo(struct checkpoint_dir *task)
 {
-    if (sweep_files(task, NULL, NULL) == 0)
-        (void)task->env->ops->remove(task->env, task->making, NULL);
+    const struct varve_env_ops *ops = task->env->ops;
+    char *lock = name_path(task->making, "LOCK");
+
+    if (lock != NULL && sweep_files(task, NULL) == 0) {
+        (void)ops->remove(task->env, lock, NULL);
+        (void)ops->remove(task->env, task->making, NULL);
+    }
+    mem_free(lock);
 }
 
 static int stop_at_once(void *arg, const char *name)

@@ -109,20 +109,44 @@ static int compactor_look(struct compactor *compactor, const struct version *ver
     return 0;
 }
 
-static int compactor_pick(struct compactor *compactor, uint64_t expired_before_ms)
+/* Nothing was picked. Who waits for a merge of everything is told if the room bound alone forbids it. */
+static int compactor_check_all(struct picker_view *view, struct varve_err *err)
+{
+    struct pick pick;
+    uint64_t room_bytes = view->room_bytes;
+
+    if (!view->compact_all || room_bytes == 0)
+        return 0;
+    view->room_bytes = 0;
+    int rc = picker_pick(view, &pick);
+    if (rc != 0)
+        return err_set(err, rc, "no memory to plan a compaction");
+    if (pick.reason == PICK_FOR_ALL)
+        rc = err_set(err, VARVE_EIO, "the disk has no room to merge %llu bytes, %llu are left",
+                     (unsigned long long)pick.input_bytes, (unsigned long long)room_bytes);
+    pick_deinit(&pick);
+    return rc;
+}
+
+static int compactor_pick(struct compactor *compactor, uint64_t expired_before_ms,
+                          struct varve_err *err)
 {
     struct compactor_view picture;
     int rc = compactor_look(compactor, compactor->version, &compactor->snapshots, expired_before_ms,
                             &picture);
 
     if (rc != 0)
-        return rc;
+        return err_set(err, rc, "no memory to plan a compaction");
     picture.view.room_bytes = space_room(&compactor->db->space, picture.view.flush_bytes);
     if (compactor->room_bytes != 0 && compactor->room_bytes < picture.view.room_bytes)
         picture.view.room_bytes = compactor->room_bytes;
     rc = picker_pick(&picture.view, &compactor->pick);
-    if (rc == 0 && compactor->pick.kind == PICK_NOTHING)
+    if (rc != 0) {
+        err_set(err, rc, "no memory to plan a compaction");
+    } else if (compactor->pick.kind == PICK_NOTHING) {
         compactor->room_bytes = 0;
+        rc = compactor_check_all(&picture.view, err);
+    }
     compactor_view_deinit(&picture);
     return rc;
 }
@@ -211,12 +235,12 @@ static void compactor_plan_run(struct varve_job *job)
     uint64_t expired_before_ms = compactor->snapshots.now_ms_min < now_ms
                                      ? compactor->snapshots.now_ms_min
                                      : now_ms;
-    if (rc == 0)
-        rc = compactor_pick(compactor, expired_before_ms);
-    enum pick_kind kind = compactor->pick.kind; /* once parts run, they may end, and all of it */
     if (rc != 0)
         err_set(&err, rc, "no memory to plan a compaction");
-    else if (kind == PICK_MERGE)
+    else
+        rc = compactor_pick(compactor, expired_before_ms, &err);
+    enum pick_kind kind = compactor->pick.kind; /* once parts run, they may end, and all of it */
+    if (rc == 0 && kind == PICK_MERGE)
         rc = compactor_start_parts(compactor, expired_before_ms, &err);
     if (rc != 0) {
         compactor_failed(compactor, &err);

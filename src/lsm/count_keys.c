@@ -348,12 +348,14 @@ static int merge_check(void *arg, struct varve_err *err)
     return is_cancelled(arg, err);
 }
 
+/* Of one without unknown records nobody asks again: most of the last level would fill the memory. */
 static void merge_told(void *arg, const struct segment *segment, uint64_t live_below)
 {
     struct count_answer answer = {
         .layer = segment_file_no(segment), .step = 1, .live_below = live_below};
 
-    memory_keep(arg, &answer, segment_properties(segment)->seq_max);
+    if (segment_share(arg, segment).unknown > 0)
+        memory_keep(arg, &answer, segment_properties(segment)->seq_max);
 }
 
 /* What is to be asked in segments is walked through if it is much of what lies there, and remembered. */

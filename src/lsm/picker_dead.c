@@ -98,7 +98,7 @@ int picker_choose_dead(struct picker_work *work, uint32_t percent, struct pick *
                 .run = r, .at = i, .output_level = next_level(work, &view->runs[r])};
             int is_last = view->runs[r].level == work->debt.last_level;
             if (!dead_enough(work, segment, is_last, percent) || !close_dead(work, &seed) ||
-                !is_worth(work, segment, is_last))
+                !picker_set_fits(work, 0) || !is_worth(work, segment, is_last))
                 continue;
             picker_set_pick(work, PICK_FOR_DEAD, seed.output_level, pick);
             pick->kind = PICK_MERGE;

@@ -326,6 +326,74 @@ static void test_checkpoint__sweeps_what_is_left_over(void **state)
     assert_holds_now(bed, "/cp");
 }
 
+/* ---- somebody else makes the same one ---- */
+
+static const struct varve_env_ops *real_ops;
+static struct varve_lock *others_lock;
+static int undone_with; /* files that were there when LOCK went; -1: it did not */
+
+static int lock_second(struct varve_env *env, const char *path, struct varve_lock **lock,
+                       struct varve_err *err)
+{
+    assert_int_equal(real_ops->lock(env, path, &others_lock, NULL), 0);
+    return real_ops->lock(env, path, lock, err);
+}
+
+static int count_name(void *arg, const char *name)
+{
+    (void)name;
+    ++*(int *)arg;
+    return 0;
+}
+
+static int remove_and_note(struct varve_env *env, const char *path, struct varve_err *err)
+{
+    if (strcmp(path, "/cp.checkpoint/LOCK") == 0) {
+        undone_with = 0;
+        (void)real_ops->list_dir(env, "/cp.checkpoint", count_name, &undone_with, NULL);
+    }
+    return real_ops->remove(env, path, err);
+}
+
+/* They found the directory that was made here, and were the first to lock it: it is theirs. */
+static void test_checkpoint__leaves_what_another_has_locked(void **state)
+{
+    struct bed *bed = *state;
+    struct varve_env *env = bed->options.env;
+    struct varve_env_ops ops = *env->ops;
+    struct varve_lock *third = NULL;
+
+    real_ops = env->ops;
+    ops.lock = lock_second;
+    env->ops = &ops;
+    assert_int_equal(make(bed, "/cp", NULL), VARVE_ELOCKED);
+    env->ops = real_ops;
+    assert_true(copy_exists(bed->sim, "/cp.checkpoint"));
+    assert_int_equal(env->ops->lock(env, "/cp.checkpoint/LOCK", &third, NULL), VARVE_ELOCKED);
+    env->ops->unlock(env, others_lock);
+}
+
+/* As long as a file of it is there, nobody else can begin. */
+static void test_checkpoint__undone_under_its_lock(void **state)
+{
+    struct bed *bed = *state;
+    struct varve_env *env = bed->options.env;
+    struct varve_env_ops ops = *env->ops;
+
+    undone_with = -1;
+    real_ops = env->ops;
+    ops.remove = remove_and_note;
+    env->ops = &ops;
+    fault_env_plan(
+        bed->fault,
+        (struct fault_plan){.op = FAULT_RENAME, .nth = 1, .os_errno = EIO, .path_suffix = "/cp"});
+    assert_int_equal(make(bed, "/cp", NULL), VARVE_EIO);
+    env->ops = real_ops;
+    fault_env_heal(bed->fault);
+    assert_int_equal(undone_with, 1);
+    assert_false(copy_exists(bed->sim, "/cp.checkpoint"));
+}
+
 static void test_checkpoint__refuses_on_a_full_disk(void **state)
 {
     struct bed *bed = *state;
@@ -710,6 +778,8 @@ int main(void)
         WITH_BED(test_checkpoint__one_at_a_time),
         WITH_BED(test_checkpoint__does_not_replace),
         WITH_BED(test_checkpoint__sweeps_what_is_left_over),
+        WITH_BED(test_checkpoint__leaves_what_another_has_locked),
+        WITH_BED(test_checkpoint__undone_under_its_lock),
         WITH_BED(test_checkpoint__refuses_on_a_full_disk),
         cmocka_unit_test(test_checkpoint__close_ends_it),
         WITH_BED(test_checkpoint__a_flush_drops_the_log_in_between),

@@ -303,6 +303,25 @@ static void test_count__many_unknown_in_segments(void **state)
     assert_int_equal(count_twice(bed, "j"), 20);
 }
 
+/* The memory is searched by the writer, and begins anew when it is full: what it holds is asked for. */
+static void test_count__walk_remembers_what_is_asked(void **state)
+{
+    struct bed *bed = *state;
+    const struct count_memory *memory = &bed->db->count_memory;
+
+    bed_fill(bed, "k", 300, 200);
+    compact(bed);
+    bed_fill(bed, "k", 300, 200); /* merged, not moved: nothing is unknown in it */
+    compact(bed);
+    bed_fill(bed, "k", 200, 200);
+    bed_flush_only(bed);
+    size_t asked = bed_stats(bed).levels[0].segments;
+    uint64_t lookups = bed_stats(bed).count_lookups;
+    assert_int_equal(count_twice(bed, "k"), 300);
+    assert_int_equal(bed_stats(bed).count_lookups, lookups);
+    assert_int_equal(memory->count, asked);
+}
+
 /* The walk fails and is made good: of memory, of the disk, and cancelled in the midst of it. */
 static void test_count__walk_that_fails(void **state)
 {
@@ -489,6 +508,7 @@ int main(void)
         WITH_BED(test_count__unknown_below),
         WITH_BED(test_count__nothing_to_ask_of_dead_segments),
         WITH_BED(test_count__many_unknown_in_segments),
+        WITH_BED(test_count__walk_remembers_what_is_asked),
         WITH_BED(test_count__walk_that_fails),
         cmocka_unit_test(test_count__exact_whatever_happens),
     };

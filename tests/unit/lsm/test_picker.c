@@ -324,6 +324,21 @@ static void test_room__bounds_a_merge(void **state)
     EXPECT_PICK(PICK_MOVE, PICK_FOR_SPACE, LAST, 1);
 }
 
+/* A dead segment that meets nothing below is rewritten, not moved: that needs room. */
+static void test_room__bounds_what_is_dead(void **state)
+{
+    (void)state;
+    start();
+    add(0, 1, 0, 20, 8 * MB)->expired_bytes = 6 * MB;  /* 1 */
+    add(0, 1, 30, 35, 2 * MB)->expired_bytes = 2 * MB; /* 2 */
+    add(LAST, 0, 100, 200, 640 * MB);
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_DEAD, LAST, 1);
+    picture.view.room_bytes = 8 * MB - 1;
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_DEAD, LAST, 2);
+    picture.view.room_bytes = 1;
+    EXPECT_NOTHING();
+}
+
 static void test_drop__covered(void **state)
 {
     (void)state;
@@ -505,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_busy__gap),
         cmocka_unit_test(test_level__least_overlap),
         cmocka_unit_test(test_room__bounds_a_merge),
+        cmocka_unit_test(test_room__bounds_what_is_dead),
         cmocka_unit_test(test_drop__covered),
         cmocka_unit_test(test_drop__dead_from_below),
         cmocka_unit_test(test_drop__only_range_tombstones),

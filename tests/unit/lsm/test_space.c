@@ -254,6 +254,23 @@ static void test_none__nothing_is_looked_at(void **state)
     assert_int_equal(bed_stats(bed).disk_free_bytes, 0);
 }
 
+/* Who asked for everything in the last level is not told that it is there when no merge had room. */
+static void test_compact__no_room_is_said(void **state)
+{
+    struct bed *bed = *state;
+
+    bed_fill(bed, "k", 4, 1000);
+    bed_flush_ok(bed);
+    bed_fill(bed, "k", 4, 1000);
+    set_free(bed, 1);
+    assert_int_equal(varve_compact(bed->db, &bed->err), VARVE_EIO);
+    assert_non_null(strstr(bed->err.text, "no room"));
+    assert_true(bed_stats(bed).levels[0].segments > 0);
+    set_free(bed, 1000 * MB);
+    assert_int_equal(varve_compact(bed->db, &bed->err), 0);
+    assert_int_equal(bed_stats(bed).levels[0].segments, 0);
+}
+
 #define WITH_BED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -266,6 +283,7 @@ int main(void)
         WITH_BED(test_reserve__made_when_it_can_be),
         WITH_BED(test_reserve__gone_at_the_open),
         WITH_BED(test_none__nothing_is_looked_at),
+        WITH_BED(test_compact__no_room_is_said),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
