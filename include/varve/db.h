@@ -114,8 +114,8 @@ uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause 
  * nothing is lost by them, and the flush is tried again in the background. Writer thread. */
 int varve_flush(struct varve_db *db, struct varve_err *err);
 /* Flushes, and merges everything down into the last level; waits for it, as long as it takes.
- * Errors as of varve_flush(), and VARVE_EIO for a merge that failed: all data are there as
- * before. Writer thread. */
+ * Errors as of varve_flush(), and VARVE_EIO for a merge that failed, or that the disk has no
+ * room for: all data are there as before. Writer thread. */
 int varve_compact(struct varve_db *db, struct varve_err *err);
 
 /* True if the open group holds something. Writer thread. */
