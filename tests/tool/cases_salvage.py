@@ -117,6 +117,12 @@ def live_files(data, ending):
     return sorted(paths, key=os.path.getsize)
 
 
+def orphans(data):
+    """Files that were dropped and are not removed yet, as kill -9 may leave them."""
+    there = glob.glob(os.path.join(data, "*.seg")) + glob.glob(os.path.join(data, "*.wal"))
+    return set(there) - set(live_files(data, ".seg")) - set(live_files(data, ".wal"))
+
+
 def flip(path, offset, bit=0):
     with open(path, "r+b") as file:
         file.seek(offset)
@@ -252,7 +258,9 @@ def case_without_a_manifest(folder):
                 os.remove(path)
             said, new = salvage(bed, data, spaces)
             expect("deleted data may come back" in said.losses[0]["what"], True, "what is said")
-            varve.run("merkle", bed.data, new)
+            expect(still_right(bed, new, spaces), len(bed.live), "keys that are right")
+            if not orphans(bed.data):  # else what was deleted may be in one, and its tombstone gone
+                varve.run("merkle", bed.data, new)
         data = copy(bed, place, "damaged")
         manifest = glob.glob(os.path.join(data, "MANIFEST*"))[0]
         flip(manifest, HEADER_BYTES + 50)
