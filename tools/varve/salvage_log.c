@@ -48,6 +48,9 @@ struct gather {
     size_t reader_file; /* of the second pass */
     struct log_reader *reader;
     uint64_t applied_seq;
+    /* Of what came before, segments know better: a hole may have taken the tombstone of a put that the log
+     * still has, and compaction dropped both. */
+    uint64_t stale_seq;
 };
 
 static int no_memory(struct varve_err *err)
@@ -93,6 +96,10 @@ static int hole_tell(struct gather *gather, uint64_t end_seq, struct varve_err *
                         .seq_from = from_seq,
                         .seq_max = end_seq == UINT64_MAX ? end_seq : end_seq - 1};
 
+    uint64_t stale_seq = end_seq < first_unflushed(gather) ? end_seq : first_unflushed(gather);
+
+    if (hole->first_seq < end_seq && gather->stale_seq < stale_seq)
+        gather->stale_seq = stale_seq;
     hole->is_open = 0;
     snprintf(name, sizeof(name), "%06" PRIu64 ".wal", gather->files[hole->file].file_no);
     return report_add(gather->report, &loss) == 0 ? 0 : no_memory(err);
@@ -367,6 +374,8 @@ static int apply_one(struct gather *gather, const struct record_ref *ref, uint64
     enum memtable_prior prior;
     struct memtable_undo undo;
 
+    if (seq < gather->stale_seq)
+        return 0;
     if (chunk_crc(chunk) != chunk->crc)
         return lose_operation(gather, ref, seq, err);
     gather->report->log_operations++;
