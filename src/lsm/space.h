@@ -1,6 +1,6 @@
 /* space.h - room on the disk: how much is free, and what is kept for the time when nothing is. Below
- * `min_free` writes are refused before they touch the log; deletes are taken as long as the reserve, a file of
- * zeros, is there to be given up: what they free is then room for the flush that makes them take effect.
+ * `min_free` writes are refused before they touch the log; deletes are taken. The reserve, a file of zeros, is
+ * given up when a job finds no room: that is room for the flush that makes the deletes take effect.
  * A MAINTENANCE job looks, gives the reserve up, and makes it anew. */
 #ifndef LSM_SPACE_H
 #define LSM_SPACE_H
