@@ -13,51 +13,12 @@
 #define BATCH_BYTES ((uint64_t)1024 * 1024)
 #define BATCH_OPERATIONS 4096
 #define WAL_BYTES ((uint64_t)16 * 1024 * 1024) /* written in advance: no more than is needed */
-#define JOBS_A_BATCH_MAX 64 /* run after a batch: they may submit others, without end */
 
 struct salvage_store {
-    struct varve_executor executor; /* first */
-    struct varve_job *first;
-    struct varve_job **end;
+    struct varve_executor *executor; /* owned */
     struct varve_db *db;
     struct varve_batch *batch;
 };
-
-/* ---- the engine's jobs, on the one thread that there is ---- */
-
-static struct salvage_store *store_of(struct varve_executor *executor)
-{
-    return (struct salvage_store *)(void *)executor;
-}
-
-static void store_submit(struct varve_executor *executor, enum varve_job_class class,
-                         struct varve_job *job)
-{
-    struct salvage_store *store = store_of(executor);
-
-    (void)class; /* one after the other is right for all */
-    job->next = NULL;
-    *store->end = job;
-    store->end = &job->next;
-}
-
-static int run_job(struct salvage_store *store)
-{
-    struct varve_job *job = store->first;
-
-    if (job == NULL)
-        return 0;
-    store->first = job->next;
-    if (store->first == NULL)
-        store->end = &store->first;
-    job->run(job);
-    return 1;
-}
-
-static void store_help(struct varve_executor *executor)
-{
-    (void)run_job(store_of(executor));
-}
 
 /* ---- opening ---- */
 
@@ -109,8 +70,7 @@ int salvage_store_create(const char *path, const char *old_path, struct salvage_
                          struct varve_err *err)
 {
     struct salvage_store *store = mem_alloc_zero(sizeof(*store));
-    struct varve_options options = {.executor = store == NULL ? NULL : &store->executor,
-                                    .durability = VARVE_NO,
+    struct varve_options options = {.durability = VARVE_NO,
                                     .wal_size_bytes = WAL_BYTES,
                                     .wal_pool_size = 1,
                                     .reserve_size_bytes = VARVE_NO_RESERVE,
@@ -120,13 +80,14 @@ int salvage_store_create(const char *path, const char *old_path, struct salvage_
     *out = NULL;
     if (store == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory");
-    store->executor = (struct varve_executor){.submit = store_submit, .help = store_help};
-    store->end = &store->first;
     store->batch = varve_batch_create();
     if (store->batch == NULL)
         rc = err_set(err, VARVE_ENOMEM, "no memory");
     if (rc == 0)
         rc = check_place(path, old_path, err);
+    if (rc == 0)
+        rc = varve_executor_threads_create(NULL, &store->executor, err);
+    options.executor = store->executor;
     if (rc == 0)
         rc = varve_open(path, &options, &store->db, err);
     if (rc == 0)
@@ -145,8 +106,6 @@ static int write_batch(struct salvage_store *store, struct varve_err *err)
     int rc = varve_write(store->db, store->batch, NULL, err);
     varve_batch_clear(store->batch);
     varve_tick(store->db);
-    for (int i = 0; i < JOBS_A_BATCH_MAX && run_job(store); i++)
-        ;
     return rc;
 }
 
@@ -186,8 +145,7 @@ int salvage_store_close(struct salvage_store *store, struct varve_err *err)
         int closed = varve_close(store->db, rc == 0 ? err : NULL);
         rc = rc == 0 ? closed : rc;
     }
-    while (run_job(store))
-        ;
+    varve_executor_threads_destroy(store->executor);
     varve_batch_destroy(store->batch);
     mem_free(store);
     return rc;
