@@ -289,10 +289,11 @@ int db_swap_memtable(struct varve_db *db)
         return VARVE_ENOMEM;
     notes->last_seq = db->applied_seq;
     notes->wal_file_no = db->wal.log == NULL ? db->recovering_file_no : db->wal.log->file_no;
+    memtable_notes(fresh)->id = notes->id + 1;
+    /* From here on the flusher may free the old memtable. */
     int rc = view_swap_memtable(&db->view, fresh);
     if (rc != 0)
         return rc;
-    memtable_notes(fresh)->id = notes->id + 1;
     db->memtable = fresh;
     db->swapped_us = db->now_us;
     if (db->wal.log != NULL)
