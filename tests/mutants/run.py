@@ -73,6 +73,7 @@ CAMPAIGNS = {
     "salvage": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"),
                          "salvage/undamaged", "salvage/forged"], 300),
     "tool": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"), "damage"], 300),
+    "explore": Campaign(["tests/race/explore"], 120),
     "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
 }
 
@@ -183,6 +184,11 @@ MUTANTS = (
     # What lies in memory.
     Mutant("skip-grace-period", "rcu", "what readers may look at is freed"),
     Mutant("free-view-at-once", "view", "a view goes while a reader takes its reference"),
+    Mutant("skip-grace-period", "explore", "what readers may look at is freed"),
+    Mutant("free-view-at-once", "explore", "a view goes while a reader takes its reference"),
+    Mutant("skip-view-recheck", "explore", "a read's sequence is newer than its view"),
+    Mutant("publish-before-fill", "explore", "a view is seen before all memtables are in it"),
+    Mutant("retire-over-another", "explore", "of two that retire at once, one is lost"),
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
