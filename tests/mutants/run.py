@@ -73,6 +73,8 @@ CAMPAIGNS = {
     "salvage": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"),
                          "salvage/undamaged", "salvage/forged"], 300),
     "tool": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"), "damage"], 300),
+    "linear-engine": Campaign(["tests/race/linear_engine", "--budget", "200000"], 120),
+    "linear-server": Campaign(["tests/race/linear_server", "--budget", "200000"], 200),
     "explore": Campaign(["tests/race/explore"], 120),
     "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
 }
@@ -152,6 +154,10 @@ MUTANTS = (
     Mutant("release-held-early", "net-held", "a reply does not wait for the sync"),
     Mutant("map-not-undone", "keyspace", "a flush that was refused stays"),
     # What is read.
+    Mutant("publish-late", "linear-engine", "a write is answered before it can be seen"),
+    Mutant("oldest-memtable-first", "linear-engine", "the memtable that waits is asked first"),
+    Mutant("read-before-turn", "linear-server", "INCR does not see what its turn wrote"),
+    Mutant("skip-log-write", "linear-server", "what was answered is gone after a kill"),
     Mutant("snapshot-sees-new", "property", "a reader sees what was written after it began"),
     Mutant("log-parked", "net-park", "a parked command runs again with its turn, and later"),
     Mutant("overtake-parked", "net-park", "commands of a turn that runs again overtake one that parks"),
