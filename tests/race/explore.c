@@ -14,7 +14,7 @@
 #include "campaign.h"
 #include "plays.h"
 
-#define RUNS_AT_ONCE 100000 /* of a large play without a count */
+#define RUNS_A_SECOND 2000 /* about, to part a time among plays */
 
 struct totals {
     uint64_t runs;
@@ -58,10 +58,10 @@ static uint64_t part_of(const struct budget *budget, const struct totals *totals
 {
     if (!budget_left(budget, totals->large_runs, began_s))
         return 0;
-    if (budget->count == 0)
-        return RUNS_AT_ONCE;
-    uint64_t part = (budget->count - totals->large_runs) / plays_left;
-    return part > 0 ? part : 1;
+    double seconds_left = (double)budget->seconds - (campaign_now_s() - began_s);
+    uint64_t runs = budget->count > 0 ? budget->count - totals->large_runs
+                                      : (uint64_t)(seconds_left * RUNS_A_SECOND);
+    return runs / plays_left > 0 ? runs / plays_left : 1;
 }
 
 int main(int argc, char **argv)

@@ -421,7 +421,7 @@ const struct play plays[] = {
     {PLAY("hold", begin_waiting, end, read_held, flush_and_reclaim)},
     {PLAY("merge", begin_merge, end, read_newest, merge_and_reclaim)},
     {PLAY("merge, held", begin_merge, end, read_held, merge_and_reclaim)},
-    {PLAY("swap twice", begin, end, read_newest, swap_twice, reclaim), .large = 1},
+    {PLAY("swap twice", begin, end, read_newest, swap_twice, reclaim)},
     {PLAY("two readers", begin_waiting, end, read_newest, read_pinned, flush_and_reclaim),
      .large = 1},
     {PLAY("flush, swap, reclaim", begin_waiting, end, read_twice, swap_next, flush_and_reclaim),
