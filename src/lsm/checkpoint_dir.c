@@ -73,7 +73,7 @@ static int copy_file(struct checkpoint_dir *task, struct varve_file *from, const
 
 /* ---- segments ---- */
 
-static int no_links_there(const struct varve_err *err)
+int checkpoint_has_no_link(const struct varve_err *err)
 {
     return err->os_errno == EXDEV || err->os_errno == EPERM || err->os_errno == EMLINK ||
            err->os_errno == EOPNOTSUPP;
@@ -111,7 +111,7 @@ static int take_segment(struct checkpoint_dir *task, const struct manifest_segme
     rc = task->env->ops->link(task->env, from, to, &why);
     if (rc == 0)
         task->linked_bytes += named->size_bytes;
-    else if (no_links_there(&why))
+    else if (checkpoint_has_no_link(&why))
         rc = copy_segment(task, named, from, to, err);
     else if (err != NULL)
         *err = why;

@@ -34,4 +34,7 @@ struct checkpoint_dir {
 /* 0: it is there, durable. Else it is not, and what was made is removed as far as that can be done. */
 int checkpoint_dir_make(struct checkpoint_dir *task, struct varve_err *err) MUST_CHECK;
 
+/* The error of a link() that the file system cannot make: only a copy helps. Pure. */
+int checkpoint_has_no_link(const struct varve_err *err);
+
 #endif
