@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "lsm/checkpoint_dir.h"
 #include "segment/segment.h"
 
@@ -84,7 +85,7 @@ static int take_file(struct restore *restore, const struct dir_file *file, const
     struct varve_err why = {.os_errno = 0};
     int rc = from == NULL || to == NULL ? no_memory(err) : 0;
 
-    if (rc == 0 && file->kind == NAME_SEGMENT) {
+    if (rc == 0 && (file->kind == NAME_SEGMENT || MUTANT("restore-links-log"))) {
         rc = env->ops->link(env, from, to, &why);
         restore->linked_files += rc == 0;
         restore->linked_bytes += rc == 0 ? file->size_bytes : 0;

@@ -411,20 +411,23 @@ static void test_checkpoint__refuses_on_a_full_disk(void **state)
 }
 
 /* A close in between: it ends, one way or the other, before the database is gone. */
-static void test_checkpoint__close_ends_it(void **state)
+static void close_in_between(int copies)
 {
     int ended[2] = {0};
 
-    (void)state;
-    for (int steps = 0; steps < 12; steps++) {
+    for (int steps = 0; steps < 30; steps++) {
         struct bed bed;
         static struct copy_try try; /* jobs may outlive a test that failed */
         bed_init(&bed, 3);
         bed_open_ok(&bed);
-        bed_fill(&bed, "a", 30, 300);
-        bed_run(&bed);
+        for (int i = 0; i < 3; i++) {
+            bed_fill(&bed, "a", 30, 300);
+            bed_flush_only(&bed);
+        }
         assert_int_equal(bed_put(&bed, "b", "last"), 0);
         char *before = copy_state(&bed);
+        if (copies)
+            no_links(&bed, EXDEV);
         assert_int_equal(copy_start(&bed, "/cp", &try), 0);
         for (int i = 0; i < steps; i++)
             (void)step_run_one(bed.stepper);
@@ -441,6 +444,18 @@ static void test_checkpoint__close_ends_it(void **state)
         bed_deinit(&bed);
     }
     assert_true(ended[0] > 0 && ended[1] > 0);
+}
+
+static void test_checkpoint__close_ends_it(void **state)
+{
+    (void)state;
+    close_in_between(0);
+}
+
+static void test_checkpoint__close_ends_it_while_it_copies(void **state)
+{
+    (void)state;
+    close_in_between(1);
 }
 
 /* ---- what the original does meanwhile, and afterwards ---- */
@@ -549,6 +564,41 @@ static void test_checkpoint__a_merge_takes_effect_in_between(void **state)
     bed_run(bed);
     assert_int_equal(try.done, 1);
     assert_int_equal(try.checkpoint.rc, 0);
+    assert_holds(bed, "/cp", before);
+    mem_free(before);
+}
+
+/* A checkpoint that must copy is long: compactions that are submitted behind it do not wait for its end. */
+static void test_checkpoint__gives_way_while_it_copies(void **state)
+{
+    struct bed *bed = *state;
+    static struct copy_try try; /* jobs may outlive a test that failed */
+
+    for (int i = 0; i < 8; i++) {
+        bed_fill(bed, "a", 60, 300 + (size_t)i);
+        bed_flush_only(bed);
+    }
+    size_t segments = count_files(bed, ".seg");
+    bed_run_class(bed, VARVE_JOB_SYNC);
+    char *before = copy_state(bed);
+    no_links(bed, EXDEV);
+    assert_int_equal(copy_start(bed, "/cp", &try), 0);
+    run_to_capture(bed, &try);
+    uint64_t compactions = bed_stats(bed).compactions;
+    compactor_compact_all(&bed->db->compactor, bed->seq);
+    size_t steps = 0;
+    for (; bed_stats(bed).compactions == compactions; steps++) {
+        assert_int_equal(try.done, 0);
+        assert_int_equal(step_run_class(bed->stepper, VARVE_JOB_COMPACTION), 1);
+        (void)step_run_class(bed->stepper, VARVE_JOB_MAINTENANCE);
+    }
+    assert_true(steps <= segments);
+    assert_false(atomic_load(&bed->db->checkpoints.holds_wals)); /* the log was copied first */
+    bed_run(bed);
+    assert_int_equal(try.done, 1);
+    assert_int_equal(try.checkpoint.rc, 0);
+    assert_int_equal(try.checkpoint.linked_bytes, 0);
+    fault_env_heal(bed->fault);
     assert_holds(bed, "/cp", before);
     mem_free(before);
 }
@@ -782,9 +832,11 @@ int main(void)
         WITH_BED(test_checkpoint__undone_under_its_lock),
         WITH_BED(test_checkpoint__refuses_on_a_full_disk),
         cmocka_unit_test(test_checkpoint__close_ends_it),
+        cmocka_unit_test(test_checkpoint__close_ends_it_while_it_copies),
         WITH_BED(test_checkpoint__a_flush_drops_the_log_in_between),
         WITH_BED(test_checkpoint__a_dropped_log_file_is_not_reused),
         WITH_BED(test_checkpoint__a_merge_takes_effect_in_between),
+        WITH_BED(test_checkpoint__gives_way_while_it_copies),
         cmocka_unit_test(test_checkpoint__of_any_state),
         cmocka_unit_test(test_checkpoint__of_any_state_while_logs_fail),
     };
