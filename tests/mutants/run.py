@@ -59,6 +59,7 @@ CAMPAIGNS = {
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
     "checkpoint": Campaign(["tests/unit/lsm/test_checkpoint"], 120),
+    "checkpoint-steps": Campaign(["tests/unit/lsm/test_checkpoint_steps"], 120),
     "checkpoint-faults": Campaign(["tests/unit/lsm/test_checkpoint_faults"], 120),
     "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
     "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
@@ -119,7 +120,7 @@ MUTANTS = (
     Mutant("checkpoint-log-unsynced", "checkpoint-faults", "the copied log is not made durable"),
     Mutant("checkpoint-name-unsynced", "checkpoint-faults", "the last rename is not made durable"),
     Mutant("checkpoint-log-reused", "checkpoint", "a log file is written anew while it is copied"),
-    Mutant("checkpoint-gives-no-way", "checkpoint", "a long copy holds up every compaction"),
+    Mutant("checkpoint-gives-no-way", "checkpoint-steps", "a long copy holds up every compaction"),
     Mutant("checkpoint-holds-nothing", "checkpoint", "segments go before they are linked"),
     Mutant("restore-links-log", "restore", "what a server writes to is linked to the checkpoint"),
     # Recovery.

@@ -99,13 +99,6 @@ static void test_checkpoint__shares_the_segments(void **state)
     assert_holds_now(bed, "/cp");
 }
 
-static void no_links(struct bed *bed, int os_errno)
-{
-    fault_env_plan(bed->fault,
-                   (struct fault_plan){
-                       .op = FAULT_LINK, .nth = 1, .os_errno = os_errno, .mode = FAULT_STICKY});
-}
-
 static void test_checkpoint__copies_where_there_are_no_links(void **state)
 {
     static const int errnos[] = {EXDEV, EPERM, EMLINK, EOPNOTSUPP};
@@ -117,7 +110,7 @@ static void test_checkpoint__copies_where_there_are_no_links(void **state)
     bed_flush_ok(bed);
     assert_int_equal(bed_put(bed, "a", "in memory"), 0);
     for (size_t i = 0; i < sizeof(errnos) / sizeof(errnos[0]); i++) {
-        no_links(bed, errnos[i]);
+        copy_no_links(bed, errnos[i]);
         snprintf(dir, sizeof(dir), "/cp%zu", i);
         assert_int_equal(make(bed, dir, &made), 0);
         assert_int_equal(made.linked_bytes, 0);
@@ -137,7 +130,7 @@ static void test_checkpoint__refuses_to_copy_a_damaged_segment(void **state)
     bed_flush_ok(bed);
     bed_list(bed, &names);
     bed_flip_bit(bed, bed_find(&names, "", ".seg"), 8 * 5000);
-    no_links(bed, EXDEV);
+    copy_no_links(bed, EXDEV);
     assert_int_equal(make(bed, "/cp", NULL), VARVE_ECORRUPT);
     assert_false(copy_exists(bed->sim, "/cp"));
     assert_false(copy_exists(bed->sim, "/cp.checkpoint"));
@@ -410,67 +403,7 @@ static void test_checkpoint__refuses_on_a_full_disk(void **state)
     assert_int_equal(make(bed, "/cp", NULL), 0);
 }
 
-/* A close in between: it ends, one way or the other, before the database is gone. */
-static void close_in_between(int copies)
-{
-    int ended[2] = {0};
-
-    for (int steps = 0; steps < 30; steps++) {
-        struct bed bed;
-        static struct copy_try try; /* jobs may outlive a test that failed */
-        bed_init(&bed, 3);
-        bed_open_ok(&bed);
-        for (int i = 0; i < 3; i++) {
-            bed_fill(&bed, "a", 30, 300);
-            bed_flush_only(&bed);
-        }
-        assert_int_equal(bed_put(&bed, "b", "last"), 0);
-        char *before = copy_state(&bed);
-        if (copies)
-            no_links(&bed, EXDEV);
-        assert_int_equal(copy_start(&bed, "/cp", &try), 0);
-        for (int i = 0; i < steps; i++)
-            (void)step_run_one(bed.stepper);
-        bed_close_ok(&bed);
-        assert_int_equal(try.done, 1);
-        ended[try.checkpoint.rc == 0]++;
-        assert_int_equal(copy_exists(bed.sim, "/cp"), try.checkpoint.rc == 0);
-        assert_false(copy_exists(bed.sim, "/cp.checkpoint"));
-        if (try.checkpoint.rc == 0)
-            assert_holds(&bed, "/cp", before);
-        else
-            assert_int_equal(try.checkpoint.rc, VARVE_EREADONLY);
-        mem_free(before);
-        bed_deinit(&bed);
-    }
-    assert_true(ended[0] > 0 && ended[1] > 0);
-}
-
-static void test_checkpoint__close_ends_it(void **state)
-{
-    (void)state;
-    close_in_between(0);
-}
-
-static void test_checkpoint__close_ends_it_while_it_copies(void **state)
-{
-    (void)state;
-    close_in_between(1);
-}
-
 /* ---- what the original does meanwhile, and afterwards ---- */
-
-/* Until the checkpoint's second job waits; then its first has captured all. */
-static void run_to_capture(struct bed *bed, const struct copy_try *try)
-{
-    size_t before = step_waiting(bed->stepper, VARVE_JOB_COMPACTION);
-
-    while (step_waiting(bed->stepper, VARVE_JOB_COMPACTION) == before) {
-        assert_int_equal(try->done, 0);
-        bed_run_class(bed, VARVE_JOB_SYNC);
-        assert_true(bed_run_class(bed, VARVE_JOB_MAINTENANCE) > 0);
-    }
-}
 
 static size_t count_files(struct bed *bed, const char *suffix)
 {
@@ -496,7 +429,7 @@ static void test_checkpoint__a_flush_drops_the_log_in_between(void **state)
     size_t wals = count_files(bed, ".wal");
     assert_int_equal(copy_start(bed, "/cp", &try), 0);
     uint64_t seq = bed->seq;
-    run_to_capture(bed, &try);
+    copy_run_to_capture(bed, &try);
     assert_int_equal(bed_delete_range(bed, "a", "b"), 0);
     bed_flush_only(bed);
     assert_true(count_files(bed, ".wal") < wals);
@@ -521,7 +454,7 @@ static void test_checkpoint__a_dropped_log_file_is_not_reused(void **state)
     bed->db->wal.pool.target = 8;
     char *before = copy_state(bed);
     assert_int_equal(copy_start(bed, "/cp", &try), 0);
-    run_to_capture(bed, &try);
+    copy_run_to_capture(bed, &try);
     assert_true(bed->db->wal.log->prewritten_size == bed->options.wal_size_bytes);
     assert_true(bed->db->wal.log->offset < bed->options.wal_size_bytes);
     db_discard_wal(bed->db, bed->db->wal.log->file_no); /* as if it were flushed */
@@ -554,7 +487,7 @@ static void test_checkpoint__a_merge_takes_effect_in_between(void **state)
     assert_true(parts > 0);
     uint64_t run_no = bed_stats(bed).compactions;
     assert_int_equal(copy_start(bed, "/cp", &try), 0);
-    run_to_capture(bed, &try);
+    copy_run_to_capture(bed, &try);
     while (parts-- > 0)
         assert_int_equal(step_run_class(bed->stepper, VARVE_JOB_COMPACTION), 1);
     bed_run_class(bed, VARVE_JOB_MAINTENANCE);
@@ -564,41 +497,6 @@ static void test_checkpoint__a_merge_takes_effect_in_between(void **state)
     bed_run(bed);
     assert_int_equal(try.done, 1);
     assert_int_equal(try.checkpoint.rc, 0);
-    assert_holds(bed, "/cp", before);
-    mem_free(before);
-}
-
-/* A checkpoint that must copy is long: compactions that are submitted behind it do not wait for its end. */
-static void test_checkpoint__gives_way_while_it_copies(void **state)
-{
-    struct bed *bed = *state;
-    static struct copy_try try; /* jobs may outlive a test that failed */
-
-    for (int i = 0; i < 8; i++) {
-        bed_fill(bed, "a", 60, 300 + (size_t)i);
-        bed_flush_only(bed);
-    }
-    size_t segments = count_files(bed, ".seg");
-    bed_run_class(bed, VARVE_JOB_SYNC);
-    char *before = copy_state(bed);
-    no_links(bed, EXDEV);
-    assert_int_equal(copy_start(bed, "/cp", &try), 0);
-    run_to_capture(bed, &try);
-    uint64_t compactions = bed_stats(bed).compactions;
-    compactor_compact_all(&bed->db->compactor, bed->seq);
-    size_t steps = 0;
-    for (; bed_stats(bed).compactions == compactions; steps++) {
-        assert_int_equal(try.done, 0);
-        assert_int_equal(step_run_class(bed->stepper, VARVE_JOB_COMPACTION), 1);
-        (void)step_run_class(bed->stepper, VARVE_JOB_MAINTENANCE);
-    }
-    assert_true(steps <= segments);
-    assert_false(atomic_load(&bed->db->checkpoints.holds_wals)); /* the log was copied first */
-    bed_run(bed);
-    assert_int_equal(try.done, 1);
-    assert_int_equal(try.checkpoint.rc, 0);
-    assert_int_equal(try.checkpoint.linked_bytes, 0);
-    fault_env_heal(bed->fault);
     assert_holds(bed, "/cp", before);
     mem_free(before);
 }
@@ -831,12 +729,9 @@ int main(void)
         WITH_BED(test_checkpoint__leaves_what_another_has_locked),
         WITH_BED(test_checkpoint__undone_under_its_lock),
         WITH_BED(test_checkpoint__refuses_on_a_full_disk),
-        cmocka_unit_test(test_checkpoint__close_ends_it),
-        cmocka_unit_test(test_checkpoint__close_ends_it_while_it_copies),
         WITH_BED(test_checkpoint__a_flush_drops_the_log_in_between),
         WITH_BED(test_checkpoint__a_dropped_log_file_is_not_reused),
         WITH_BED(test_checkpoint__a_merge_takes_effect_in_between),
-        WITH_BED(test_checkpoint__gives_way_while_it_copies),
         cmocka_unit_test(test_checkpoint__of_any_state),
         cmocka_unit_test(test_checkpoint__of_any_state_while_logs_fail),
     };
