@@ -48,6 +48,13 @@ def edit(what, place, arg, rest=b""):
     return bytes([what]) + struct.pack("<H", place) + bytes([arg]) + rest
 
 
+# The properties of fuzz_segment.c's second file.
+PROPERTIES = bytes.fromhex(
+    "0101300201280301030401070502d20f0603f8e4010701610801780905d4c401b2020a05ccc30180010b04a0"
+    "c301240c010e0d028f080e35e80704eb071dee074bf1078e01f407e601f707f901fa07a102fd0780058008f4"
+    "078308a30a8608e70c8908c00f8c08ae128f08d7140f0601016b300a28100380a0011102a809")
+GROUP = b"\x0f\x06\x01\x01k\x30\x0a\x28"  # in it: k has 48 entries, 10 of them unknown, 40 live
+
 # Commands by their place in fuzz_commands.c; its first 40 numbers are what happens beside them.
 NAMES = ("GET mget STRLEN SET MSET APPEND INCR DECR INCRBY DECRBY DEL UNLINK EXISTS TOUCH TYPE EXPIRE "
          "PEXPIRE EXPIREAT PEXPIREAT TTL PTTL EXPIRETIME PEXPIRETIME PERSIST FLUSHDB FLUSHALL SELECT "
@@ -127,6 +134,11 @@ SEEDS = {
         "count-huge": b"\0\xff\xff\0\0" + varint(2**40),
         "end-elsewhere": b"\0\x00\x10\0\0" + varint(1) + index_entry(0, b"k", 0, 100),
     },
+    "properties": {
+        "one-group": PROPERTIES,
+        "group-live-above": PROPERTIES.replace(GROUP, GROUP[:-1] + b"\x31"),
+        "group-unknown-above": PROPERTIES.replace(GROUP, GROUP[:-2] + b"\x31\x28"),
+    },
     "reply": {
         "all": reply(text_call(0, b"OK"), text_call(1, b"no\r\nway"), text_call(2, b"bytes\0"),
                      b"\x03" + struct.pack("<q", -5), b"\x04\0", b"\x05\0", b"\x06\x02", b"\x07\x03",
@@ -169,6 +181,9 @@ SEEDS = {
         "footer-offset": b"\x1f\x01" + edit(0x86, 48, 15),
         "properties-byte": b"\x1f\x01" + edit(0x81, 90, 0xff),
         "index-byte": b"\x1f\x01" + edit(0x81, 400, 0x7f),
+        # The field of the index's place, whose length gets three bytes more and is 4 GiB.
+        "index-huge": b"\x1f\x01" + edit(0x81, 170, 8) + edit(0x81, 40, 129)
+                      + edit(0x83, 166, 3, b"\xff\xff\xff") + edit(0x82, 166, 2, b"\xff\x0f"),
         "cut": b"\x1f\x01" + edit(0x0d, 900, 0),
         "block-count": b"\x1f\x01" + edit(1, 64, 0xff),
         "made-up": b"\x1f\xff" + b"\0" * 200,

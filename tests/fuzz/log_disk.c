@@ -162,7 +162,13 @@ static int open_once(struct sim_env *sim, uint32_t *hash, uint64_t memory_max)
 {
     struct step_executor *stepper = step_executor_create(1);
     struct varve_options options = {
-        .env = sim_as_env(sim), .executor = step_as_executor(stepper), .block_cache_size_bytes = 1024 * 1024, .wal_size_bytes = 4096};
+        .env = sim_as_env(sim),
+        .executor = step_as_executor(stepper),
+        .block_cache_size_bytes = 1024 * 1024,
+        .min_free_bytes = VARVE_NO_RESERVE,
+        .reserve_size_bytes = VARVE_NO_RESERVE,
+        .wal_size_bytes = 4096,
+    };
     struct varve_db *db = NULL;
     struct varve_err err = {0};
     int rc = varve_open("/db", &options, &db, &err);
