@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/check.h"
+#include "wide.h"
 
 #define NOT_INTEGER "-ERR value is not an integer or out of range\r\n"
 #define SYNTAX "-ERR syntax error\r\n"
@@ -78,10 +79,10 @@ static size_t place_of(const struct oracle *oracle, struct varve_slice name)
 {
     size_t i = 0;
 
-    while (i < oracle->count &&
-           (oracle->keys[i]->db != oracle->db ||
-            !varve_slice_equal(varve_slice(oracle->keys[i]->name, oracle->keys[i]->name_len),
-                               name)))
+    while (
+        i < oracle->count &&
+        (oracle->keys[i]->db != oracle->db ||
+         !varve_slice_equal(varve_slice(oracle->keys[i]->name, oracle->keys[i]->name_len), name)))
         i++;
     return i;
 }
@@ -156,13 +157,13 @@ static int take_number_arg(const struct ask *ask, int at, int64_t *number)
 /* Milliseconds since the epoch of a time in units, from base on; 0: an overflow. */
 static int time_of(int64_t time, int64_t unit, uint64_t base, int64_t *ms)
 {
-    __int128 wide = (__int128)time * unit;
+    wide ms_wide = (wide)time * unit;
 
-    if (wide > INT64_MAX || wide < INT64_MIN)
+    if (ms_wide > INT64_MAX || ms_wide < INT64_MIN)
         return 0;
-    wide += (int64_t)base;
-    *ms = (int64_t)wide;
-    return wide <= INT64_MAX && wide >= INT64_MIN;
+    ms_wide += (int64_t)base;
+    *ms = (int64_t)ms_wide;
+    return ms_wide <= INT64_MAX && ms_wide >= INT64_MIN;
 }
 
 static void bad_time(const struct ask *ask)
@@ -229,8 +230,7 @@ static int set_options(const struct ask *ask, struct set_options *options)
             options->keep = 1;
         } else {
             kind = set_time_word(ask->argv[i], options);
-            if (kind == 0 || (before != 0 && before != kind) || options->keep ||
-                i + 1 == ask->argc)
+            if (kind == 0 || (before != 0 && before != kind) || options->keep || i + 1 == ask->argc)
                 return 0;
             options->time_at = ++i;
         }
@@ -252,7 +252,8 @@ static void ask_set(const struct ask *ask)
     if (options.time_at != 0 && !take_number_arg(ask, options.time_at, &time))
         return;
     if (options.time_at != 0 &&
-        (time <= 0 || !time_of(time, options.unit, options.is_relative ? oracle->now_ms : 0, &ms))) {
+        (time <= 0 ||
+         !time_of(time, options.unit, options.is_relative ? oracle->now_ms : 0, &ms))) {
         bad_time(ask);
         return;
     }
@@ -315,7 +316,7 @@ static void ask_increment(const struct ask *ask)
         say(ask->oracle, NOT_INTEGER);
         return;
     }
-    __int128 sum = (__int128)value + (ask->variant < 0 ? -(__int128)delta : delta);
+    wide sum = (wide)value + (ask->variant < 0 ? -(wide)delta : delta);
     if (sum > INT64_MAX || sum < INT64_MIN) {
         say(ask->oracle, "-ERR increment or decrement would overflow\r\n");
         return;
@@ -360,9 +361,9 @@ static int expire_words(const struct ask *ask, int has[4])
         while (w < 4 && !is_word(ask->argv[i], words[w]))
             w++;
         if (w == 4) {
-            char text[256];
-            size_t len = strnlen((const char *)ask->argv[i].data, ask->argv[i].len);
-            snprintf(text, sizeof(text), "%.*s", (int)len, (const char *)ask->argv[i].data);
+            char text[256] = ""; /* longer arguments are not made */
+            memcpy(text, ask->argv[i].data,
+                   ask->argv[i].len < sizeof(text) ? ask->argv[i].len : sizeof(text) - 1);
             for (char *c = text; *c != '\0'; c++)
                 *c = *c == '\r' || *c == '\n' ? ' ' : *c;
             say(ask->oracle, "-ERR Unsupported option %s\r\n", text);
@@ -397,8 +398,8 @@ static void ask_expire(const struct ask *ask)
     struct oracle_key *key = find(oracle, ask->argv[1]);
     int never = key != NULL && key->expire_ms == 0;
     int64_t old = key == NULL ? 0 : (int64_t)key->expire_ms;
-    if (key == NULL || (has[0] && !never) || (has[1] && never) || (has[2] && (never || ms <= old)) ||
-        (has[3] && !never && ms >= old)) {
+    if (key == NULL || (has[0] && !never) || (has[1] && never) ||
+        (has[2] && (never || ms <= old)) || (has[3] && !never && ms >= old)) {
         say_integer(oracle, 0);
         return;
     }
@@ -477,34 +478,20 @@ static const struct row {
     void (*run)(const struct ask *ask);
     int variant;
 } rows[] = {
-    {"get", 2, ask_get, 0},
-    {"mget", -2, ask_mget, 0},
-    {"strlen", 2, ask_strlen, 0},
-    {"set", -3, ask_set, 0},
-    {"mset", -3, ask_mset, 0},
-    {"append", 3, ask_append, 0},
-    {"incr", 2, ask_increment, 1},
-    {"decr", 2, ask_increment, -1},
-    {"incrby", 3, ask_increment, 2},
-    {"decrby", 3, ask_increment, -2},
-    {"del", -2, ask_del, 0},
-    {"unlink", -2, ask_del, 0},
-    {"exists", -2, ask_exists, 0},
-    {"touch", -2, ask_exists, 0},
-    {"type", 2, ask_type, 0},
-    {"expire", -3, ask_expire, 1},
-    {"pexpire", -3, ask_expire, 0},
-    {"expireat", -3, ask_expire, 3},
-    {"pexpireat", -3, ask_expire, 2},
-    {"ttl", 2, ask_ttl, 1},
-    {"pttl", 2, ask_ttl, 0},
-    {"expiretime", 2, ask_ttl, 3},
-    {"pexpiretime", 2, ask_ttl, 2},
-    {"persist", 2, ask_persist, 0},
-    {"flushdb", -1, ask_flush, 0},
-    {"flushall", -1, ask_flush, 1},
-    {"select", 2, ask_select, 0},
-    {"echo", 2, ask_echo, 0},
+    {"get", 2, ask_get, 0},           {"mget", -2, ask_mget, 0},
+    {"strlen", 2, ask_strlen, 0},     {"set", -3, ask_set, 0},
+    {"mset", -3, ask_mset, 0},        {"append", 3, ask_append, 0},
+    {"incr", 2, ask_increment, 1},    {"decr", 2, ask_increment, -1},
+    {"incrby", 3, ask_increment, 2},  {"decrby", 3, ask_increment, -2},
+    {"del", -2, ask_del, 0},          {"unlink", -2, ask_del, 0},
+    {"exists", -2, ask_exists, 0},    {"touch", -2, ask_exists, 0},
+    {"type", 2, ask_type, 0},         {"expire", -3, ask_expire, 1},
+    {"pexpire", -3, ask_expire, 0},   {"expireat", -3, ask_expire, 3},
+    {"pexpireat", -3, ask_expire, 2}, {"ttl", 2, ask_ttl, 1},
+    {"pttl", 2, ask_ttl, 0},          {"expiretime", 2, ask_ttl, 3},
+    {"pexpiretime", 2, ask_ttl, 2},   {"persist", 2, ask_persist, 0},
+    {"flushdb", -1, ask_flush, 0},    {"flushall", -1, ask_flush, 1},
+    {"select", 2, ask_select, 0},     {"echo", 2, ask_echo, 0},
     {"dbsize", 1, NULL, 0},
 };
 

@@ -28,30 +28,42 @@
 #define NESTED_MAX 200000
 
 const struct fuzz_token fuzz_tokens[] = {
-    FUZZ_TOKEN("\x08\x10"), FUZZ_TOKEN("\x03\x10"), FUZZ_TOKEN("\x10"),
-    FUZZ_TOKEN("\x18"),     FUZZ_TOKEN("\x20"),     FUZZ_TOKEN("\x2b\x02\0\x40"),
+    FUZZ_TOKEN("\x08\x10"),   FUZZ_TOKEN("\x03\x10"),
+    FUZZ_TOKEN("\x10"),       FUZZ_TOKEN("\x18"),
+    FUZZ_TOKEN("\x20"),       FUZZ_TOKEN("\x2b\x02\0\x40"),
     FUZZ_TOKEN("\x28\x01\0"), {NULL, 0},
 };
 
 static const char *const names[] = {
-    "GET",    "mget",   "STRLEN",   "SET",         "MSET",    "APPEND", "INCR",       "DECR",
-    "INCRBY", "DECRBY", "DEL",      "UNLINK",      "EXISTS",  "TOUCH",  "TYPE",       "EXPIRE",
-    "PEXPIRE", "EXPIREAT", "PEXPIREAT", "TTL",     "PTTL",    "EXPIRETIME", "PEXPIRETIME",
-    "PERSIST", "FLUSHDB", "FLUSHALL", "SELECT",    "ECHO",    "DBSIZE", "SET",        "SET",
-    "APPEND", "PING",   "HELLO",    "CLIENT",      "COMMAND", "STRLEN", "INFO",       "nothing",
-    "DEL",
+    "GET",     "mget",     "STRLEN",    "SET",     "MSET",   "APPEND",     "INCR",        "DECR",
+    "INCRBY",  "DECRBY",   "DEL",       "UNLINK",  "EXISTS", "TOUCH",      "TYPE",        "EXPIRE",
+    "PEXPIRE", "EXPIREAT", "PEXPIREAT", "TTL",     "PTTL",   "EXPIRETIME", "PEXPIRETIME", "PERSIST",
+    "FLUSHDB", "FLUSHALL", "SELECT",    "ECHO",    "DBSIZE", "SET",        "SET",         "APPEND",
+    "PING",    "HELLO",    "CLIENT",    "COMMAND", "STRLEN", "INFO",       "nothing",     "DEL",
 };
 
 static const char *const numbers[] = {
-    "0",          "1",           "-1",         "7",
-    "100",        "1000",        "5000",       "1700000001000",
-    "1700000002", "-0",          "01",         "9223372036854775807",
-    "-9223372036854775808", "9223372036854775808", "9223372036854774", "15",
+    "0",
+    "1",
+    "-1",
+    "7",
+    "100",
+    "1000",
+    "5000",
+    "1700000001000",
+    "1700000002",
+    "-0",
+    "01",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "9223372036854774",
+    "15",
 };
 
 static const char *const words[] = {
-    "NX", "XX", "GET", "KEEPTTL", "EX", "PX", "EXAT", "PXAT",
-    "gt", "lt", "ASYNC", "SYNC", "nothing", "a value", "10", "",
+    "NX", "XX", "GET",   "KEEPTTL", "EX",      "PX",      "EXAT", "PXAT",
+    "gt", "lt", "ASYNC", "SYNC",    "nothing", "a value", "10",   "",
 };
 
 struct server {
@@ -149,8 +161,8 @@ static void ask(struct server *server, int argc, const struct varve_slice *argv)
 
     buf_clear(&server->out);
     for (int parks = 0;;) {
-        enum processor_step step =
-            processor_run(server->processor, session, argc, argv, &writer, &outcome);
+        enum processor_step step = processor_run(server->processor, session, argc, argv, &writer,
+                                                 &outcome);
         CHECK(writer.failed == 0);
         if (step == PROCESSOR_DONE)
             return;

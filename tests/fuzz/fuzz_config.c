@@ -109,8 +109,9 @@ static void run_values(struct take *take)
     CHECK(config != NULL && before != NULL);
     for (; count < PAIRS_MAX && take_left(take) > 0; count++) {
         enum config_option option = (enum config_option)(take_byte(take) % OPT_COUNT);
-        size_t len = strnlen((const char *)take->at, take_left(take));
-        struct varve_slice text = take_slice(take, len < VALUE_MAX_BYTES ? len : VALUE_MAX_BYTES);
+        size_t max = take_left(take) < VALUE_MAX_BYTES ? take_left(take) : VALUE_MAX_BYTES;
+        const uint8_t *nul = memchr(take->at, '\0', max);
+        struct varve_slice text = take_slice(take, nul == NULL ? max : (size_t)(nul - take->at));
         (void)take_byte(take);
         if (text.len > 0)
             memcpy(value[count], text.data, text.len);

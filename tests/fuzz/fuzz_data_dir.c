@@ -28,10 +28,14 @@
 #define MEMORY_MAX_BYTES ((size_t)16 * 1024 * 1024) /* the largest of the engine's own is 2 MiB */
 
 const struct fuzz_token fuzz_tokens[] = {
-    FUZZ_TOKEN("\x00\x3f"),        FUZZ_TOKEN("\x01\x3f"),
-    FUZZ_TOKEN("\x02\x3f"),        FUZZ_TOKEN("\x01\x00\x01\x80\x10\0\x01"),
-    FUZZ_TOKEN("\x03\x01"),        FUZZ_TOKEN("\x02\x02\x05"),
-    FUZZ_TOKEN("\x00\x01\x06\x08\x01\x10"), {NULL, 0},
+    FUZZ_TOKEN("\x00\x3f"),
+    FUZZ_TOKEN("\x01\x3f"),
+    FUZZ_TOKEN("\x02\x3f"),
+    FUZZ_TOKEN("\x01\x00\x01\x80\x10\0\x01"),
+    FUZZ_TOKEN("\x03\x01"),
+    FUZZ_TOKEN("\x02\x02\x05"),
+    FUZZ_TOKEN("\x00\x01\x06\x08\x01\x10"),
+    {NULL, 0},
 };
 
 /* ---- good directories ---- */

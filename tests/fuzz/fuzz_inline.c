@@ -13,11 +13,12 @@
 #define LINE_MAX_BYTES ((size_t)4096)
 
 const struct fuzz_token fuzz_tokens[] = {
-    FUZZ_TOKEN("\""),     FUZZ_TOKEN("'"),      FUZZ_TOKEN("\\'"),    FUZZ_TOKEN("\\\""),
-    FUZZ_TOKEN("\\x4f"),  FUZZ_TOKEN("\\xg0"),  FUZZ_TOKEN("\\n"),    FUZZ_TOKEN("\\"),
-    FUZZ_TOKEN("\" \""),  FUZZ_TOKEN("\v"),     FUZZ_TOKEN("\f"),     FUZZ_TOKEN("\r"),
-    FUZZ_TOKEN(" a\"b\"c"), FUZZ_TOKEN("'a'b"), FUZZ_TOKEN("\0"),     FUZZ_TOKEN("\"\\x00\""),
-    {NULL, 0},
+    FUZZ_TOKEN("\""),        FUZZ_TOKEN("'"),     FUZZ_TOKEN("\\'"),
+    FUZZ_TOKEN("\\\""),      FUZZ_TOKEN("\\x4f"), FUZZ_TOKEN("\\xg0"),
+    FUZZ_TOKEN("\\n"),       FUZZ_TOKEN("\\"),    FUZZ_TOKEN("\" \""),
+    FUZZ_TOKEN("\v"),        FUZZ_TOKEN("\f"),    FUZZ_TOKEN("\r"),
+    FUZZ_TOKEN(" a\"b\"c"),  FUZZ_TOKEN("'a'b"),  FUZZ_TOKEN("\0"),
+    FUZZ_TOKEN("\"\\x00\""), {NULL, 0},
 };
 
 /* The words one after the other, each behind its length. */
@@ -63,7 +64,7 @@ static uint8_t unescape(const uint8_t **at, const uint8_t *end)
         return (uint8_t)(hex((*at)[-2]) * 16 + hex((*at)[-1]));
     }
     const char *found = memchr(from, c, 5);
-    return found == NULL ? c : (uint8_t)"\n\r\t\b\a"[found - from];
+    return found == NULL ? c : (uint8_t) "\n\r\t\b\a"[found - from];
 }
 
 /* A quoted piece: *at is behind its opening quote. Returns the bytes that came of it, -1: not closed. */

@@ -15,6 +15,7 @@
 #include "resp/writer.h"
 #include "take.h"
 #include "types/integer.h"
+#include "wide.h"
 
 #define TEXT_MAX_BYTES 100
 
@@ -65,18 +66,18 @@ static void run_integer(struct varve_slice text)
 }
 
 /* DIGITS and a unit, in 128 bits; -1: that is none, or none that fits. */
-static __int128 size_of(const char *text)
+static wide size_of(const char *text)
 {
     static const char *const units[] = {"", "b", "k", "kb", "m", "mb", "g", "gb"};
     static const int64_t unit_bytes[] = {1,       1,       1000,       1024,
                                          1000000, 1048576, 1000000000, 1073741824};
     size_t digits = strspn(text, "0123456789");
-    __int128 number = 0;
+    wide number = 0;
 
     for (size_t i = 0; i < digits; i++) {
         number = number * 10 + (text[i] - '0');
         if (number > INT64_MAX)
-            number = (__int128)INT64_MAX + 1; /* too large, whatever comes */
+            number = (wide)INT64_MAX + 1; /* too large, whatever comes */
     }
     for (size_t u = 0; digits > 0 && u < COUNT_OF(units); u++)
         if (strcasecmp(text + digits, units[u]) == 0)
@@ -91,7 +92,7 @@ static void run_option(struct varve_slice text, enum config_option option)
     struct config *config = config_create();
     char copy[TEXT_MAX_BYTES + 1] = "";
     struct varve_err err = {0};
-    __int128 wanted = -1;
+    wide wanted = -1;
     int64_t value;
 
     CHECK(config != NULL);
@@ -112,24 +113,24 @@ static void run_option(struct varve_slice text, enum config_option option)
 static void run_varint(struct varve_slice bytes)
 {
     uint8_t again[VARINT_MAX_BYTES];
-    unsigned __int128 sum = 0;
+    wide sum = 0;
     uint64_t value = 0;
     size_t wanted = 0;
 
     for (size_t i = 0; i < bytes.len && i < VARINT_MAX_BYTES && wanted == 0; i++) {
-        sum |= (unsigned __int128)(bytes.data[i] & 0x7f) << (7 * i);
+        sum |= (wide)(bytes.data[i] & 0x7f) << (7 * i);
         if (bytes.data[i] < 0x80)
             wanted = i + 1;
     }
-    if (sum > UINT64_MAX)
+    if (sum > (wide)UINT64_MAX)
         wanted = 0;
     CHECK(get_varint(bytes.data, bytes.data + bytes.len, &value) == wanted);
     if (wanted == 0)
         return;
-    CHECK(value == sum);
+    CHECK((wide)value == sum);
     size_t n = put_varint(again, value);
     CHECK(n <= wanted && n == varint_size(value));
-    CHECK(get_varint(again, again + n, &value) == n && value == sum);
+    CHECK(get_varint(again, again + n, &value) == n && (wide)value == sum);
 }
 
 /* What replies print is the number again. */

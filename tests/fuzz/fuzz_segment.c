@@ -26,10 +26,11 @@
 #define MEMORY_FACTOR 1500
 
 const struct fuzz_token fuzz_tokens[] = {
-    FUZZ_TOKEN("\x1f\0"),     FUZZ_TOKEN("\x1f\x01"),           FUZZ_TOKEN("\x1f\x02"),
-    FUZZ_TOKEN("varveSEG"),   FUZZ_TOKEN("varveEND"),           FUZZ_TOKEN("\x80\x30\0"),
-    FUZZ_TOKEN("\x85\x50\0"), FUZZ_TOKEN("\xff\xff\xff\xff\x0f"), FUZZ_TOKEN("\x81\x80\0\x01"),
-    {NULL, 0},
+    FUZZ_TOKEN("\x1f\0"),         FUZZ_TOKEN("\x1f\x01"),
+    FUZZ_TOKEN("\x1f\x02"),       FUZZ_TOKEN("varveSEG"),
+    FUZZ_TOKEN("varveEND"),       FUZZ_TOKEN("\x80\x30\0"),
+    FUZZ_TOKEN("\x85\x50\0"),     FUZZ_TOKEN("\xff\xff\xff\xff\x0f"),
+    FUZZ_TOKEN("\x81\x80\0\x01"), {NULL, 0},
 };
 
 static const struct dir_id id = {{'f', 'u', 'z', 'z'}};

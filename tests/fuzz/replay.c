@@ -254,8 +254,8 @@ int main(int argc, char **argv)
     }
     while (fuzz_tokens[token_count].len > 0)
         token_count++;
-    struct progress *p =
-        mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct progress *p = mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+                              -1, 0);
     CHECK(p != MAP_FAILED);
     const char *slash = strrchr(argv[1], '/');
     const char *target = slash == NULL ? argv[1] : slash + 1;

@@ -66,9 +66,7 @@ int reply_read(struct take *from, int proto, struct reply *reply)
     case ':': return read_number(from, &reply->number);
     case '$':
     case '=': return read_bulk(from, reply) == 0 && !(proto == 3 && reply->is_null) ? 0 : -1;
-    case '_':
-        reply->is_null = 1;
-        return read_line(from, &line) == 0 && line.len == 0 ? 0 : -1;
+    case '_': reply->is_null = 1; return read_line(from, &line) == 0 && line.len == 0 ? 0 : -1;
     case '#':
         if (read_line(from, &line) != 0 || line.len != 1)
             return -1;

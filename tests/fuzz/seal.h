@@ -10,8 +10,8 @@
 enum seal {
     SEAL_HEADER = 1, /* id and number too */
     SEAL_FOOTER = 2,
-    SEAL_META = 4, /* the blocks that footer and properties name, as far as they lie in the file */
-    SEAL_DATA = 8, /* those that the index names */
+    SEAL_META = 4,  /* the blocks that footer and properties name, as far as they lie in the file */
+    SEAL_DATA = 8,  /* those that the index names */
     SEAL_SIZE = 16, /* the file's size in the footer */
 };
 
