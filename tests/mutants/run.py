@@ -255,7 +255,7 @@ def planted():
 
 def first_words(output):
     for line in output.splitlines():
-        if re.match(r"FAILED|died|CHECK|check|.*WRONG|\[  ERROR", line):
+        if re.match(r"FAILED|failed:|died|CHECK|check|.*WRONG|\[  ERROR", line):
             return re.sub(r"^(FAILED:?|\[  ERROR   \] ---) *", "", line)[:90]
     return output.strip().splitlines()[-1][:90] if output.strip() else "nothing said"
 
