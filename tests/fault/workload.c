@@ -8,6 +8,7 @@
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "campaign.h"
 #include "lsm/db.h"
 
 #define VALUE_MAX_BYTES 2000
@@ -519,6 +520,11 @@ static void run_step(struct run *run, const struct step *step)
 
 /* ---- crash images ---- */
 
+static void run_note_disk(struct run *run, struct sim_env *sim)
+{
+    run->digest = digest_add(run->digest, sim_trace_digest(sim));
+}
+
 static void run_try_image(struct run *run, enum sim_policy policy, uint64_t seed)
 {
     static struct bed other;
@@ -545,6 +551,7 @@ static void run_try_image(struct run *run, enum sim_policy policy, uint64_t seed
         }
         mem_free(dump);
     }
+    run_note_disk(run, other.sim);
     bed_deinit(&other);
 }
 
@@ -554,23 +561,37 @@ void run_try_images(struct run *run)
                                                SIM_PREFIX,    SIM_SUFFIX,   SIM_ONE_MISSING,
                                                SIM_ONLY_SIZES};
 
-    run_try_image(run, SIM_RANDOM, run->nth);
-    run_try_image(run, policies[run->nth % COUNT_OF(policies)], run->nth);
+    uint64_t seed = run->seed + run->nth;
+
+    run_try_image(run, SIM_RANDOM, seed);
+    run_try_image(run, policies[seed % COUNT_OF(policies)], seed);
+}
+
+void run_crash(struct run *run)
+{
+    size_t from = run->promised;
+
+    run_release(run);
+    run_note_disk(run, run->bed.sim);
+    bed_crash(&run->bed, SIM_RANDOM, run->seed + run->nth);
+    run->promised = from;
 }
 
 /* ---- all ---- */
 
-void run_init(struct run *run, const char *what, uint64_t nth, enum varve_durability durability,
-              const struct step *script)
+void run_init(struct run *run, const char *what, uint64_t nth, uint64_t seed,
+              enum varve_durability durability, const struct step *script)
 {
     memset(run, 0, sizeof(*run));
-    bed_init(&run->bed, nth);
+    bed_init(&run->bed, seed);
     run->bed.options.durability = durability;
     run->bed.options.block_size_bytes = 512;
     run->bed.options.segment_size_bytes = 16 * 1024;
     run->bed.options.memtable_size_bytes = 64 * 1024;
     run->what = what;
     run->nth = nth;
+    run->seed = seed;
+    run->digest = DIGEST_BEGIN;
     run->script = script;
     run->count = 1;
 }
@@ -578,6 +599,7 @@ void run_init(struct run *run, const char *what, uint64_t nth, enum varve_durabi
 void run_deinit(struct run *run)
 {
     run_release(run);
+    run_note_disk(run, run->bed.sim);
     bed_deinit(&run->bed);
 }
 
