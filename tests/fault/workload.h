@@ -80,6 +80,7 @@ struct run {
     uint64_t fail_alloc; /* 0, or which allocation of ours fails */
     int fail_alloc_sticky;
     uint64_t allocs; /* up to now */
+    int crashed;     /* the power was cut */
     int faulted;     /* the first failure was seen, and its crash images tried */
     uint64_t images;
     uint64_t digest; /* of the disks that were let go (campaign.h) */
