@@ -3,7 +3,8 @@
 restarts.
 
     tools/build release && tests/bench/full.py [--seed N] [--budget COUNT|TIME] [--size 256mb]
-                                               [--value 1000] [--dir DIR] [--resume S] [--delete-resume S]
+                                               [--spare 8] [--value 1000] [--dir DIR] [--resume S]
+                                               [--delete-resume S]
 
 A budget is a count of cycles (default 20) or a time: 90s, 30m, 8h. Mounts a tmpfs of that size in a mount
 namespace of its own, which goes with the program; that wants root or user namespaces. Or name a directory of
@@ -43,12 +44,12 @@ TRY_MAX_S = 120
 OWN_MOUNTS = "VARVE_FULL_OWN_MOUNTS"
 
 
-def server_options(disk_bytes):
+def server_options(disk_bytes, spare):
     """Of a disk so large: a server whose files are small enough to be many."""
     def part(of):
         return str(disk_bytes // of)
     return ("--memtable-size", part(64), "--wal-size", part(64), "--segment-size", part(32),
-            "--min-free", part(16), "--reserve-size", part(32), "--block-cache-size", part(16))
+            "--min-free", part(spare), "--reserve-size", part(2 * spare), "--block-cache-size", part(16))
 
 
 def own_mounts():
@@ -72,8 +73,9 @@ def small_disk(options):
                               "varve-full", folder], stderr=subprocess.PIPE, text=True, check=False)
     if mounted.returncode != 0:
         os.rmdir(folder)
-        sys.exit(f"full.py: no small file system can be mounted ({mounted.stderr.strip()}): it takes root, "
-                 "or user namespaces; or name a directory of one with --dir")
+        why = " ".join(mounted.stderr.split())
+        sys.exit(f"full.py: no small file system can be mounted ({why}): it takes root, or user "
+                 "namespaces; or name a directory of one with --dir")
     try:
         yield folder
     finally:
@@ -171,7 +173,7 @@ class Full:
     # ---- cycles ----
 
     def cycle_another(self, connection, keys_max):
-        little = show.size(self.options.size) * 3 // 32  # a bit more than min-free
+        little = show.size(self.options.size) * 3 // (2 * self.options.spare)  # a bit more than min-free
         self.take_room(little)
         self.fill(connection, keys_max, little)
         self.check_some(connection, 500)
@@ -265,6 +267,7 @@ def main():
     parser = argparse.ArgumentParser(description="a disk that fills and is freed")
     campaign.add_arguments(parser, CYCLES_DEFAULT)
     parser.add_argument("--size", default="256mb", help="of the file system")
+    parser.add_argument("--spare", type=int, default=8, help="min-free is so manieth a part of the disk")
     parser.add_argument("--value", type=int, default=1000, help="bytes of a value")
     parser.add_argument("--resume", type=float, default=2, help="bound in seconds, once there is room")
     parser.add_argument("--delete-resume", type=float, default=30, help="bound in seconds after deletes")
@@ -277,7 +280,7 @@ def main():
     figures = "stopped"
     with show.servers.scratch("full") as folder, small_disk(options) as disk:
         data = os.path.join(disk, "data")
-        server = show.servers.Server(folder, "--dir", data, *server_options(show.size(options.size)))
+        server = show.servers.Server(folder, "--dir", data, *server_options(show.size(options.size), options.spare))
         full = Full(options, report, disk, server)
         try:
             full.run()
