@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "types/keycode.h"
 
 enum kind { PUT, DELETE, RANGE };
 
@@ -236,6 +237,21 @@ void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const v
 
     list_add(&db->versions, PUT, &k, 1, &v, 1, 0, ++db->seq);
     db->committed = db->seq;
+}
+
+void plant_name(struct varve_db *db, const char *name, const void *value, size_t value_len)
+{
+    struct key_prefix space;
+    struct name_prefix prefix;
+    uint8_t key[64];
+    size_t len = strlen(name);
+
+    key_prefix_set(&space, SPACE_FIRST, KEY_TAG_NAME);
+    name_prefix_set(&prefix, &space, name_hash(varve_slice(name, len)));
+    CHECK(prefix.len + len <= sizeof(key));
+    memcpy(key, prefix.bytes, prefix.len);
+    memcpy(key + prefix.len, name, len);
+    fake_db_plant(db, key, prefix.len + len, value, value_len);
 }
 
 int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,

@@ -26,6 +26,8 @@ uint64_t fake_db_version_count(const struct varve_db *db);
 /* Puts a record past all layers, to plant what cannot be written. */
 void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const void *value,
                    size_t value_len);
+/* The same of a name in space 1. */
+void plant_name(struct varve_db *db, const char *name, const void *value, size_t value_len);
 
 /* ---- what is not in memory ---- */
 
