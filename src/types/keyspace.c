@@ -106,7 +106,8 @@ static int map_load(struct varve_db *db, struct space_map *map, struct varve_err
     struct space_map loaded = {0};
     uint8_t key[2];
     uint64_t seq;
-    int rc = map_load_id(db, &read, next_space_key(key), next_space_get, &loaded.next_id, &seq, err);
+    int rc = map_load_id(db, &read, next_space_key(key), next_space_get, &loaded.next_id, &seq,
+                         err);
 
     if (loaded.next_id == 0)
         loaded.next_id = SPACE_FIRST;
@@ -150,6 +151,7 @@ int keyspace_open(struct varve_db *db, struct keyspace **keyspace, struct varve_
     if (made == NULL)
         return err_set(err, VARVE_ENOMEM, "keyspace: out of memory");
     made->db = db;
+    walk_page_init(&made->page);
     blocked_init(&made->blocked);
     buf_init(&made->scratch, VARVE_KEY_MAX_BYTES + sizeof(struct name_prefix));
     made->batch = varve_batch_create();
@@ -174,6 +176,7 @@ void keyspace_close(struct keyspace *keyspace)
     varve_batch_destroy(keyspace->batch);
     varve_batch_destroy(keyspace->sweep);
     buf_deinit(&keyspace->scratch);
+    walk_page_deinit(&keyspace->page);
     blocked_deinit(&keyspace->blocked);
     mem_free(keyspace);
 }
@@ -228,6 +231,17 @@ static COLD int note_blocked(struct keyspace *keyspace, struct varve_slice key,
     return rc;
 }
 
+int keyspace_note_walk(struct keyspace *keyspace, struct varve_err *err)
+{
+    struct blocked *blocked = &keyspace->blocked;
+    unsigned at = blocked->count;
+    int rc = note_blocked(keyspace, varve_slice(NULL, 0), 0, 0, err);
+
+    if (blocked->count > at)
+        blocked->notes[at].walk = 1;
+    return rc;
+}
+
 int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
                    struct keyspace_wanted *wanted)
 {
@@ -236,12 +250,30 @@ int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fe
     struct varve_slice key = varve_slice(keyspace->blocked.keys.data + note->at, note->len);
 
     CHECK(i < keyspace->blocked.count);
+    *wanted = (struct keyspace_wanted){0};
+    if (note->walk)
+        return walk_job_start(keyspace, fetch, &wanted->walk);
     *wanted = (struct keyspace_wanted){
         .counted_space = note->counted_space, .about = note->about, .hash = blocked_hash(key)};
     if (note->counted_space != 0)
         return note->about ? varve_fetch_count_about(keyspace->db, key, fetch)
                            : varve_fetch_count(keyspace->db, key, fetch);
     return varve_fetch_start(keyspace->db, &read, key, fetch);
+}
+
+void keyspace_fetch_cancel(struct keyspace_wanted *wanted, struct varve_fetch *fetch)
+{
+    if (wanted->walk != NULL)
+        walk_job_cancel(wanted->walk);
+    else
+        varve_fetch_cancel(fetch);
+}
+
+void keyspace_fetch_release(struct keyspace_wanted *wanted, struct varve_fetch *fetch)
+{
+    walk_job_free(wanted->walk);
+    wanted->walk = NULL;
+    varve_fetch_release(fetch);
 }
 
 void keyspace_forget_blocked(struct keyspace *keyspace)
@@ -260,7 +292,9 @@ void keyspace_let_wait(struct keyspace *keyspace, int wait)
 void keyspace_know_fetched(struct keyspace *keyspace, const struct keyspace_wanted *wanted,
                            struct varve_fetch *fetch)
 {
-    if (wanted->counted_space == 0)
+    if (wanted->walk != NULL)
+        keyspace->known_walk = wanted->walk;
+    else if (wanted->counted_space == 0)
         blocked_know_fetched(&keyspace->blocked, wanted->hash, fetch);
     else if (fetch->rc == 0)
         blocked_know_count(&keyspace->blocked, wanted->counted_space, wanted->about, fetch->count);
@@ -270,6 +304,7 @@ void keyspace_forget_fetched(struct keyspace *keyspace)
 {
     blocked_forget_known(&keyspace->blocked);
     keyspace->blocked.wait = 0;
+    keyspace->known_walk = NULL;
 }
 
 uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_stall_cause *cause)
@@ -383,6 +418,30 @@ int keyspace_lookup_live(struct keyspace *keyspace, int db, struct varve_slice k
     return 0;
 }
 
+int keyspace_space_now(struct keyspace *keyspace, int db, struct space *space, uint64_t *seq,
+                       struct varve_err *err)
+{
+    map_settle(keyspace);
+    if (varve_writable(keyspace->db, NULL) != 0) {
+        int rc = space_shown(keyspace, db, space, err);
+        if (rc != 0)
+            return rc;
+    } else {
+        *space = *space_of(keyspace, db);
+    }
+    saw(seq, space->map_seq);
+    return 0;
+}
+
+/* What was undone since is not waited for. */
+void keyspace_saw_newest(const struct keyspace *keyspace, uint64_t *seq)
+{
+    struct varve_stats stats;
+
+    varve_stats(keyspace->db, &stats);
+    saw(seq, keyspace->write_seq < stats.seq_applied ? keyspace->write_seq : stats.seq_applied);
+}
+
 static void count_lookup(struct keyspace *keyspace, enum keyspace_lookup lookup, int rc)
 {
     if (lookup != KEYSPACE_READ)
@@ -455,18 +514,13 @@ void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_sli
 static int count_names(struct keyspace *keyspace, int db, int about, uint64_t *count, uint64_t *seq,
                        struct varve_err *err)
 {
-    struct varve_stats stats;
-
     *count = 0;
     map_settle(keyspace);
     const struct space *space = space_of(keyspace, db);
     saw(seq, space->map_seq);
     if (space->id == 0)
         return 0;
-    /* No record decides a count; the newest write is an upper bound that waits for a little more.
-     * What was undone since is not waited for. */
-    varve_stats(keyspace->db, &stats);
-    saw(seq, keyspace->write_seq < stats.seq_applied ? keyspace->write_seq : stats.seq_applied);
+    keyspace_saw_newest(keyspace, seq); /* an upper bound that waits for a little more */
     struct varve_slice group = key_prefix_slice(&space->prefix);
     if (UNLIKELY(blocked_known_count(&keyspace->blocked, space->id, about, count)))
         return 0;

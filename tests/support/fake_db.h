@@ -38,6 +38,8 @@ void fake_db_chill(struct varve_db *db, const char *name);
 #define FAKE_DB_ABOUT 100
 /* So do counts. */
 void fake_db_chill_counts(struct varve_db *db, int on);
+/* Runs the jobs of keyspace_set_executor(): fake_db_step() does, before fetches. */
+struct varve_executor *fake_db_executor(struct varve_db *db);
 /* Ends the oldest fetch that runs; 0: there is none. The test is the job's thread. */
 int fake_db_step(struct varve_db *db);
 /* The next fetch to be started has this result, and so have reads of cold keys that wait; 0: neither. */

@@ -13,12 +13,14 @@
 /* A bound between engine keys as a server's user may know it. */
 struct bound {
     unsigned db;
-    char hash[2 * NAME_HASH_BYTES + 1]; /* where in the order of names, in hex; fewer digits in a short bound */
-    struct varve_slice name;            /* where among those of that hash; need be no name */
+    char hash[2 * NAME_HASH_BYTES +
+              1]; /* where in the order of names, in hex; fewer digits in a short bound */
+    struct varve_slice name; /* where among those of that hash; need be no name */
 };
 
 /* 0: it lies outside of the databases. */
-static int bound_of(const struct salvage_spaces *spaces, struct varve_slice key, struct bound *bound)
+static int bound_of(const struct salvage_spaces *spaces, struct varve_slice key,
+                    struct bound *bound)
 {
     size_t len = spaces->is_plain ? 0 : databases_prefix(&spaces->databases, key, &bound->db);
     size_t hash_len = key.len - len < NAME_HASH_BYTES ? key.len - len : NAME_HASH_BYTES;

@@ -71,7 +71,8 @@ static int show_key(void *arg, const struct entry *entry, struct varve_err *err)
     if (!scan->raw) {
         if (!databases_name(&scan->databases, entry->chunk.key, &db, &key))
             return err_set(err, VARVE_ECORRUPT,
-                           "the key of sequence %" PRIu64 " is no name of its database", entry->seq);
+                           "the key of sequence %" PRIu64 " is no name of its database",
+                           entry->seq);
         if (!slice_begins_with(key, scan->prefix))
             return 0;
         if (value_decode(entry->chunk.value, &type, &encoding, &value) != 0)

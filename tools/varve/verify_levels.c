@@ -137,7 +137,8 @@ static void check_name(struct levels *levels, const struct entry *entry, size_t 
         return;
     int64_t at = run_find(in, entry->chunk.key);
     err_set(&err, VARVE_ECORRUPT,
-            "level %u: the key of its record with sequence %" PRIu64 " has not the hash of its name",
+            "level %u: the key of its record with sequence %" PRIu64
+            " has not the hash of its name",
             in->level, entry->seq);
     verify_finding_in(levels->verify, NAME_SEGMENT, at < 0 ? 0 : segment_file_no(in->segments[at]),
                       &err);

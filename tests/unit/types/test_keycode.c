@@ -168,9 +168,9 @@ static void test_next_space__has_the_version_in_front(void **state)
     } cases[] = {
         {{2, 1}, 2, 0, 1},
         {{2, 0xf0, 0xf0}, 3, 0, 240},
-        {{1}, 1, VARVE_EVERSION, 1},             /* version 1, with 1 */
-        {{0xf0, 0xf0}, 2, VARVE_EVERSION, 1},    /* and with 240 */
-        {{3, 1}, 2, VARVE_EVERSION, 3},          /* the next one */
+        {{1}, 1, VARVE_EVERSION, 1},          /* version 1, with 1 */
+        {{0xf0, 0xf0}, 2, VARVE_EVERSION, 1}, /* and with 240 */
+        {{3, 1}, 2, VARVE_EVERSION, 3},       /* the next one */
         {{2, 0}, 2, VARVE_ECORRUPT, 0},
         {{2, 1, 1}, 3, VARVE_ECORRUPT, 0},
         {{2, 0xf0}, 2, VARVE_ECORRUPT, 0},

@@ -468,12 +468,12 @@ static void test_open__refuses_a_map_that_cannot_be(void **state)
         const char *value;
         size_t value_len;
     } bad[] = {
-        {"\0\1\0", 3, "", 0},       /* no id */
-        {"\0\1\0", 3, "\xff", 1},   /* no valid one */
-        {"\0\1\0", 3, "\1\1", 2},   /* bytes behind it */
-        {"\0\1\0", 3, "\0", 1},     /* the keyspace's own space */
-        {"\0\1\0", 3, "\5", 1},     /* not given out yet */
-        {"\0\1\0", 3, "\1", 1},     /* database 9's */
+        {"\0\1\0", 3, "", 0},         /* no id */
+        {"\0\1\0", 3, "\xff", 1},     /* no valid one */
+        {"\0\1\0", 3, "\1\1", 2},     /* bytes behind it */
+        {"\0\1\0", 3, "\0", 1},       /* the keyspace's own space */
+        {"\0\1\0", 3, "\5", 1},       /* not given out yet */
+        {"\0\1\0", 3, "\1", 1},       /* database 9's */
         {"\0\2", 2, "\2\1", 2},       /* the next one is taken */
         {"\0\2", 2, "\2\xf0\x01", 3}, /* not the shortest form */
         {"\0\2", 2, "\2", 1},         /* no id: so one of version 1 */
