@@ -469,6 +469,8 @@ static int start_engine(struct server *server, struct varve_err *err)
     rc = varve_open(config_str(config, OPT_DIR), &options, &server->db, err);
     if (rc == 0)
         rc = keyspace_open(server->db, &server->keyspace, err);
+    if (rc == 0)
+        keyspace_set_executor(server->keyspace, server->executor);
     return rc;
 }
 

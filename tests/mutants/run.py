@@ -61,6 +61,7 @@ CAMPAIGNS = {
     "cmd-park": Campaign(["tests/unit/cmd/test_cmd_park"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
+    "cmd-scan": Campaign(["tests/unit/cmd/test_cmd_scan"], 120),
     "cmd-transaction": Campaign(["tests/unit/cmd/test_cmd_transaction"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
     "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
@@ -114,6 +115,9 @@ CAMPAIGNS = {
 
 Mutant = namedtuple("Mutant", "name campaign what")
 MUTANTS = (
+    # Walks over names.
+    Mutant("scan-cuts-a-hash", "cmd-scan", "a page of SCAN ends between two names of one hash"),
+    Mutant("scan-skips-a-hash", "cmd-scan", "SCAN's cursor stands behind the name that comes next"),
     # Transactions.
     Mutant("cut-keeps-log", "model", "what was cut off the open group stays in its log record"),
     Mutant("cut-keeps-map", "cmd-transaction", "a cut leaves the map of databases as it was changed"),
