@@ -597,6 +597,47 @@ int keyspace_set_expiry(struct keyspace *keyspace, int db, struct varve_slice ke
                         &value->payload, 1, expire_ms, err);
 }
 
+int keyspace_put_value(struct keyspace *keyspace, int db, struct varve_slice key,
+                       const struct keyspace_value *value, struct varve_err *err)
+{
+    return keyspace_set_expiry(keyspace, db, key, value, value->expire_ms, err);
+}
+
+/* The record of a database as its space says. */
+static int space_record(struct keyspace *keyspace, int db, struct varve_err *err)
+{
+    uint8_t key[3];
+    struct varve_slice record = database_key(key, db);
+    uint64_t id = space_of(keyspace, db)->id;
+
+    if (id != 0)
+        return batch_put_id(keyspace, record, id, err);
+    int rc = varve_batch_delete(keyspace->batch, &record, 1);
+    return rc == 0 ? 0 : batch_failed(rc, record, err);
+}
+
+int keyspace_swap(struct keyspace *keyspace, int db, int other, struct varve_err *err)
+{
+    int rc = batch_ready(keyspace, err);
+
+    if (rc != 0)
+        return rc;
+    struct space *a = space_of(keyspace, db);
+    struct space *b = space_of(keyspace, other);
+    if (a->id == b->id) /* neither has any, or it is one database */
+        return 0;
+    map_touch(keyspace);
+    struct space swapped = *a;
+    *a = *b;
+    *b = swapped;
+    rc = space_record(keyspace, db, err);
+    if (rc == 0)
+        rc = space_record(keyspace, other, err);
+    if (rc != 0) /* they would seem swapped until the next batch begins */
+        keyspace_begin(keyspace);
+    return rc;
+}
+
 int keyspace_flush(struct keyspace *keyspace, int db, struct varve_err *err)
 {
     uint8_t key[3];
@@ -694,6 +735,15 @@ int keyspace_group_open(const struct keyspace *keyspace)
 uint64_t keyspace_group_bytes(const struct keyspace *keyspace)
 {
     return varve_group_open(keyspace->db) ? keyspace->group_bytes : 0;
+}
+
+void keyspace_sync(struct keyspace *keyspace, uint64_t *seq)
+{
+    struct varve_stats stats;
+
+    varve_stats(keyspace->db, &stats);
+    saw(seq, stats.seq_visible);
+    varve_sync(keyspace->db);
 }
 
 uint64_t keyspace_now_ms(struct keyspace *keyspace)
