@@ -85,6 +85,10 @@ static void debug_reload(struct cmd_ctx *ctx)
             return;
         }
     }
+    if (keyspace_group_open(ctx->keyspace)) {
+        resp_error(ctx->out, "ERR DEBUG RELOAD cannot follow writes of its own transaction");
+        return;
+    }
     int rc = varve_flush(keyspace_engine(ctx->keyspace), &err);
     if (rc == 0)
         resp_ok(ctx->out);

@@ -41,6 +41,8 @@ CAMPAIGNS = {
     "cmd-park": Campaign(["tests/unit/cmd/test_cmd_park"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
+    "types-lcs": Campaign(["tests/unit/types/test_types_lcs"], 120),
+    "types-rdb": Campaign(["tests/unit/types/test_types_rdb_value"], 120),
     "cmd-transaction": Campaign(["tests/unit/cmd/test_cmd_transaction"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
     "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
@@ -81,6 +83,8 @@ Mutant = namedtuple("Mutant", "name campaign what")
 MUTANTS = (
     # Transactions.
     Mutant("cut-keeps-log", "model", "what was cut off the open group stays in its log record"),
+    Mutant("lcs-prefers-up", "types-lcs", "of two as long subsequences LCS takes the other one"),
+    Mutant("restore-trusts-length", "types-rdb", "RESTORE reads as far as a payload says"),
     Mutant("cut-keeps-map", "cmd-transaction", "a cut leaves the map of databases as it was changed"),
     Mutant("half-transaction", "cmd-transaction", "EXEC keeps what ran before a write was refused"),
     Mutant("no-rewind", "cmd-transaction", "a failed commit takes the queue of EXEC with it"),
