@@ -113,6 +113,25 @@ static void test_ranges__are_bounded(void **state)
     EXPECT(s, "SUBSTR k 1 2", "$2\r\nxy\r\n");
 }
 
+static void test_no_memory__is_an_error_and_no_write(void **state)
+{
+    struct server *s = *state;
+    struct varve_slice packed = varve_slice("\0\xc3\6\5\4hello\n\0\x79\xb6\xff\x72\x37\x71\x8b\xd3",
+                                            20);
+    struct varve_slice argv[5] = {varve_slice_str("RESTORE"), varve_slice_str("k"),
+                                  varve_slice_str("0"), packed, varve_slice_str("REPLACE")};
+
+    EXPECT(s, "SET k v", OK);
+    assert_string_equal(ask_argv(s, s->session, 5, argv), OK);
+    EXPECT(s, "GET k", "$5\r\nhello\r\n");
+    mem_fail_nth(1, 0);
+    EXPECT(s, "SETRANGE k 10 x", "-ERR out of memory\r\n");
+    mem_fail_nth(1, 0);
+    assert_string_equal(ask_argv(s, s->session, 5, argv), "-ERR out of memory\r\n");
+    mem_fail_nth(0, 0);
+    EXPECT(s, "GET k", "$5\r\nhello\r\n");
+}
+
 static void test_floats__in_strings(void **state)
 {
     struct server *s = *state;
@@ -346,6 +365,7 @@ int main(void)
         TEST(test_getex__changes_the_expiry_alone),
         TEST(test_refused_write__leaves_an_error_alone),
         TEST(test_ranges__are_bounded),
+        TEST(test_no_memory__is_an_error_and_no_write),
         TEST(test_floats__in_strings),
         TEST(test_lcs__of_two_keys),
         TEST(test_rename__takes_the_expiry_along),
