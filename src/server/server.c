@@ -90,7 +90,8 @@ static enum net_step hook_execute(void *arg, const struct resp_command *command,
     enum processor_step step = processor_run(session->processor, session, command->argc,
                                              command->argv, out, &done);
 
-    *outcome = (struct net_outcome){.wait_seq = done.wait_seq, .close_after = done.close_after};
+    *outcome = (struct net_outcome){
+        .wait_seq = done.wait_seq, .sync = done.sync, .close_after = done.close_after};
     if (step == PROCESSOR_COMMIT_FIRST)
         return NET_COMMIT_FIRST;
     outcome->uncommitted = done.uncommitted;

@@ -25,101 +25,6 @@
 
 /* ---- the map ---- */
 
-static struct varve_slice database_key(uint8_t out[3], int db)
-{
-    out[0] = SPACE_KEYSPACE;
-    out[1] = KEY_TAG_DATABASE;
-    out[2] = (uint8_t)db;
-    return varve_slice(out, 3);
-}
-
-static struct varve_slice next_space_key(uint8_t out[2])
-{
-    out[0] = SPACE_KEYSPACE;
-    out[1] = KEY_TAG_NEXT_SPACE;
-    return varve_slice(out, 2);
-}
-
-/* The id of a database's space: 0, or VARVE_ECORRUPT. */
-static int database_space_get(struct varve_slice bytes, uint64_t *id)
-{
-    return space_id_get(bytes, id) == bytes.len && *id != 0 ? 0 : VARVE_ECORRUPT;
-}
-
-/* A record of space 0: *id is 0 if there is none. */
-static int map_load_id(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
-                       int (*decode)(struct varve_slice bytes, uint64_t *id), uint64_t *id,
-                       uint64_t *seq, struct varve_err *err)
-{
-    struct varve_pin pin = {0};
-    int rc = varve_get(db, read, key, &pin, err);
-
-    *id = 0;
-    *seq = pin.seq;
-    if (rc == VARVE_NOT_FOUND)
-        return 0;
-    if (rc != 0)
-        return rc;
-    rc = decode(pin.value, id);
-    if (rc == VARVE_EVERSION)
-        err_set(err, rc, "keyspace: its format is version %llu, this build reads version %d",
-                (unsigned long long)*id, KEYSPACE_VERSION);
-    else if (rc != 0)
-        err_set(err, rc, "keyspace: record %02x%02x%s does not decode", key.data[0], key.data[1],
-                key.len > 2 ? " of a database" : "");
-    varve_pin_release(&pin);
-    return rc;
-}
-
-static int space_load(struct varve_db *engine, const struct varve_read *read, int db,
-                      struct space *space, struct varve_err *err)
-{
-    uint8_t key[3];
-    int rc = map_load_id(engine, read, database_key(key, db), database_space_get, &space->id,
-                         &space->map_seq, err);
-
-    key_prefix_set(&space->prefix, space->id, KEY_TAG_NAME);
-    return rc;
-}
-
-static int map_check(const struct space_map *map, struct varve_err *err)
-{
-    for (int db = 0; db < KEYSPACE_DATABASES_MAX; db++) {
-        uint64_t id = map->of_db[db].id;
-        if (id == 0)
-            continue;
-        if (id >= map->next_id)
-            return err_set(err, VARVE_ECORRUPT,
-                           "keyspace: database %d has space %llu, the next one is %llu", db,
-                           (unsigned long long)id, (unsigned long long)map->next_id);
-        for (int other = 0; other < db; other++)
-            if (map->of_db[other].id == id)
-                return err_set(err, VARVE_ECORRUPT, "keyspace: databases %d and %d share a space",
-                               other, db);
-    }
-    return 0;
-}
-
-static int map_load(struct varve_db *db, struct space_map *map, struct varve_err *err)
-{
-    struct varve_read read = {.uncommitted = 1};
-    struct space_map loaded = {0};
-    uint8_t key[2];
-    uint64_t seq;
-    int rc = map_load_id(db, &read, next_space_key(key), next_space_get, &loaded.next_id, &seq,
-                         err);
-
-    if (loaded.next_id == 0)
-        loaded.next_id = SPACE_FIRST;
-    for (int i = 0; rc == 0 && i < KEYSPACE_DATABASES_MAX; i++)
-        rc = space_load(db, &read, i, &loaded.of_db[i], err);
-    if (rc == 0)
-        rc = map_check(&loaded, err);
-    if (rc == 0)
-        *map = loaded;
-    return rc;
-}
-
 static void map_settle(struct keyspace *keyspace)
 {
     struct varve_stats stats;
@@ -160,7 +65,7 @@ int keyspace_open(struct varve_db *db, struct keyspace **keyspace, struct varve_
         err_set(err, rc, "keyspace: out of memory");
         goto out;
     }
-    rc = map_load(db, &made->map, err);
+    rc = space_map_load(db, &made->map, err);
 out:
     if (rc != 0)
         keyspace_close(made);
@@ -647,6 +552,48 @@ int keyspace_set_expiry(struct keyspace *keyspace, int db, struct varve_slice ke
                         &value->payload, 1, expire_ms, err);
 }
 
+int keyspace_put_value(struct keyspace *keyspace, int db, struct varve_slice key,
+                       const struct keyspace_value *value, struct varve_err *err)
+{
+    return keyspace_set_expiry(keyspace, db, key, value, value->expire_ms, err);
+}
+
+/* The record of a database as its space says. */
+static int space_record(struct keyspace *keyspace, int db, struct varve_err *err)
+{
+    uint8_t key[3];
+    struct varve_slice record = database_key(key, db);
+    uint64_t id = space_of(keyspace, db)->id;
+    uint8_t bytes[SPACE_ID_MAX_BYTES];
+
+    if (id != 0)
+        return batch_put_id(keyspace, record, varve_slice(bytes, space_id_put(bytes, id)), err);
+    int rc = varve_batch_delete(keyspace->batch, &record, 1);
+    return rc == 0 ? 0 : batch_failed(rc, record, err);
+}
+
+int keyspace_swap(struct keyspace *keyspace, int db, int other, struct varve_err *err)
+{
+    int rc = batch_ready(keyspace, err);
+
+    if (rc != 0)
+        return rc;
+    struct space *a = space_of(keyspace, db);
+    struct space *b = space_of(keyspace, other);
+    if (a->id == b->id) /* neither has any, or it is one database */
+        return 0;
+    map_touch(keyspace);
+    struct space swapped = *a;
+    *a = *b;
+    *b = swapped;
+    rc = space_record(keyspace, db, err);
+    if (rc == 0)
+        rc = space_record(keyspace, other, err);
+    if (rc != 0) /* they would seem swapped until the next batch begins */
+        keyspace_begin(keyspace);
+    return rc;
+}
+
 int keyspace_flush(struct keyspace *keyspace, int db, struct varve_err *err)
 {
     uint8_t key[3];
@@ -745,6 +692,15 @@ int keyspace_group_open(const struct keyspace *keyspace)
 uint64_t keyspace_group_bytes(const struct keyspace *keyspace)
 {
     return varve_group_open(keyspace->db) ? keyspace->group_bytes : 0;
+}
+
+void keyspace_sync(struct keyspace *keyspace, uint64_t *seq)
+{
+    struct varve_stats stats;
+
+    varve_stats(keyspace->db, &stats);
+    saw(seq, stats.seq_visible);
+    varve_sync(keyspace->db);
 }
 
 uint64_t keyspace_now_ms(struct keyspace *keyspace)

@@ -158,6 +158,13 @@ int keyspace_set_expiry(struct keyspace *keyspace, int db, struct varve_slice ke
                         const struct keyspace_value *value, uint64_t expire_ms,
                         struct varve_err *err) MUST_CHECK;
 
+/* What a name holds, its expiry included, under another name or in another database. */
+int keyspace_put_value(struct keyspace *keyspace, int db, struct varve_slice key,
+                       const struct keyspace_value *value, struct varve_err *err) MUST_CHECK;
+
+/* Exchanges all that two databases hold, at the cost of two records. */
+int keyspace_swap(struct keyspace *keyspace, int db, int other, struct varve_err *err) MUST_CHECK;
+
 /* Empties a database at the cost of two records; one that is known to be empty costs nothing. */
 int keyspace_flush(struct keyspace *keyspace, int db, struct varve_err *err) MUST_CHECK;
 int keyspace_flush_all(struct keyspace *keyspace, struct varve_err *err) MUST_CHECK;
@@ -202,6 +209,9 @@ int keyspace_watch_differs(const struct keyspace_watch *before,
  * they are. */
 int keyspace_group_open(const struct keyspace *keyspace);
 uint64_t keyspace_group_bytes(const struct keyspace *keyspace);
+
+/* Starts a sync of all that is committed, up to *seq, whatever the durability mode is (varve_sync). */
+void keyspace_sync(struct keyspace *keyspace, uint64_t *seq);
 
 uint64_t keyspace_now_ms(struct keyspace *keyspace);
 

@@ -7,17 +7,7 @@
 #include "base/buf.h"
 #include "types/blocked.h"
 #include "types/keyspace.h"
-
-struct space {
-    uint64_t id;              /* 0: the database has none */
-    uint64_t map_seq;         /* of the record, or tombstone, that says so; 0: none */
-    struct key_prefix prefix; /* of names; if id is not 0 */
-};
-
-struct space_map {
-    struct space of_db[KEYSPACE_DATABASES_MAX];
-    uint64_t next_id;
-};
+#include "types/space_map.h"
 
 /* What is put back when the group is cut. */
 struct keyspace_mark {

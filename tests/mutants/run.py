@@ -62,6 +62,8 @@ CAMPAIGNS = {
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
     "cmd-scan": Campaign(["tests/unit/cmd/test_cmd_scan"], 120),
+    "types-lcs": Campaign(["tests/unit/types/test_types_lcs"], 120),
+    "types-rdb": Campaign(["tests/unit/types/test_types_rdb_value"], 120),
     "cmd-transaction": Campaign(["tests/unit/cmd/test_cmd_transaction"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
     "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
@@ -118,6 +120,9 @@ MUTANTS = (
     # Walks over names.
     Mutant("scan-cuts-a-hash", "cmd-scan", "a page of SCAN ends between two names of one hash"),
     Mutant("scan-skips-a-hash", "cmd-scan", "SCAN's cursor stands behind the name that comes next"),
+    # Values.
+    Mutant("lcs-prefers-up", "types-lcs", "of two as long subsequences LCS takes the other one"),
+    Mutant("restore-trusts-length", "types-rdb", "RESTORE reads as far as a payload says"),
     # Transactions.
     Mutant("cut-keeps-log", "model", "what was cut off the open group stays in its log record"),
     Mutant("cut-keeps-map", "cmd-transaction", "a cut leaves the map of databases as it was changed"),

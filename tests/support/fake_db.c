@@ -61,6 +61,8 @@ struct varve_db {
     uint64_t delay_us;
     enum varve_stall_cause delay_cause;
     uint64_t delay_asked;
+    uint64_t syncs;
+    uint64_t flushes;
     struct list versions; /* oldest first */
     uint64_t seq;
     uint64_t committed;
@@ -598,6 +600,28 @@ int varve_count_about(struct varve_db *db, struct varve_slice group, uint64_t *c
 uint64_t varve_now_ms(struct varve_db *db)
 {
     return db->now_ms;
+}
+
+int varve_flush(struct varve_db *db, struct varve_err *err)
+{
+    (void)err;
+    db->flushes++;
+    return db->refuse;
+}
+
+uint64_t fake_db_flushes(const struct varve_db *db)
+{
+    return db->flushes;
+}
+
+void varve_sync(struct varve_db *db)
+{
+    db->syncs++;
+}
+
+uint64_t fake_db_syncs(const struct varve_db *db)
+{
+    return db->syncs;
 }
 
 void varve_stats(const struct varve_db *db, struct varve_stats *stats)

@@ -53,6 +53,9 @@ uint64_t fake_db_waited(const struct varve_db *db);    /* and reads of cold keys
 uint64_t fake_db_cancelled(const struct varve_db *db); /* fetches that were, */
 uint64_t fake_db_held(const struct varve_db *db);      /* fetches that are not released */
 
+uint64_t fake_db_syncs(const struct varve_db *db);   /* varve_sync() calls so far, */
+uint64_t fake_db_flushes(const struct varve_db *db); /* and varve_flush() */
+
 /* What varve_write_delay_us() answers. */
 void fake_db_delay_writes(struct varve_db *db, uint64_t us, enum varve_stall_cause cause);
 uint64_t fake_db_delay_asked(const struct varve_db *db); /* how often it was called */
