@@ -132,12 +132,15 @@ static void map_touch(struct keyspace *keyspace)
 int keyspace_open(struct varve_db *db, struct keyspace **keyspace, struct varve_err *err)
 {
     struct keyspace *made = mem_alloc_zero(sizeof(*made));
+    struct varve_stats stats;
     int rc = VARVE_ENOMEM;
 
     *keyspace = NULL;
     if (made == NULL)
         return err_set(err, VARVE_ENOMEM, "keyspace: out of memory");
     made->db = db;
+    varve_stats(db, &stats);
+    made->write_seq = stats.seq_applied;
     blocked_init(&made->blocked);
     buf_init(&made->scratch, VARVE_KEY_MAX_BYTES + sizeof(struct key_prefix));
     made->batch = varve_batch_create();
