@@ -59,6 +59,7 @@ CAMPAIGNS = {
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
     "checkpoint": Campaign(["tests/unit/lsm/test_checkpoint"], 120),
+    "checkpoint-steps": Campaign(["tests/unit/lsm/test_checkpoint_steps"], 120),
     "checkpoint-faults": Campaign(["tests/unit/lsm/test_checkpoint_faults"], 120),
     "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
     "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
@@ -73,6 +74,8 @@ CAMPAIGNS = {
                         "merkle/one_key"], 300),
     "salvage": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"),
                          "salvage/undamaged", "salvage/forged"], 300),
+    "restore": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"),
+                         "checkpoint/closed"], 300),
     "tool": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"), "damage"], 300),
     "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
 }
@@ -117,7 +120,9 @@ MUTANTS = (
     Mutant("checkpoint-log-unsynced", "checkpoint-faults", "the copied log is not made durable"),
     Mutant("checkpoint-name-unsynced", "checkpoint-faults", "the last rename is not made durable"),
     Mutant("checkpoint-log-reused", "checkpoint", "a log file is written anew while it is copied"),
+    Mutant("checkpoint-gives-no-way", "checkpoint-steps", "a long copy holds up every compaction"),
     Mutant("checkpoint-holds-nothing", "checkpoint", "segments go before they are linked"),
+    Mutant("restore-links-log", "restore", "what a server writes to is linked to the checkpoint"),
     # Recovery.
     Mutant("skip-wal-crc", "powercut", "the payload's CRC is not checked"),
     Mutant("skip-chunk-crc", "powercut", "the chunk's CRC is not checked"),
