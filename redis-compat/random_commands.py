@@ -192,7 +192,9 @@ def call_restore(words):
         at = words.random.randrange(len(payload))
         payload = payload[:at] + bytes([payload[at] ^ 1 << words.random.randrange(8)]) + payload[at + 1:]
     absolute = words.chance(0.3)
-    ttl = b"0" if words.chance(0.4) else words.time_ms() if absolute else words.milliseconds()
+    ttl = words.pick((b"0", b"0", b"0", b"-1", b"abc", b"1.5", b""))
+    if words.chance(0.6):
+        ttl = b"%d" % (words.random.randrange(10**8, 10**11) + (FAR * 1000 if absolute else 0))
     return [words.key(), ttl, payload] + ([words.cased(b"ABSTTL")] if absolute else []) + words.options((
         words.option(b"REPLACE"),
         lambda: [words.cased(b"IDLETIME"), words.pick((b"0", b"100", b"-1", b"abc"))],

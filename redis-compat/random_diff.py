@@ -10,7 +10,7 @@
 What is sent comes from random_commands.py: every command of wave 1 that varved says it has, on three
 connections, in rounds that begin with an empty server. Neighbouring commands of one connection go out as
 one pipeline. Replies are compared byte by byte, but for those that a clock or chance decides (LOOSE) and
-for the differences that differences.md explains (KNOWN). A difference ends its round: the round is cut
+for the differences that differences.md explains (random_known.py). A difference ends its round: the round is cut
 down to the fewest commands that still show it, and these are printed in the form of commands/*.txt.
 
 Closes with a line of figures and `N passed, N failed`: a case is a round. Standard output is the same
@@ -27,6 +27,7 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "tests", "support"))
 
 import diff  # noqa: E402
 import random_commands  # noqa: E402
+import random_known  # noqa: E402
 import resp  # noqa: E402
 import server as servers  # noqa: E402
 import table  # noqa: E402
@@ -42,11 +43,6 @@ MARKED = b"+QUEUED\r\n"
 # What a clock or chance decides: name -> how replies are compared.
 LOOSE = {b"TTL": "seconds", b"PTTL": "milliseconds", b"EXPIRETIME": "seconds", b"HELLO": "kinds",
          b"PEXPIRETIME": "milliseconds", b"RANDOMKEY": "kind", b"SCAN": "sorted", b"KEYS": "sorted"}
-
-
-def ids_of_known():
-    """ID -> whether a call (its words, the replies as trees) shows that difference and no other."""
-    return {}
 
 
 # ---- comparing ----
@@ -89,10 +85,18 @@ class Judge:
 
     def __init__(self):
         self.queued = {}  # connection -> calls
-        self.known = {identity: test for identity, test in ids_of_known().items()}
+        self.emptied = 0  # how often a database was emptied or swapped
+        self.watches = {}  # connection -> that number, when it began to watch
+        self.parted = False  # the two hold different data, for a reason that is known
         self.seen = set()  # IDs of differences.md
 
+    def begin(self):
+        self.queued.clear()
+        self.watches.clear()
+        self.parted = False
+
     def same(self, connection, words, ours, theirs):
+        emptied = self.note_watch(connection, words[0].upper(), theirs)
         queue = self.queued.setdefault(connection, [])
         name = words[0].upper()
         if theirs == MARKED and ours == MARKED:
@@ -103,6 +107,10 @@ class Judge:
             if name == b"EXEC":
                 calls = list(queue)
             queue.clear()
+        if name == b"EXEC" and random_known.watch_came_and_went(ours, theirs, emptied):
+            self.seen.add(random_known.CAME_AND_WENT)
+            self.parted = True
+            return True
         if ours == theirs:
             return True
         try:
@@ -115,10 +123,21 @@ class Judge:
             return False
         return all(self.same_reply(call, a, b) for call, a, b in zip(calls, trees[0][1], trees[1][1]))
 
+    def note_watch(self, connection, name, reply):
+        """Whether a database was emptied or swapped while this connection watched."""
+        if name in (b"FLUSHDB", b"FLUSHALL", b"SWAPDB"):
+            self.emptied += 1
+        if name == b"WATCH":
+            self.watches.setdefault(connection, self.emptied)
+        since = self.watches.get(connection, self.emptied)
+        if name in (b"EXEC", b"DISCARD", b"UNWATCH", b"RESET") and not reply.startswith(b"-ERR"):
+            self.watches.pop(connection, None)
+        return since != self.emptied
+
     def same_reply(self, words, ours, theirs):
         if same_tree(loose_of(words), ours, theirs):
             return True
-        for identity, test in self.known.items():
+        for identity, test in random_known.KNOWN.items():
             if test(words, ours, theirs):
                 self.seen.add(identity)
                 return True
@@ -198,12 +217,15 @@ def batches(steps):
 def play(sides, steps, judge, digest=None):
     """(index, our reply, theirs) of the first difference, or None."""
     sides.begin()
+    judge.begin()
     for number, first, lines in batches(steps):
         ours, theirs = sides.batch(number, lines)
         for index, words in enumerate(lines):
             fixed = judge.is_fixed(number, words)
             if not judge.same(number, words, ours[index], theirs[index]):
                 return first + index, ours[index], theirs[index]
+            if judge.parted:
+                return None
             if digest is not None:
                 digest.update(repr((number, words, theirs[index] if fixed else b"")).encode())
     return None
@@ -307,7 +329,6 @@ class Campaign:
         sequence = random_commands.Sequence(f"{self.options.seed} {protocol} {number}",
                                             self.available, self.payloads)
         steps = sequence.steps(ROUND_COMMANDS) + random_commands.look_at_all(self.available)
-        self.judge.queued.clear()
         for _, words in steps:
             name = words[0].lower()
             self.counts[name] = self.counts.get(name, 0) + 1
@@ -351,6 +372,8 @@ class Campaign:
         whole = not (self.options.only or self.options.without or self.options.round is not None)
         if self.waiting:
             print(f"waiting until varved has them: {' '.join(self.waiting)}")
+        for identity in sorted(self.judge.seen - diff.read_differences()):
+            self.tally.fail(identity, "differs, and differences.md does not say why")
         for name in self.untried:
             self.tally.fail(name, "varved has it, and random_commands.py has no row for it")
         if whole and sum(sent.values()) >= BUDGET:
