@@ -48,10 +48,7 @@ LOOSE = {b"TTL": "seconds", b"PTTL": "milliseconds", b"EXPIRETIME": "seconds", b
 # ---- comparing ----
 
 def loose_of(words):
-    name = words[0].upper()
-    if name == b"OBJECT" and len(words) > 1 and words[1].upper() == b"IDLETIME":
-        return "seconds"
-    return LOOSE.get(name)
+    return LOOSE.get(words[0].upper())
 
 
 def same_tree(how, ours, theirs):
@@ -130,7 +127,8 @@ class Judge:
         if name == b"WATCH":
             self.watches.setdefault(connection, self.emptied)
         since = self.watches.get(connection, self.emptied)
-        if name in (b"EXEC", b"DISCARD", b"UNWATCH", b"RESET") and not reply.startswith(b"-ERR"):
+        if name in (b"EXEC", b"DISCARD", b"UNWATCH", b"RESET") \
+                and not reply.startswith((b"-ERR", MARKED)):
             self.watches.pop(connection, None)
         return since != self.emptied
 
@@ -146,7 +144,7 @@ class Judge:
     def is_fixed(self, connection, words):
         """Whether the same seed gives the same bytes another time, too."""
         calls = self.queued.get(connection, []) if words[0].upper() == b"EXEC" else [words]
-        return not any(loose_of(call) for call in calls)
+        return not any(loose_of(call) or call[0].upper() == b"OBJECT" for call in calls)
 
 
 # ---- the two servers ----

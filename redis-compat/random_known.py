@@ -87,6 +87,11 @@ def refcount_by_content(words, ours, theirs):
             and ours[0] == theirs[0] == b":")
 
 
+def no_idle_times(words, ours, theirs):
+    return (words[0].upper() == b"OBJECT" and words[1].upper() == b"IDLETIME"
+            and ours == (b":", b"0") and theirs[0] == b":")
+
+
 def watch_came_and_went(ours, theirs, emptied):
     """An EXEC that varve runs and Redis does not; emptied: a database was emptied or swapped since WATCH."""
     return emptied and ours.startswith(b"*") and not ours.startswith(b"*-1") \
@@ -97,6 +102,7 @@ def watch_came_and_went(ours, theirs, emptied):
 KNOWN = {
     "dump-is-not-packed": dump_is_not_packed,
     "encoding-by-content": encoding_by_content,
+    "no-idle-times": no_idle_times,
     "refcount-by-content": refcount_by_content,
 }
 # The one after which the two hold different data, so that the round ends there.
