@@ -39,6 +39,7 @@ TIMEOUT_S = 30.0
 CLOCK_MARGIN_S = 20
 SHRINK_S = 60  # no longer for one difference
 MARKED = b"+QUEUED\r\n"
+EMPTYING = (b"FLUSHDB", b"FLUSHALL", b"SWAPDB")
 
 # What a clock or chance decides: name -> how replies are compared.
 LOOSE = {b"TTL": "seconds", b"PTTL": "milliseconds", b"EXPIRETIME": "seconds", b"HELLO": "kinds",
@@ -103,6 +104,7 @@ class Judge:
         if name in (b"EXEC", b"DISCARD", b"RESET") or (name == b"MULTI" and ours == b"+OK\r\n"):
             if name == b"EXEC":
                 calls = list(queue)
+                self.emptied += any(call[0].upper() in EMPTYING for call in calls)
             queue.clear()
         if name == b"EXEC" and random_known.watch_came_and_went(ours, theirs, emptied):
             self.seen.add(random_known.CAME_AND_WENT)
@@ -122,7 +124,7 @@ class Judge:
 
     def note_watch(self, connection, name, reply):
         """Whether a database was emptied or swapped while this connection watched."""
-        if name in (b"FLUSHDB", b"FLUSHALL", b"SWAPDB"):
+        if name in EMPTYING:
             self.emptied += 1
         if name == b"WATCH":
             self.watches.setdefault(connection, self.emptied)
