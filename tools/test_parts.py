@@ -61,8 +61,10 @@ PARTS = (
          ("tests/integration/run", "tests/integration/run.py")),
     Part("tool", "asan", "varve, the admin tool, on directories of a real server",
          ("tests/tool/run.py",)),
-    Part("clients", "release", "what client libraries send on connect",
-         ("redis-compat/smoke", "redis-compat/smoke.py"), (), ("clients",)),
+    Part("clients", "release", "client libraries and programs, redis-cli's modes, redis_exporter",
+         ("redis-compat/smoke.py",), (), ("clients",)),
+    Part("suites", "release", "Redis's own test suite, from Debian's source package",
+         ("redis-compat/suites.py",), (), ("suites",)),
 )
 
 SANITIZERS = {
