@@ -167,14 +167,15 @@ static void test_heal__thousands_of_records(void **state)
     char key[16];
 
     (void)state;
-    open_with(&bed, VARVE_EVERYSEC);
-    bed_pass_us(&bed, 900000);
+    open_with(&bed, VARVE_ALWAYS);
     for (int i = 0; i < 3000; i++) {
         snprintf(key, sizeof(key), "k%06d", i);
         assert_int_equal(bed_add(&bed, key, "value"), 0);
     }
-    plan(&bed, FAULT_SYNC, FAULT_ONCE, EIO);
     assert_int_equal(varve_group_commit(bed.db, &bed.err), 0);
+    plan(&bed, FAULT_SYNC, FAULT_ONCE, EIO);
+    step_run_class(bed.stepper, VARVE_JOB_SYNC);
+    assert_int_equal(bed.told_failed, 1);
     bed_pass_us(&bed, 1000000);
     wait_healed(&bed);
     assert_int_equal(bed_count(&bed, "k"), 3000);
