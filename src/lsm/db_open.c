@@ -164,7 +164,7 @@ static int dir_open(struct varve_db *db, struct varve_err *err)
 
     if (rc == 0)
         rc = manifest_open(db->env, db->dir, &db->id, manifest_no, &db->manifest, err);
-    else if (rc == VARVE_ENOENT && !db->options.no_create)
+    else if (rc == VARVE_ENOENT && !db->options.no_create) /* unreached: no_create was refused */
         rc = VARVE_NOT_FOUND;
     if (rc < 0)
         return rc;

@@ -107,7 +107,8 @@ static void file_begun(struct forge *forge)
     begin(forge, 1, (struct log_place){1, FILE_HEADER_BYTES}, (struct log_place){0});
 }
 
-/* One put a letter of keys, without values; the letter ! is no operation. */
+/* One put a letter of keys, without values; the letter ! is no operation, and + has a value that is not
+ * there. */
 static size_t ops_bytes(const char *keys, uint8_t to[PAYLOAD_MAX])
 {
     size_t len = 0;
@@ -115,6 +116,8 @@ static size_t ops_bytes(const char *keys, uint8_t to[PAYLOAD_MAX])
     for (; *keys != '\0'; keys++) {
         struct chunk chunk = {.kind = CHUNK_PUT, .key = varve_slice(keys, 1)};
         chunk.crc = chunk_crc(&chunk);
+        if (*keys == '+')
+            chunk.value.len = 5;
         if (*keys == '!') {
             to[len++] = 0;
             continue;
@@ -261,6 +264,7 @@ static void test_forged__more_and_less_than_the_header_says(void **state)
         {"ab", 1, "2 operations where the header says 1"},
         {"", 1, "0 operations where the header says 1"},
         {"a!", 2, "operation 1 does not decode"},
+        {"ab+", 3, "operation 2 does not decode"},
     };
     uint8_t payload[PAYLOAD_MAX];
 

@@ -44,6 +44,23 @@ static void test_open__slashes_behind_the_name(void **state)
     bed_deinit(&bed);
 }
 
+static void test_open__in_the_root(void **state)
+{
+    static struct bed bed;
+
+    (void)state;
+    bed_init(&bed, 1);
+    bed.options.env = fault_as_env(bed.fault);
+    assert_int_equal(varve_open("/", &bed.options, &bed.db, &bed.err), 0);
+    bed_put(&bed, "a", "1");
+    bed_run(&bed);
+    bed_crash(&bed, SIM_ALL_LOST, 0);
+    bed.options.env = fault_as_env(bed.fault);
+    assert_int_equal(varve_open("/", &bed.options, &bed.db, &bed.err), 0);
+    assert_string_equal(bed_get(&bed, "a"), "1");
+    bed_deinit(&bed);
+}
+
 /* Who may not read the parent did not make the directory: its name is somebody else's to sync. Any other
  * failure of that sync is one. */
 static void test_open__a_parent_that_may_not_be_read(void **state)
@@ -193,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open__slashes_behind_the_name),
+        cmocka_unit_test(test_open__in_the_root),
         cmocka_unit_test(test_open__a_parent_that_may_not_be_read),
         cmocka_unit_test(test_open__nobody_wants_to_know_why_not),
         cmocka_unit_test(test_open__no_create_in_a_directory_without_a_database),

@@ -241,6 +241,7 @@ static void test_wal_sync__failure_is_not_repeated(void **state)
     for (int i = 0; i < 3; i++) {
         wal_sync_start(&bench->sync);
         assert_int_equal(step_run_all(bench->stepper, 10), 0);
+        write_mark(bench, 13, 2000); /* nor for what is written afterwards */
     }
     assert_int_equal(fault_env_calls(bench->fault, FAULT_SYNC), 1);
     assert_int_equal(wal_sync_wait(&bench->sync, 10, &bench->err), 0);
