@@ -15,8 +15,10 @@ Closes with `N passed, N failed`: the cases of the tests, and a case for each ga
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections import namedtuple
 
 import source
@@ -50,30 +52,40 @@ File = namedtuple("File", "path lines lines_hit branches taken missed")
 
 # ---- running ----
 
-def in_this_build(part):
-    """The part's jobs, with the programs of build/coverage instead of the part's own build. A program
-    that another user runs may not write its counts, and must not say so among its own words."""
+def in_this_build(part, counts):
+    """The part's jobs, with the programs of build/coverage instead of the part's own build."""
     program = test_parts.program_of(part)
     budget = []
     if part.name in BUDGETS and program and "--budget" in source.read(program):
         budget = ["--budget", BUDGETS[part.name]]
-    return [job._replace(env=dict(job.env, GCOV_ERROR_FILE="/dev/null"))
+    return [job._replace(env=dict(job.env, GCOV_PREFIX=counts))
             for job in test_parts.jobs_of(part._replace(build=BUILD), "", budget)]
 
 
+def counts_in(folder):
+    return [os.path.join(found, name) for found, _, names in os.walk(folder)
+            for name in names if name.endswith(".gcda")]
+
+
 def run_tests():
-    for folder, _, names in os.walk(FOLDER):
-        for name in names:
-            if name.endswith(".gcda"):
-                os.remove(os.path.join(folder, name))
-    test_parts.LOGS = os.path.join(FOLDER, "test-logs")
+    """The counts are written to a folder that a test may use that runs a program as another user: a program
+    that cannot write them says so among its own words. Then they go to where gcovr looks for them."""
     passed = failed = 0
-    for part in test_parts.find_parts():
-        jobs = in_this_build(part) if part.name in RUN else []
-        if jobs:
-            cases = test_parts.run_part(part, jobs)
-            passed += cases[0]
-            failed += cases[1]
+    test_parts.LOGS = os.path.join(FOLDER, "test-logs")
+    for path in counts_in(FOLDER):
+        os.remove(path)
+    with tempfile.TemporaryDirectory(prefix="varve-coverage-") as counts:
+        os.chmod(counts, 0o777)
+        umask = os.umask(0)
+        for part in test_parts.find_parts():
+            jobs = in_this_build(part, counts) if part.name in RUN else []
+            if jobs:
+                cases = test_parts.run_part(part, jobs)
+                passed += cases[0]
+                failed += cases[1]
+        os.umask(umask)
+        for path in counts_in(counts + FOLDER):
+            shutil.move(path, path[len(counts):])
     return passed, failed
 
 

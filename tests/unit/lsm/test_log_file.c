@@ -491,10 +491,9 @@ static void test_log__a_file_that_shrinks(void **state)
     write_one(disk, writer, 1, varve_slice(bytes, 600000));
     log_writer_close(writer);
     struct log_reader *reader = open_limited(disk, UINT64_MAX);
-    fault_env_plan(disk->fault, (struct fault_plan){.op = FAULT_READ,
-                                                    .nth = 1,
-                                                    .os_errno = EIO,
-                                                    .effect = FAULT_SHORT});
+    fault_env_plan(
+        disk->fault,
+        (struct fault_plan){.op = FAULT_READ, .nth = 1, .os_errno = EIO, .effect = FAULT_SHORT});
     assert_int_equal(log_reader_next(reader, &record, &disk->err), VARVE_EIO);
     assert_non_null(strstr(disk->err.text, PATH ": it shrank"));
     fault_env_heal(disk->fault);

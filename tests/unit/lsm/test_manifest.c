@@ -456,107 +456,6 @@ static void test_manifest__as_many_segments_as_there_may_be(void **state)
     disk_deinit(&disk);
 }
 
-/* Names in order, and numbers that take as many bytes as there may be. */
-static struct version_group *many_groups(size_t count, struct manifest_edit *edits)
-{
-    struct version_group *groups = mem_alloc_zero(count * sizeof(*groups));
-
-    for (size_t i = 0; i < count; i++) {
-        char name[VARVE_GROUP_MAX_BYTES + 1];
-        snprintf(name, sizeof(name), "groupname-%06u", (unsigned)(i % 1000000));
-        groups[i] = group_of(name, INT64_MIN + 1, UINT64_MAX - 1);
-        edits[i] = (struct manifest_edit){.change = MANIFEST_GROUP, .group = &groups[i]};
-    }
-    return groups;
-}
-
-static void test_manifest__as_many_groups_as_there_may_be(void **state)
-{
-    size_t most = MANIFEST_GROUPS_MAX;
-    struct manifest_edit *edits = mem_alloc_zero((2 * most + 1) * sizeof(*edits));
-    struct version_group *groups = many_groups(2 * most + 1, edits);
-    struct disk disk;
-
-    (void)state;
-    disk_init(&disk, sim_env_create(1));
-    struct manifest *manifest = make(&disk);
-    assert_int_equal(manifest_apply(manifest, edits, most + 1, &disk.err), VARVE_EINVAL);
-    assert_int_equal(manifest_apply(manifest, edits, 2 * most + 1, &disk.err), VARVE_EINVAL);
-    assert_int_equal(manifest_state(manifest)->group_count, 0);
-    assert_int_equal(manifest_apply(manifest, edits, most, &disk.err), 0);
-    assert_int_equal(manifest_apply(manifest, &edits[most], 1, &disk.err), VARVE_EINVAL);
-    memcpy(&edits[most], edits, most * sizeof(*edits));
-    assert_int_equal(manifest_renew(manifest, NULL, 0, &disk.err), 0);
-    /* One edit that says all of that twice is longer than a record. */
-    assert_int_equal(manifest_apply(manifest, edits, 2 * most, &disk.err), VARVE_EFULL);
-    assert_int_equal(apply(&disk, manifest, MANIFEST_ADD_WAL, 70, 0), 0); /* in a new file */
-    manifest_close(manifest);
-    manifest = reopen(&disk);
-    assert_int_equal(manifest_state(manifest)->group_count, most);
-    assert_string_equal(state_text(manifest), "clock=0 70:0 ");
-    manifest_close(manifest);
-    mem_free(groups);
-    mem_free(edits);
-    disk_deinit(&disk);
-}
-
-static void test_manifest__more_segments_than_one_edit_may_name(void **state)
-{
-    size_t count = (size_t)2 * MANIFEST_SEGMENTS_MAX + 1;
-    struct manifest_edit *edits = mem_alloc_zero(count * sizeof(*edits));
-    struct disk disk;
-
-    (void)state;
-    disk_init(&disk, sim_env_create(1));
-    struct manifest *manifest = make(&disk);
-    for (size_t i = 0; i < count; i++)
-        edits[i] = segment_edit(10 + i, 0, i);
-    assert_int_equal(manifest_apply(manifest, edits, count, &disk.err), VARVE_EINVAL);
-    assert_int_equal(manifest_state(manifest)->segment_count, 0);
-    manifest_close(manifest);
-    mem_free(edits);
-    disk_deinit(&disk);
-}
-
-/* A buffer of every length that is too short, for a state that has all there is in it. */
-static void test_manifest__a_buffer_that_is_full(void **state)
-{
-    struct version_group group = group_of("counted", -5, 77);
-    struct manifest_edit edits[] = {
-        {.change = MANIFEST_ADD_WAL, .file_no = 20},
-        {.change = MANIFEST_END_WAL, .file_no = 20, .end = 4000},
-        {.change = MANIFEST_ADD_WAL, .file_no = 21},
-        segment_edit(30, 0, 4),
-        {.change = MANIFEST_FLUSHED, .flushed_seq = 12},
-        {.change = MANIFEST_GROUP, .group = &group},
-    };
-    struct manifest_edit unknown = {.change = (enum manifest_change)99};
-    struct manifest_state whole = {0};
-    struct manifest_state read = {0};
-    struct buf to;
-    int rc = VARVE_EFULL;
-
-    (void)state;
-    assert_int_equal(manifest_state_with(&read, edits, COUNT_OF(edits), &whole), 0);
-    for (size_t max = 0; rc != 0; max++) {
-        buf_init(&to, max);
-        rc = manifest_put_state(&to, &whole);
-        assert_true(rc == 0 || rc == VARVE_EFULL);
-        if (rc != 0)
-            buf_deinit(&to);
-    }
-    assert_int_equal(manifest_get_edit(&read, buf_slice(&to)), 0);
-    assert_int_equal(read.wals[0].end, 4000);
-    assert_int_equal(read.groups[0].live, -5);
-    assert_int_equal(manifest_put_edits(&to, &whole, &unknown, 1), VARVE_EFULL);
-    buf_deinit(&to);
-    buf_init(&to, 1000);
-    assert_int_equal(manifest_put_edits(&to, &whole, &unknown, 1), VARVE_EINVAL);
-    buf_deinit(&to);
-    manifest_state_deinit(&read);
-    manifest_state_deinit(&whole);
-}
-
 /* ---- damage ---- */
 
 #define STATES 5
@@ -721,48 +620,6 @@ static void test_manifest__each_call_fails(void **state)
     assert_true(points > 10);
 }
 
-/* A long manifest, with bytes behind its end that were never written: each read of it fails. */
-static void test_manifest__each_read_fails(void **state)
-{
-    struct manifest_edit *edits = mem_alloc_zero(MANIFEST_SEGMENTS_MAX * sizeof(*edits));
-    struct varve_file *file = NULL;
-    struct disk disk;
-    uint64_t failed = 0;
-
-    (void)state;
-    disk_init(&disk, sim_env_create(1));
-    struct manifest *manifest = make(&disk);
-    for (size_t i = 0; i < MANIFEST_SEGMENTS_MAX; i++)
-        edits[i] = segment_edit(10000000000000000 + i, 0, 900000000 + i);
-    assert_int_equal(manifest_apply(manifest, edits, MANIFEST_SEGMENTS_MAX, &disk.err), 0);
-    uint64_t end = manifest_place(manifest).offset;
-    manifest_close(manifest);
-    disk.env->ops->open(disk.env, "/MANIFEST-000001", VARVE_OPEN_WRITE, &file, &disk.err);
-    assert_int_equal(disk.env->ops->truncate(disk.env, file, end + 1000000, &disk.err), 0);
-    disk.env->ops->close(disk.env, file);
-    manifest = NULL;
-    while (manifest == NULL) {
-        fault_env_plan(disk.fault, (struct fault_plan){.op = FAULT_READ,
-                                                       .nth = failed + 1,
-                                                       .os_errno = EIO,
-                                                       .path_suffix = "MANIFEST-000001"});
-        manifest = reopen(&disk);
-        assert_int_equal(manifest == NULL, fault_env_fired(disk.fault) > 0);
-        fault_env_heal(disk.fault);
-        if (manifest == NULL) {
-            assert_int_equal(disk.err.code, VARVE_EIO);
-            assert_non_null(strstr(disk.err.text, "MANIFEST-000001"));
-            failed++;
-        }
-    }
-    assert_true(failed >= 6);
-    assert_int_equal(manifest_state(manifest)->segment_count, MANIFEST_SEGMENTS_MAX);
-    assert_int_equal(manifest_read_end(manifest).offset, end);
-    manifest_close(manifest);
-    mem_free(edits);
-    disk_deinit(&disk);
-}
-
 static void test_manifest__no_memory(void **state)
 {
     struct disk disk;
@@ -865,13 +722,9 @@ int main(void)
         cmocka_unit_test(test_manifest__impossible_segments_change_nothing),
         cmocka_unit_test(test_manifest__bytes_that_no_edit_has),
         cmocka_unit_test(test_manifest__as_many_segments_as_there_may_be),
-        cmocka_unit_test(test_manifest__as_many_groups_as_there_may_be),
-        cmocka_unit_test(test_manifest__more_segments_than_one_edit_may_name),
-        cmocka_unit_test(test_manifest__a_buffer_that_is_full),
         cmocka_unit_test(test_manifest__cut_anywhere),
         cmocka_unit_test(test_manifest__any_flipped_bit),
         cmocka_unit_test(test_manifest__each_call_fails),
-        cmocka_unit_test(test_manifest__each_read_fails),
         cmocka_unit_test(test_manifest__no_memory),
         cmocka_unit_test(test_manifest__is_renewed_when_it_grows),
         cmocka_unit_test(test_manifest__numbers_taken_beside_an_edit_stay_taken),
