@@ -269,8 +269,10 @@ uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_sta
 static int record_get(struct keyspace *keyspace, const struct space *space, struct varve_slice key,
                       uint64_t now_ms, struct varve_pin *pin, struct varve_err *err)
 {
-    struct varve_read read = {
-        .now_ms = now_ms, .uncommitted = 1, .dead = 1, .no_wait = !keyspace->blocked.wait};
+    struct varve_read read = {.now_ms = now_ms,
+                              .uncommitted = !MUTANT("read-before-turn"),
+                              .dead = 1,
+                              .no_wait = !keyspace->blocked.wait};
     struct buf *scratch = &keyspace->scratch;
 
     if (UNLIKELY(keyspace->stats.blocked == KEYSPACE_BLOCKED_MAX))

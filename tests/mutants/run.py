@@ -24,6 +24,14 @@ PLANTED = re.compile(r'MUTANT\("([\w-]+)"\)')
 
 # command: a program of BUILD, or an absolute path. limit_s: a mutant that hangs its campaign has been seen as well.
 Campaign = namedtuple("Campaign", "command limit_s")
+
+
+def fuzz(target, inputs):
+    """A fuzz target over its corpus and so many mutations."""
+    return Campaign([f"tests/fuzz/replay_{target}", os.path.join(ROOT, "tests", "fuzz", "corpus", target),
+                     "--budget", str(inputs)], 120)
+
+
 CAMPAIGNS = {
     "powercut": Campaign(["tests/crash/powercut", "--campaign", "--stop", "--images", "60000"], 300),
     "model": Campaign(["tests/model/model", "--no-regress", "--ops", "2000000"], 300),
@@ -59,6 +67,7 @@ CAMPAIGNS = {
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
     "checkpoint": Campaign(["tests/unit/lsm/test_checkpoint"], 120),
+    "checkpoint-steps": Campaign(["tests/unit/lsm/test_checkpoint_steps"], 120),
     "checkpoint-faults": Campaign(["tests/unit/lsm/test_checkpoint_faults"], 120),
     "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
     "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
@@ -73,8 +82,21 @@ CAMPAIGNS = {
                         "merkle/one_key"], 300),
     "salvage": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"),
                          "salvage/undamaged", "salvage/forged"], 300),
+    "restore": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"),
+                         "checkpoint/closed"], 300),
     "tool": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"), "damage"], 300),
+    "linear-engine": Campaign(["tests/race/linear_engine", "--budget", "200000"], 120),
+    "linear-server": Campaign(["tests/race/linear_server", "--budget", "200000"], 200),
+    "explore": Campaign(["tests/race/explore"], 120),
     "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
+    "fuzz-batch": fuzz("batch", 20000),
+    "fuzz-commands": fuzz("commands", 2000),
+    "fuzz-glob": fuzz("glob", 20000),
+    "fuzz-numbers": fuzz("numbers", 20000),
+    "fuzz-properties": fuzz("properties", 50000),
+    "fuzz-reply": fuzz("reply", 20000),
+    "fuzz-segment": fuzz("segment", 5000),
+    "fuzz-segment-index": fuzz("segment_index", 50000),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
@@ -117,7 +139,9 @@ MUTANTS = (
     Mutant("checkpoint-log-unsynced", "checkpoint-faults", "the copied log is not made durable"),
     Mutant("checkpoint-name-unsynced", "checkpoint-faults", "the last rename is not made durable"),
     Mutant("checkpoint-log-reused", "checkpoint", "a log file is written anew while it is copied"),
+    Mutant("checkpoint-gives-no-way", "checkpoint-steps", "a long copy holds up every compaction"),
     Mutant("checkpoint-holds-nothing", "checkpoint", "segments go before they are linked"),
+    Mutant("restore-links-log", "restore", "what a server writes to is linked to the checkpoint"),
     # Recovery.
     Mutant("skip-wal-crc", "powercut", "the payload's CRC is not checked"),
     Mutant("skip-chunk-crc", "powercut", "the chunk's CRC is not checked"),
@@ -157,6 +181,10 @@ MUTANTS = (
     Mutant("release-held-early", "net-held", "a reply does not wait for the sync"),
     Mutant("map-not-undone", "keyspace", "a flush that was refused stays"),
     # What is read.
+    Mutant("publish-late", "linear-engine", "a write is answered before it can be seen"),
+    Mutant("oldest-memtable-first", "linear-engine", "the memtable that waits is asked first"),
+    Mutant("read-before-turn", "linear-server", "INCR does not see what its turn wrote"),
+    Mutant("skip-log-write", "linear-server", "what was answered is gone after a kill"),
     Mutant("snapshot-sees-new", "property", "a reader sees what was written after it began"),
     Mutant("log-parked", "net-park", "a parked command runs again with its turn, and later"),
     Mutant("overtake-parked", "net-park", "commands of a turn that runs again overtake one that parks"),
@@ -189,6 +217,11 @@ MUTANTS = (
     # What lies in memory.
     Mutant("skip-grace-period", "rcu", "what readers may look at is freed"),
     Mutant("free-view-at-once", "view", "a view goes while a reader takes its reference"),
+    Mutant("skip-grace-period", "explore", "what readers may look at is freed"),
+    Mutant("free-view-at-once", "explore", "a view goes while a reader takes its reference"),
+    Mutant("skip-view-recheck", "explore", "a read's sequence is newer than its view"),
+    Mutant("publish-before-fill", "explore", "a view is seen before all memtables are in it"),
+    Mutant("retire-over-another", "explore", "of two that retire at once, one is lost"),
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
@@ -207,6 +240,15 @@ MUTANTS = (
     Mutant("merge-ignores-ranges", "count-keys", "what a range tombstone covers counts as live below"),
     Mutant("counts-side-by-side", "count-about", "several counts run at once"),
     Mutant("pacer-waits-for-nobody", "pacer", "flushes and compactions write as fast as they can"),
+    # What comes from files and clients, as the fuzz targets see it.
+    Mutant("key-length-unchecked", "fuzz-batch", "a key in a log record may reach past the record"),
+    Mutant("append-forgets-expiry", "fuzz-commands", "APPEND takes the expiry off its key"),
+    Mutant("glob-skips-a-place", "fuzz-glob", "behind a * some places are not tried"),
+    Mutant("size-wraps", "fuzz-numbers", "a size that passes 64 bits is taken modulo 2^64"),
+    Mutant("group-live-unchecked", "fuzz-properties", "a count group may have more keys than entries"),
+    Mutant("error-keeps-newline", "fuzz-reply", "an error reply may hold a line end"),
+    Mutant("place-length-unchecked", "fuzz-segment", "a length of the properties is allocated as it is"),
+    Mutant("index-end-unchecked", "fuzz-segment-index", "the index need not cover all of the data"),
 )
 
 Outcome = namedtuple("Outcome", "failed how took_s")
@@ -230,7 +272,7 @@ def planted():
 
 def first_words(output):
     for line in output.splitlines():
-        if re.match(r"FAILED|died|CHECK|check|.*WRONG|\[  ERROR", line):
+        if re.match(r"FAILED|failed:|died|CHECK|check|.*WRONG|\[  ERROR", line):
             return re.sub(r"^(FAILED:?|\[  ERROR   \] ---) *", "", line)[:90]
     return output.strip().splitlines()[-1][:90] if output.strip() else "nothing said"
 
