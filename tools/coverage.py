@@ -98,18 +98,23 @@ def gcovr(*output):
 
 
 def reasons_of(text):
-    """The reason of each line that has one: those of the statement that the comment stands at."""
+    """The reason of each line that has one: the line of the comment, or the next one if it has its own, and
+    those that the line's parentheses reach to."""
     lines = text.split("\n")
+    code = source.strip_comments(text).split("\n")
     reasons = {}
     for match in REASON.finditer(text):
         reason = re.sub(r"\s*\n[\s*]*", " ", match.group(1))
         at = text.count("\n", 0, match.start())
         if lines[at].lstrip().startswith("/*"):
             at = text.count("\n", 0, match.end()) + 1
-            while at + 1 < len(lines) and not re.search(r"[;{}:]$", lines[at]):
-                reasons[at + 1] = reason
-                at += 1
-        reasons[at + 1] = reason
+        depth = 0
+        while at < len(lines):
+            reasons[at + 1] = reason
+            depth += code[at].count("(") - code[at].count(")")
+            at += 1
+            if depth <= 0:
+                break
     return reasons
 
 
