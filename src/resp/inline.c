@@ -15,7 +15,7 @@ static int is_space(uint8_t byte)
 /* A vertical tab or a form feed parts words only where a word has not begun. */
 static int ends_bare_word(uint8_t byte)
 {
-    return byte == ' ' || byte == '\r' || byte == '\t';
+    return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
 }
 
 static int hex_value(uint8_t byte)

@@ -12,9 +12,8 @@
 
 enum inline_step { INLINE_WORD, INLINE_END, INLINE_UNBALANCED };
 
-/* Takes the next word from [*at, end), the rest of a line without its line feed, and moves *at behind
- * it. The word is unquoted in place: it is a slice of the line, and the bytes up to *at are no longer
- * what they were. */
+/* Takes the next word from [*at, end) and moves *at behind it. The word is unquoted in place: it is
+ * a slice of the line, and the bytes up to *at are no longer what they were. */
 enum inline_step inline_next(uint8_t **at, uint8_t *end, struct varve_slice *word) MUST_CHECK;
 
 #endif
