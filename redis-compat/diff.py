@@ -44,6 +44,7 @@ import resp  # noqa: E402
 import server as servers  # noqa: E402
 
 RAW_TIMEOUT_S = 5.0
+DEBUG = ("--enable-debug-command", "yes")
 MARK = b"here ends what was asked"
 MODIFIERS = {"known": 1, "kinds": 0, "fields": 0, "mask": None, "near": 1, "sorted": 0, "resp2": 0,
              "resp3": 0}
@@ -302,8 +303,8 @@ def main():
     paths = options.files or sorted(glob.glob(os.path.join(HERE, "commands", "*.txt")))
     with servers.scratch("diff") as folder:
         os.mkdir(os.path.join(folder, "redis"))
-        with servers.Server(folder) as ours, \
-                servers.redis_server(os.path.join(folder, "redis")) as theirs:
+        with servers.Server(folder, *DEBUG) as ours, \
+                servers.redis_server(os.path.join(folder, "redis"), *DEBUG) as theirs:
             runner = Runner(ours, theirs, options)
             for path in paths:
                 for protocol in (2, 3):

@@ -531,6 +531,11 @@ int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err)
     return wal_sync_wait(&db->wal.sync, seq, err);
 }
 
+void varve_sync(struct varve_db *db)
+{
+    wal_sync_start(&db->wal.sync);
+}
+
 void varve_set_durability(struct varve_db *db, enum varve_durability durability)
 {
     int before = atomic_exchange(&db->durability, (int)durability);
