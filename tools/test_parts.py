@@ -59,6 +59,8 @@ PARTS = (
          ("tests/mutants/run", "tests/mutants/run.py")),
     Part("library", "release", "libvarve as an embedder gets it: installed, linked, run",
          ("tests/library/run", "tests/library/run.py")),
+    Part("bench", "release", "varve-bench: all workloads on all engines, small; its answers are checked",
+         ("tests/bench/varve_bench/smoke.py",)),
     Part("integration", "asan", "the server with redis-cli, hiredis and redis-py",
          ("tests/integration/run", "tests/integration/run.py")),
     Part("tool", "asan", "varve, the admin tool, on directories of a real server",

@@ -50,6 +50,7 @@ struct bench_config {
     enum durability durability;
     uint64_t memtable_bytes;
     uint64_t cache_bytes;
+    uint32_t settle_ms;   /* so long nothing may happen before a workload, and after it */
     char dir[PATH_BYTES]; /* of the engine's files */
 };
 

@@ -8,8 +8,7 @@
 #include "ticks.h"
 #include "usage.h"
 
-#define SETTLE_POLL_NS 10000000
-#define SETTLE_POLLS 20      /* so many in which nothing happened */
+#define SETTLE_POLL_MS 10
 #define SETTLE_CPU_NS 250000 /* of a poll in which nothing happened */
 #define SETTLE_LIMIT_NS (UINT64_C(600) * 1000000000)
 
@@ -20,22 +19,22 @@ struct child {
     enum state state;
 };
 
-/* Waits until the engine says that it is idle, and for 200 ms none of its threads ran to speak of. */
+/* Waits until the engine says that it is idle, and for settle_ms none of its threads ran to speak of. */
 static void settle(struct run *run)
 {
-    const struct timespec nap = {.tv_nsec = SETTLE_POLL_NS};
+    const struct timespec nap = {.tv_nsec = SETTLE_POLL_MS * 1000000};
     uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC);
     uint64_t seen_ns = usage_cpu_ns();
 
-    for (int quiet = 0; quiet < SETTLE_POLLS;) {
+    for (uint32_t quiet_ms = 0; quiet_ms < run->config->settle_ms;) {
         run_pace(run, ticks_now());
         nanosleep(&nap, NULL);
         uint64_t used_ns = usage_cpu_ns() - seen_ns;
         seen_ns += used_ns;
         if (used_ns > SETTLE_CPU_NS || (run->engine->idle != NULL && !run->engine->idle(run->db)))
-            quiet = 0;
+            quiet_ms = 0;
         else
-            quiet++;
+            quiet_ms += SETTLE_POLL_MS;
         if (clock_ns(CLOCK_MONOTONIC) - begin_ns > SETTLE_LIMIT_NS)
             bench_fail("does not come to rest");
     }

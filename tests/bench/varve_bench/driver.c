@@ -156,7 +156,7 @@ static int take_turn(struct driver *driver, const struct results *results, const
 
     show_progress(driver, results, step, engine);
     if (write(child->out, step, sizeof *step) == (ssize_t)sizeof *step &&
-        read(child->in, result, sizeof *result) == (ssize_t)sizeof *result) {
+        read(child->in, result, sizeof *result) == (ssize_t)sizeof *result && !interrupted) {
         driver->turns_done++;
         return 0;
     }

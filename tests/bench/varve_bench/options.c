@@ -30,6 +30,7 @@ static const char usage[] =
     "  --memtable BYTES   64m     --cache BYTES     256m (k, m, g: KiB, ...)\n"
     "  --threads N        1: that read\n"
     "  --durability MODE  no: the system writes when it likes (default); everysec; always\n"
+    "  --settle MS        200: so long an engine must be at rest before a workload, and after it\n"
     "  --rounds N         1: of everything, each with empty databases\n"
     "  --seed N           1\n"
     "  --dir DIR          where a folder is made, and removed (default: $TMPDIR or /tmp)\n"
@@ -160,7 +161,7 @@ static enum durability parse_durability(const char *text)
     return DURABILITY_ALWAYS;
 }
 
-enum { QUICK = 1, KEYS, READS, SYNCS, KEY_BYTES, VALUE_BYTES, MEMTABLE, CACHE, THREADS };
+enum { QUICK = 1, KEYS, READS, SYNCS, KEY_BYTES, VALUE_BYTES, MEMTABLE, CACHE, THREADS, SETTLE };
 enum {
     DURABILITY = 64,
     ROUNDS,
@@ -185,6 +186,7 @@ static const struct option long_options[] = {
     {"memtable", required_argument, NULL, MEMTABLE},
     {"cache", required_argument, NULL, CACHE},
     {"threads", required_argument, NULL, THREADS},
+    {"settle", required_argument, NULL, SETTLE},
     {"durability", required_argument, NULL, DURABILITY},
     {"rounds", required_argument, NULL, ROUNDS},
     {"seed", required_argument, NULL, SEED},
@@ -214,6 +216,7 @@ static void take_size(struct options *options, int option, const char *name, con
     case MEMTABLE: config->memtable_bytes = number(name, text, 1024, MIB, 64 * 1024 * MIB); break;
     case CACHE: config->cache_bytes = number(name, text, 1024, MIB, 1024 * 1024 * MIB); break;
     case THREADS: config->threads = (uint32_t)number(name, text, 0, 1, THREADS_MAX); break;
+    case SETTLE: config->settle_ms = (uint32_t)number(name, text, 0, 10, 60000); break;
     default: break;
     }
 }
@@ -259,6 +262,7 @@ void options_parse(struct options *options, int argc, char **argv)
                    .value_bytes = 100,
                    .threads = 1,
                    .seed = 1,
+                   .settle_ms = 200,
                    .memtable_bytes = 64 * MIB,
                    .cache_bytes = 256 * MIB},
         .rounds = 1,
