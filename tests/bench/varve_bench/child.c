@@ -1,5 +1,6 @@
 #include "child.h"
 
+#include <malloc.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,6 +48,7 @@ static void start_anew(struct child *child)
     if (run->db != NULL)
         run->engine->close(run->db);
     usage_empty_dir(run->config->dir);
+    malloc_trim(0); /* what the allocator kept of the database before is not the next one's */
     run->db = run->engine->open(run->config);
     run->first_version = run->last_version = 0;
     child->state = STATE_EMPTY;
