@@ -107,13 +107,16 @@ static void run_transaction(struct cmd_ctx *ctx)
     struct transaction *transaction = session->transaction;
     size_t start = ctx->out->out->len;
     size_t refused_at = 0;
+    uint64_t wait_seq = ctx->wait_seq;
     int db = session->db;
 
     keyspace_mark(ctx->keyspace);
     int rc = run_queue(ctx, transaction, &refused_at);
     keyspace_unmark(ctx->keyspace, rc != 0 && !MUTANT("half-transaction"));
-    if (rc != 0)
+    if (rc != 0) {
         session->db = db;
+        ctx->wait_seq = wait_seq; /* what was cut will never be durable */
+    }
     if (rc < 0)
         transaction_abort(ctx, start, refused_at);
     if (rc == 0)

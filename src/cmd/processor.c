@@ -219,6 +219,7 @@ static int rejected(struct cmd_ctx *ctx, size_t start)
     if (LIKELY(command != NULL && command_arity_fits(command, ctx->argc) &&
                !session_auth_required(ctx->session)))
         return 0;
+    transaction_save(ctx->processor, ctx->session);
     if (command == NULL && is_cross_protocol(ctx->argv[0]))
         ctx->close_after = 1;
     else if (command == NULL && (container = command_find(NULL, ctx->argv[0])) != NULL)
@@ -385,6 +386,16 @@ void processor_prefetch(struct processor *processor, const struct session *sessi
         keyspace_prefetch(processor->keyspace, session->db, keys, used);
 }
 
+/* A command runs again after a failed commit only if the group is open behind it: what it changed of the
+ * session stays else. */
+static void note_uncommitted(struct processor *processor, struct session *session,
+                             struct processor_outcome *outcome)
+{
+    outcome->uncommitted = keyspace_group_open(processor->keyspace);
+    if (!outcome->uncommitted && UNLIKELY(!list_empty(&session->saved.node)))
+        transaction_unsave(session);
+}
+
 enum processor_step processor_run(struct processor *processor, struct session *session, int argc,
                                   const struct varve_slice *argv, struct resp_writer *out,
                                   struct processor_outcome *outcome)
@@ -408,6 +419,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     out->proto = session->proto;
     if (UNLIKELY(rejected(&ctx, start))) {
         outcome->close_after = ctx.close_after;
+        note_uncommitted(processor, session, outcome);
         return PROCESSOR_DONE;
     }
     uint32_t flags = ctx.command->flags;
@@ -415,7 +427,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     if (UNLIKELY(session->transaction != NULL || (ctx.command->acl & ACL_TRANSACTION))) {
         if (queued(&ctx, start)) {
             outcome->close_after = ctx.close_after;
-            outcome->uncommitted = keyspace_group_open(processor->keyspace);
+            note_uncommitted(processor, session, outcome);
             return PROCESSOR_DONE;
         }
         inside = transaction_run_by(&ctx);
@@ -443,7 +455,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     outcome->wait_seq = ctx.wait_seq;
     outcome->sync = ctx.sync;
     outcome->close_after = ctx.close_after;
-    outcome->uncommitted = keyspace_group_open(processor->keyspace);
+    note_uncommitted(processor, session, outcome);
     return keyspace_group_bytes(processor->keyspace) >= GROUP_MAX_BYTES ? PROCESSOR_COMMIT_NOW
                                                                         : PROCESSOR_DONE;
 }

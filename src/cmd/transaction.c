@@ -57,7 +57,7 @@ void transaction_init(struct session *session)
     list_init(&session->saved.node);
 }
 
-static void saved_forget(struct session *session)
+void transaction_unsave(struct session *session)
 {
     if (list_empty(&session->saved.node))
         return;
@@ -70,7 +70,7 @@ static void saved_forget(struct session *session)
 void transaction_deinit(struct session *session)
 {
     transaction_end(session);
-    saved_forget(session);
+    transaction_unsave(session);
 }
 
 void transaction_end(struct session *session)
@@ -99,7 +99,7 @@ void transaction_save(struct processor *processor, struct session *session)
 
     if (!list_empty(&saved->node) && saved->group_no == group_no)
         return;
-    saved_forget(session);
+    transaction_unsave(session);
     list_push_back(&processor->saved_transactions, &saved->node);
     saved->group_no = group_no;
     saved->transaction = now;
@@ -138,7 +138,8 @@ void transaction_rewind(struct processor *processor, struct session *session)
 void transaction_forget_saved(struct processor *processor)
 {
     while (!list_empty(&processor->saved_transactions))
-        saved_forget(CONTAINER_OF(processor->saved_transactions.next, struct session, saved.node));
+        transaction_unsave(
+            CONTAINER_OF(processor->saved_transactions.next, struct session, saved.node));
 }
 
 /* ---- queueing ---- */

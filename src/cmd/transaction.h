@@ -77,6 +77,8 @@ int transaction_is_open(const struct session *session);
 /* To be called before anything below for a command that is about to run: the state that a rewind
  * would put back. */
 void transaction_save(struct processor *processor, struct session *session);
+/* That command ended and no group is open, so it will not run again: nothing is saved any more. */
+void transaction_unsave(struct session *session);
 /* The commit failed, and the turn is run again: the session is as it was before its first command of that
  * group. */
 void transaction_rewind(struct processor *processor, struct session *session);

@@ -109,6 +109,7 @@ static void test_exec__refused_half_way(void **state)
         fake_db_refuse_nth(s->db, 2, codes[i]);
         const char *reply = ask(s, "EXEC");
         assert_memory_equal(reply, "-EXECABORT Transaction discarded because of: ", 45);
+        assert_true(s->outcome.wait_seq <= fake_db_version_count(s->db)); /* not for what is gone */
         EXPECT(s, "MGET n k new", "*3\r\n$1\r\n7\r\n$3\r\nabc\r\n$-1\r\n");
         EXPECT(s, "EXEC", "-ERR EXEC without MULTI\r\n");
     }
@@ -212,6 +213,24 @@ static void test_rewind__of_a_transaction_that_is_open_still(void **state)
     EXPECT(s, "EXEC", "*1\r\n$-1\r\n");
 }
 
+/* The reply to a command that is refused before it runs is cut back with the others, so it is made anew. */
+static void test_rewind__takes_rejected_commands_along(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "NOSUCH", "-ERR unknown command 'NOSUCH', with args beginning with: \r\n");
+    assert_false(s->outcome.uncommitted);
+    EXPECT(s, "MULTI", OK);
+    processor_tick(s->processor);
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+    ask_as(s, other, "SET b 2");
+    ask(s, "EXEC x");
+    assert_true(s->outcome.uncommitted);
+    fail_commit(s);
+    assert_memory_equal(ask(s, "EXEC x"), "-EXECABORT", 10);
+    session_destroy(other);
+}
+
 /* A group that was committed is not gone back behind. */
 static void test_rewind__not_behind_a_commit(void **state)
 {
@@ -224,6 +243,43 @@ static void test_rewind__not_behind_a_commit(void **state)
     EXPECT(s, "SET b 2", OK);
     fail_commit(s);
     EXPECT(s, "EXEC", "-ERR EXEC without MULTI\r\n");
+}
+
+/* MULTI and what came before the group was open do not run again: their effect stays. */
+static void test_rewind__keeps_what_came_before_the_group(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    processor_tick(s->processor);
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "SET a 1", QUEUED);
+    EXPECT(s, "EXEC", "*1\r\n+OK\r\n");
+    fail_commit(s);
+    EXPECT(s, "EXEC", ABORTED);
+    fake_db_refuse(s->db, 0);
+    processor_tick(s->processor);
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "SET a 1", QUEUED);
+    assert_string_equal(ask_as(s, other, "SET b 2"), OK); /* it opens the group */
+    EXPECT(s, "SET c 3", QUEUED);
+    EXPECT(s, "EXEC", "*2\r\n+OK\r\n+OK\r\n");
+    fail_commit(s);
+    assert_memory_equal(ask(s, "SET c 3"), "-MISCONF", 8);
+    EXPECT(s, "EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    session_destroy(other);
+}
+
+static void test_rewind__keeps_the_database_chosen_before_the_group(void **state)
+{
+    struct server *s = *state;
+
+    processor_tick(s->processor);
+    EXPECT(s, "WATCH k", OK);
+    EXPECT(s, "SELECT 3", OK);
+    EXPECT(s, "SET a 1", OK);
+    fail_commit(s);
+    assert_int_equal(s->session->db, 3);
 }
 
 /* ---- WATCH ---- */
@@ -363,8 +419,14 @@ int main(void)
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_rewind__of_a_transaction_that_is_open_still,
                                         server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_rewind__takes_rejected_commands_along, server_setup,
+                                        server_teardown),
         cmocka_unit_test_setup_teardown(test_rewind__not_behind_a_commit, server_setup,
                                         server_teardown),
+        cmocka_unit_test_setup_teardown(test_rewind__keeps_what_came_before_the_group, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_rewind__keeps_the_database_chosen_before_the_group,
+                                        server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_watch__sees_each_kind_of_change, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_watch__of_what_expires, server_setup, server_teardown),
