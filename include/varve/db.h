@@ -131,6 +131,10 @@ int varve_compact(struct varve_db *db, struct varve_err *err);
 
 /* True if the open group holds something. Writer thread. */
 int varve_group_open(const struct varve_db *db);
+/* True if the open group alone takes as much memory as a memtable may (memtable_size_bytes): where
+ * varve_group_add() then says VARVE_WOULD_BLOCK, a group that begins anew may meet the same again. Writer
+ * thread. */
+int varve_group_is_full(const struct varve_db *db);
 
 /* Starts what is due by time: syncs, promise records, flushes, compactions, healing. To be
  * called at least every 100 ms while the database is open, by a timer of the writer: without it

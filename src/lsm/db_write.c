@@ -346,6 +346,12 @@ int varve_group_open(const struct varve_db *db)
     return db->undo.count > 0;
 }
 
+int varve_group_is_full(const struct varve_db *db)
+{
+    return varve_group_open(db) && memtable_used_bytes(db->memtable) - db->group_memtable_bytes >=
+                                       db->options.memtable_size_bytes;
+}
+
 /* The cache misses of the first keys of a larger batch, side by side. */
 static void db_prefetch_batch(const struct varve_db *db, const struct varve_batch *batch)
 {
@@ -398,6 +404,8 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
         rc = db_check_room(db, batch, err);
     if (rc != 0 || batch->count == 0)
         return rc;
+    if (!varve_group_open(db))
+        db->group_memtable_bytes = memtable_used_bytes(db->memtable);
     rc = wal_group_add(&db->wal, batch);
     if (rc != 0)
         return err_set(err, rc, "a log record: %s", varve_status_name(rc));

@@ -666,6 +666,10 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
         bytes += MAP_CHANGE_BYTES;
     int opened = !varve_group_open(keyspace->db);
     int rc = varve_group_add(keyspace->db, keyspace->batch, &batch_seq, err);
+    if (UNLIKELY(rc == VARVE_WOULD_BLOCK) && keyspace_mark_is_full(keyspace))
+        rc = err_set(err, VARVE_EFULL,
+                     "a transaction may not fill more than a memtable "
+                     "(memtable-size)");
     keyspace->stats.full = rc == VARVE_WOULD_BLOCK;
     keyspace->stats.refused += rc < 0 && rc != VARVE_WOULD_BLOCK;
     if (rc == 0) {

@@ -177,6 +177,8 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
 
 /* Where the open group stands, to go back there: what was applied since is undone. From a mark on, until
  * its end, a batch that is refused for another reason than a lookup is counted in keyspace_stats()->refused.
+ * If the group began with the mark, VARVE_EFULL: what was applied since is too much for one memtable, and no
+ * flush would help.
  * One mark at a time, and no commit before its end. */
 void keyspace_mark(struct keyspace *keyspace);
 /* Ends the mark; cut: all that was applied since is undone. */

@@ -12,6 +12,7 @@ void keyspace_mark(struct keyspace *keyspace)
 
     CHECK(!keyspace->marked);
     keyspace->marked = 1;
+    mark->in_group = varve_group_open(keyspace->db);
     varve_group_mark(keyspace->db, &mark->group);
     mark->map = keyspace->map;
     mark->map_group = keyspace->map_group;
@@ -42,6 +43,11 @@ void keyspace_unmark(struct keyspace *keyspace, int cut)
     keyspace->group_bytes = mark->group_bytes;
     keyspace->groups_opened = mark->groups_opened;
     keyspace->stats.expired_keys = mark->expired_keys;
+}
+
+int keyspace_mark_is_full(const struct keyspace *keyspace)
+{
+    return keyspace->marked && !keyspace->mark.in_group && varve_group_is_full(keyspace->db);
 }
 
 uint64_t keyspace_group_no(const struct keyspace *keyspace)

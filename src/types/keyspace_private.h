@@ -12,6 +12,7 @@
 /* What is put back when the group is cut. */
 struct keyspace_mark {
     struct varve_group_mark group;
+    int in_group; /* 1: the group was open before */
     struct space_map map;
     struct space_map map_group;
     uint64_t map_group_seq;
@@ -72,6 +73,9 @@ int walk_job_start(struct keyspace *keyspace, struct varve_fetch *fetch,
                    struct walk_job **started) MUST_CHECK;
 void walk_job_cancel(struct walk_job *job);
 void walk_job_free(struct walk_job *job); /* takes NULL */
+
+/* 1: the group is what was applied since the mark, and will not fit later either. */
+int keyspace_mark_is_full(const struct keyspace *keyspace) MUST_CHECK;
 
 /* The record of a name that is there at now_ms: 0, or VARVE_NOT_FOUND, or what keyspace_get() answers.
  * pin->seq is that of the record or tombstone that decided it, 0: none did. */

@@ -69,6 +69,7 @@ struct varve_db {
     uint64_t now_ms;
     uint64_t show_up_to;
     int fail_commit;
+    int group_full;
     int refuse;
     unsigned refuse_nth; /* 0: none */
     int refuse_nth_code;
@@ -304,6 +305,16 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
 int varve_group_open(const struct varve_db *db)
 {
     return db->seq != db->committed;
+}
+
+int varve_group_is_full(const struct varve_db *db)
+{
+    return db->group_full;
+}
+
+void fake_db_fill_group(struct varve_db *db, int full)
+{
+    db->group_full = full;
 }
 
 int varve_writable(const struct varve_db *db, struct varve_err *err)

@@ -140,6 +140,32 @@ static void test_exec__of_writes_while_they_are_refused(void **state)
     EXPECT(s, "EXEC", "*1\r\n$1\r\nv\r\n");
 }
 
+/* Waiting for a flush helps what the memtables have no room for now, not what will never fit. */
+static void test_exec__full_memtables(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    EXPECT(s, "MSET n 7 k abc", OK);
+    commit(s);
+    queue(s, four, COUNT_OF(four));
+    fake_db_refuse_nth(s->db, 2, VARVE_WOULD_BLOCK);
+    assert_int_equal(try_as(s, s->session, "EXEC"), PROCESSOR_PARK);
+    assert_false(varve_group_open(s->db));
+    fake_db_fill_group(s->db, 1);
+    ask_as(s, other, "SET o v"); /* what is full is not the transaction's alone */
+    fake_db_refuse_nth(s->db, 2, VARVE_WOULD_BLOCK);
+    assert_int_equal(try_as(s, s->session, "EXEC"), PROCESSOR_PARK);
+    commit(s);
+    fake_db_refuse_nth(s->db, 2, VARVE_WOULD_BLOCK);
+    EXPECT(s, "EXEC",
+           "-EXECABORT Transaction discarded because of: OOM command refused: a transaction may "
+           "not fill more than a memtable (memtable-size)\r\n");
+    fake_db_fill_group(s->db, 0);
+    EXPECT(s, "MGET n k new", "*3\r\n$1\r\n7\r\n$3\r\nabc\r\n$-1\r\n");
+    session_destroy(other);
+}
+
 /* The map of databases is a part of what is cut. */
 static void test_exec__cut_with_new_and_flushed_databases(void **state)
 {
@@ -413,6 +439,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_exec__refused_half_way, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__of_writes_while_they_are_refused, server_setup,
                                         server_teardown),
+        cmocka_unit_test_setup_teardown(test_exec__full_memtables, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__cut_with_new_and_flushed_databases, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_rewind__gives_exec_its_queue_back, server_setup,
