@@ -71,11 +71,14 @@ static int watched_changed(struct cmd_ctx *ctx, struct varve_err *err)
 
     for (size_t i = 0; i < transaction->watched_count; i++) {
         const struct watched_key *one = &transaction->watched[i];
-        int rc = keyspace_watch(ctx->keyspace, one->db, one->key, ctx->now_ms, &now, err);
-        if (rc != 0)
+        uint64_t seq = 0;
+        int rc = keyspace_watch(ctx->keyspace, one->db, one->key, ctx->now_ms, &now, &seq, err);
+        if (rc != 0) {
             failed = rc;
-        else
-            changed |= keyspace_watch_differs(&one->seen, &now);
+        } else if (keyspace_watch_differs(&one->seen, &now)) {
+            changed = 1;
+            cmd_saw(ctx, seq); /* that EXEC did not run shows it */
+        }
     }
     return failed != 0 ? failed : changed;
 }
@@ -108,6 +111,7 @@ static void run_transaction(struct cmd_ctx *ctx)
     size_t start = ctx->out->out->len;
     size_t refused_at = 0;
     uint64_t wait_seq = ctx->wait_seq;
+    int proto = session->proto;
     int db = session->db;
 
     keyspace_mark(ctx->keyspace);
@@ -115,6 +119,7 @@ static void run_transaction(struct cmd_ctx *ctx)
     keyspace_unmark(ctx->keyspace, rc != 0 && !MUTANT("half-transaction"));
     if (rc != 0) {
         session->db = db;
+        session->proto = proto;
         ctx->wait_seq = wait_seq; /* what was cut will never be durable */
     }
     if (rc < 0)

@@ -64,7 +64,8 @@ struct transaction_saved {
     uint32_t flags;
     int open;
     int refused;
-    int db; /* the session's */
+    int db; /* this and the next one: the session's */
+    int proto;
 };
 
 void transaction_init(struct session *session);

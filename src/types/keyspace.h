@@ -196,9 +196,9 @@ struct keyspace_watch {
     int present;
 };
 
-/* Looks at a name. Not a hit, nor a miss. */
+/* Looks at a name. Not a hit, nor a miss. seq is raised, never lowered. */
 int keyspace_watch(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
-                   struct keyspace_watch *watch, struct varve_err *err) MUST_CHECK;
+                   struct keyspace_watch *watch, uint64_t *seq, struct varve_err *err) MUST_CHECK;
 /* 1 if the name was written, deleted, or expired between two looks, or its database was emptied or
  * swapped while it was there before or after. A name that came and went in between and whose tombstone is gone
  * as well has not changed. */

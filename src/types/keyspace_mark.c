@@ -58,11 +58,10 @@ uint64_t keyspace_group_no(const struct keyspace *keyspace)
 /* ---- keys that are watched ---- */
 
 static int look(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
-                struct keyspace_watch *watch, struct varve_err *err)
+                struct keyspace_watch *watch, uint64_t *seq, struct varve_err *err)
 {
     struct varve_pin pin = {0};
-    uint64_t seq = 0;
-    int rc = keyspace_lookup_live(keyspace, db, key, now_ms, &pin, &seq, err);
+    int rc = keyspace_lookup_live(keyspace, db, key, now_ms, &pin, seq, err);
 
     *watch = (struct keyspace_watch){
         .space_id = space_of(keyspace, db)->id, .seq = pin.seq, .present = rc == 0};
@@ -73,13 +72,13 @@ static int look(struct keyspace *keyspace, int db, struct varve_slice key, uint6
 
 /* A name that was found expired has a tombstone since: the second look sees that, as later ones will. */
 int keyspace_watch(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
-                   struct keyspace_watch *watch, struct varve_err *err)
+                   struct keyspace_watch *watch, uint64_t *seq, struct varve_err *err)
 {
     uint64_t expired = keyspace->stats.expired_keys;
-    int rc = look(keyspace, db, key, now_ms, watch, err);
+    int rc = look(keyspace, db, key, now_ms, watch, seq, err);
 
     if (rc == 0 && keyspace->stats.expired_keys != expired)
-        rc = look(keyspace, db, key, now_ms, watch, err);
+        rc = look(keyspace, db, key, now_ms, watch, seq, err);
     return rc;
 }
 

@@ -409,6 +409,56 @@ static void test_watch__of_cold_keys(void **state)
     assert_int_equal(fake_db_waited(s->db), 0);
 }
 
+static void test_watch__null_waits_for_what_it_shows(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    EXPECT(s, "SET k v", OK);
+    commit(s);
+    EXPECT(s, "WATCH k", OK);
+    EXPECT(s, "MULTI", OK);
+    assert_string_equal(ask_as(s, other, "SET k w"), OK);
+    uint64_t written = s->outcome.wait_seq;
+    assert_true(written > 0);
+    EXPECT(s, "EXEC", NIL);
+    assert_int_equal(s->outcome.wait_seq, written);
+    session_destroy(other);
+}
+
+/* ---- what a session is told in a transaction ---- */
+
+static void test_exec__hello_counts_once_it_ran(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SET k v", OK);
+    commit(s);
+    fake_db_chill(s->db, "k");
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "GET none", QUEUED);
+    EXPECT(s, "HELLO 3", QUEUED);
+    EXPECT(s, "GET none", QUEUED);
+    EXPECT(s, "GET k", QUEUED);
+    const char *reply = ask(s, "EXEC");
+    assert_int_equal(s->parks, 1);
+    assert_memory_equal(reply, "*4\r\n$-1\r\n%7\r\n", 13);
+    assert_non_null(strstr(reply, "*0\r\n_\r\n$1\r\nv\r\n"));
+}
+
+static void test_rewind__of_hello(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "HELLO 3", QUEUED);
+    EXPECT(s, "SET k v", QUEUED);
+    assert_memory_equal(ask(s, "EXEC"), "*2\r\n%7\r\n", 8);
+    fail_commit(s);
+    EXPECT(s, "EXEC", ABORTED);
+    EXPECT(s, "GET none", "$-1\r\n");
+}
+
 /* ---- bounds ---- */
 
 static void test_queue__has_the_limit_of_input(void **state)
@@ -460,6 +510,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_watch__in_two_databases, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_watch__of_cold_keys, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_watch__null_waits_for_what_it_shows, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_exec__hello_counts_once_it_ran, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_rewind__of_hello, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_queue__has_the_limit_of_input, server_setup,
                                         server_teardown),
     };
