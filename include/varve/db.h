@@ -178,6 +178,9 @@ struct varve_read {
     int dead;        /* 1: a record that expired is returned all the same (sweepers, DUMP) */
     int no_wait;     /* 1: VARVE_WOULD_BLOCK instead of waiting for the disk */
     int no_fill;     /* 1: what is read from the disk does not enter the block cache */
+    /* Of an iterator with no_wait: VARVE_WOULD_BLOCK once it has passed so many records that it does
+     * not show, since that takes time as well. 0: no limit. */
+    uint64_t passes_max;
     const struct varve_fetch
         *fetched; /* what was fetched for this read, all done, linked by `next` */
 };

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "segment/merge_iter.h"
 
 #define READAHEAD_BYTES ((size_t)64 * 1024)
@@ -22,6 +23,7 @@ struct varve_iter {
     uint64_t seq;
     uint64_t now_ms;
     int dead;
+    uint64_t passes_left; /* records that are not shown; UINT64_MAX: no limit */
     struct segment_read how;
     struct varve_slice lower; /* owned; data NULL: open */
     struct varve_slice upper;
@@ -113,6 +115,9 @@ struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_rea
     rcu_leave();
     iter->now_ms = db_read_now(db, read);
     iter->dead = read != NULL && read->dead;
+    iter->passes_left = UINT64_MAX;
+    if (read != NULL && read->no_wait && read->passes_max != 0 && !MUTANT("iterator-passes-all"))
+        iter->passes_left = read->passes_max;
     iter->how.wait = read != NULL && read->no_wait ? SEGMENT_NO_WAIT : SEGMENT_WAIT;
     iter->how.no_fill = read != NULL && read->no_fill;
     if (bound_copy(&iter->lower, lower) == 0 && bound_copy(&iter->upper, upper) == 0 &&
@@ -183,6 +188,19 @@ static void iter_show(struct varve_iter *iter)
         iter_fail(iter, rc, &iter->err);
 }
 
+/* A record is passed that is not shown. 0: no more of them may be, and the move failed. */
+static int iter_may_pass(struct varve_iter *iter)
+{
+    struct varve_err err = {0};
+
+    if (UNLIKELY(iter->passes_left == 0)) {
+        iter_fail(iter, err_set(&err, VARVE_WOULD_BLOCK, "too many records are passed"), &err);
+        return 0;
+    }
+    iter->passes_left -= iter->passes_left != UINT64_MAX;
+    return 1;
+}
+
 static void iter_begin_move(struct varve_iter *iter)
 {
     iter_let_go(iter);
@@ -224,6 +242,8 @@ static void iter_settle_up(struct varve_iter *iter)
             iter_show(iter);
             return;
         }
+        if (!iter_may_pass(iter))
+            return;
         if (iter_save_key(iter, entry->chunk.key) != 0) {
             iter_fail(iter, VARVE_ENOMEM, NULL);
             return;
@@ -313,6 +333,8 @@ static void iter_settle_down(struct varve_iter *iter)
             iter_fail(iter, rc, NULL);
             return;
         }
+        if (!iter_may_pass(iter))
+            return;
     }
     if (iter->inner->rc != 0)
         iter_fail(iter, iter->inner->rc, &iter->inner->err);

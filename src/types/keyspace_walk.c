@@ -7,6 +7,7 @@
 #include "types/keyspace_private.h"
 
 #define AT_ONCE_VISITS ((uint64_t)256)
+#define AT_ONCE_PASSES ((uint64_t)2048) /* of deleted and expired names */
 #define AT_ONCE_STEPS ((uint64_t)1000000)
 #define JOB_STEPS ((uint64_t)1 << 40)
 
@@ -85,7 +86,11 @@ int walk_job_start(struct keyspace *keyspace, struct varve_fetch *fetch, struct 
 static int walk_here(struct keyspace *keyspace, uint64_t space_id, const struct walk_query *query,
                      uint64_t now_ms, int no_wait, struct varve_err *err)
 {
-    struct varve_read read = {.now_ms = now_ms, .uncommitted = 1, .no_wait = no_wait, .no_fill = 1};
+    struct varve_read read = {.now_ms = now_ms,
+                              .uncommitted = 1,
+                              .no_wait = no_wait,
+                              .no_fill = 1,
+                              .passes_max = AT_ONCE_PASSES};
 
     return walk_run(keyspace->db, &read, space_id, query, NULL, &keyspace->page, err);
 }

@@ -16,6 +16,7 @@ struct walk {
     size_t prefix_len;
     uint64_t steps;
     uint32_t hash; /* of the last one */
+    int full;      /* 1: the page ended in front of a record */
 };
 
 void walk_page_init(struct walk_page *page)
@@ -29,30 +30,31 @@ void walk_page_deinit(struct walk_page *page)
     buf_deinit(&page->names);
 }
 
-/* 1: the name is wanted. Negative: an error. */
-static int is_wanted(struct walk *walk, struct varve_slice name, struct varve_err *err)
+/* 0 and *wanted, or a status, VARVE_WOULD_BLOCK among them: a value may lie elsewhere than its key. */
+static int look(struct walk *walk, struct varve_slice name, int *wanted, struct varve_err *err)
 {
     const struct walk_query *query = walk->query;
     enum value_encoding encoding;
     struct varve_slice payload;
     enum value_type type;
 
+    *wanted = 1;
     if (query->has_pattern) {
         int matches = glob_match_steps(query->pattern, name, 0, &walk->steps);
         if (matches < 0)
             return err_set(err, VARVE_EINVAL, "the pattern is too costly for a name of %zu bytes",
                            name.len);
-        if (!matches)
-            return 0;
+        *wanted = matches;
     }
-    if (query->type == WALK_ANY_TYPE)
-        return 1;
+    if (!*wanted || query->type == WALK_ANY_TYPE)
+        return 0;
     struct varve_slice value = varve_iter_value(walk->iter);
     if (!varve_iter_valid(walk->iter))
         return varve_iter_status(walk->iter, err);
     if (value_decode(value, &type, &encoding, &payload) != 0)
         return err_set(err, VARVE_ECORRUPT, "a value does not decode");
-    return (int)type == query->type;
+    *wanted = (int)type == query->type;
+    return 0;
 }
 
 /* 1: the page ends in front of this record. */
@@ -66,7 +68,7 @@ static int page_ends(struct walk *walk, uint32_t hash)
            (hash != walk->hash || MUTANT("scan-cuts-a-hash"));
 }
 
-/* Takes the record that the iterator stands on. 1: the page ended before it. */
+/* Takes the record that the iterator stands on, unless the page is full: 0, or a status. */
 static int take(struct walk *walk, struct varve_err *err)
 {
     struct varve_slice key = varve_iter_key(walk->iter);
@@ -80,15 +82,17 @@ static int take(struct walk *walk, struct varve_err *err)
     uint32_t hash = name_hash(name);
     if (page_ends(walk, hash)) {
         walk->page->next_hash = (uint64_t)hash + (uint64_t)MUTANT("scan-skips-a-hash");
-        return 1;
+        walk->full = 1;
+        return 0;
     }
     walk->hash = hash;
     walk->page->visits++;
     if (expired != walk->query->expired)
         return 0;
-    int wanted = is_wanted(walk, name, err);
-    if (wanted <= 0)
-        return wanted;
+    int wanted = 0;
+    rc = look(walk, name, &wanted, err);
+    if (rc != 0 || !wanted)
+        return rc;
     rc = walk->query->put(&walk->page->names, name);
     if (rc != 0)
         return err_set(err, rc, "no memory for the names of a page");
@@ -104,18 +108,14 @@ static int is_cancelled(const struct walk *walk)
 
 static int take_all(struct walk *walk, struct varve_err *err)
 {
-    int rc = 0;
-
-    for (; rc == 0 && varve_iter_valid(walk->iter); varve_iter_next(walk->iter)) {
+    for (; varve_iter_valid(walk->iter); varve_iter_next(walk->iter)) {
         if (is_cancelled(walk))
             return err_set(err, VARVE_EINVAL, "the walk was cancelled");
-        rc = take(walk, err);
-        if (rc != 0)
-            break;
+        int rc = take(walk, err);
+        if (rc != 0 || walk->full)
+            return rc;
     }
-    if (rc > 0)
-        return 0; /* the page is full */
-    return rc < 0 ? rc : varve_iter_status(walk->iter, err);
+    return varve_iter_status(walk->iter, err);
 }
 
 /* The names whose hashes lie in [from, upto). */
@@ -163,7 +163,7 @@ int walk_run(struct varve_db *db, const struct varve_read *read, uint64_t space_
     if (query->from_hash >= WALK_HASH_END)
         return 0;
     int rc = walk_between(&walk, db, &how, space_id, query->from_hash, WALK_HASH_END, err);
-    if (rc == 0 && query->wraps && page->next_hash == WALK_HASH_END && query->from_hash > 0)
+    if (rc == 0 && query->wraps && !walk.full && query->from_hash > 0)
         rc = walk_between(&walk, db, &how, space_id, 0, query->from_hash, err);
     return rc;
 }

@@ -120,6 +120,7 @@ MUTANTS = (
     # Walks over names.
     Mutant("scan-cuts-a-hash", "cmd-scan", "a page of SCAN ends between two names of one hash"),
     Mutant("scan-skips-a-hash", "cmd-scan", "SCAN's cursor stands behind the name that comes next"),
+    Mutant("iterator-passes-all", "db", "a walk that may not wait passes any number of tombstones"),
     # Values.
     Mutant("lcs-prefers-up", "types-lcs", "of two as long subsequences LCS takes the other one"),
     Mutant("restore-trusts-length", "types-rdb", "RESTORE reads as far as a payload says"),

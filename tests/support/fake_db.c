@@ -51,6 +51,7 @@ struct varve_db {
     char cold[8][32]; /* names; one that is empty is every name */
     unsigned cold_count;
     int cold_counts;
+    int cold_values;
     struct fetching *fetches; /* oldest first */
     int fail_fetches;
     int refuse_fetches;
@@ -327,6 +328,11 @@ int varve_writable(const struct varve_db *db, struct varve_err *err)
 void fake_db_chill(struct varve_db *db, const char *name)
 {
     snprintf(db->cold[db->cold_count++], sizeof(db->cold[0]), "%s", name == NULL ? "" : name);
+}
+
+void fake_db_chill_values(struct varve_db *db, int on)
+{
+    db->cold_values = on;
 }
 
 void fake_db_chill_counts(struct varve_db *db, int on)
@@ -658,6 +664,7 @@ struct varve_iter {
     struct version **at;
     size_t count;
     size_t place;
+    int no_wait;
     int rc;
 };
 
@@ -679,15 +686,21 @@ struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_rea
                                      const struct varve_slice *upper, struct varve_err *err)
 {
     struct varve_iter *iter = calloc(1, sizeof(*iter));
+    uint64_t passes = 0;
 
     (void)err;
     iter->db = db;
+    iter->no_wait = read->no_wait;
     iter->at = calloc(db->versions.count + 1, sizeof(struct version *));
     for (size_t i = 0; i < db->versions.count; i++) {
         struct version *v = &db->versions.at[i];
         if (varve_slice_compare(key_of(v), *lower) < 0 ||
-            varve_slice_compare(key_of(v), *upper) >= 0 || !is_shown(db, read, v))
+            varve_slice_compare(key_of(v), *upper) >= 0)
             continue;
+        if (!is_shown(db, read, v)) {
+            passes++;
+            continue;
+        }
         if (is_cold(db, read, key_of(v))) {
             db->blocked += read->no_wait != 0;
             db->waited += read->no_wait == 0;
@@ -695,6 +708,8 @@ struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_rea
         }
         iter->at[iter->count++] = v;
     }
+    if (read->no_wait && read->passes_max != 0 && passes > read->passes_max)
+        iter->rc = VARVE_WOULD_BLOCK;
     qsort(iter->at, iter->count, sizeof(struct version *), compare_versions);
     return iter;
 }
@@ -712,6 +727,7 @@ void varve_iter_first(struct varve_iter *iter)
 
 void varve_iter_next(struct varve_iter *iter)
 {
+    CHECK(varve_iter_valid(iter));
     iter->place++;
 }
 
@@ -732,6 +748,10 @@ struct varve_slice varve_iter_key(const struct varve_iter *iter)
 
 struct varve_slice varve_iter_value(struct varve_iter *iter)
 {
+    if (iter->db->cold_values && iter->no_wait) {
+        iter->rc = VARVE_WOULD_BLOCK;
+        return varve_slice(NULL, 0);
+    }
     const struct version *v = iter->at[iter->place];
 
     return varve_slice(v->value, v->value_len);

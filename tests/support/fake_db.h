@@ -38,6 +38,8 @@ void plant_name(struct varve_db *db, const char *name, const void *value, size_t
 void fake_db_chill(struct varve_db *db, const char *name);
 /* What counts that need not be exact are off by. */
 #define FAKE_DB_ABOUT 100
+/* The same of the values that an iterator shows, though their keys are in memory; nothing is fetched of them. */
+void fake_db_chill_values(struct varve_db *db, int on);
 /* So do counts. */
 void fake_db_chill_counts(struct varve_db *db, int on);
 /* Runs the jobs of keyspace_set_executor(): fake_db_step() does, before fetches. */

@@ -100,6 +100,39 @@ static void test_scan__meets_each_name_once(void **state)
     }
 }
 
+/* A key may be in memory whose value is not: the page is made by a job, once. */
+static void test_scan__of_a_type_with_cold_values(void **state)
+{
+    struct server *s = *state;
+    int met[2 * NAMES];
+
+    set_many(s, 0, NAMES);
+    fake_db_chill_values(s->db, 1);
+    int pages = scan_all(s, " COUNT 20 TYPE string", met, NULL);
+    for (int n = 0; n < NAMES; n++)
+        assert_int_equal(met[n], 1);
+    assert_true(pages > 3);
+    assert_int_equal(s->parks, pages);
+}
+
+/* A short walk over many names that are gone takes long, so a job does it. */
+static void test_scan__passes_few_deleted_names_at_once(void **state)
+{
+    struct server *s = *state;
+    char line[64];
+
+    set_many(s, 0, 3000);
+    for (int i = 1; i < 3000; i++) {
+        snprintf(line, sizeof(line), "DEL key:%d", i);
+        EXPECT(s, line, ":1\r\n");
+    }
+    commit(s);
+    EXPECT(s, "SCAN 0", "*2\r\n$1\r\n0\r\n*1\r\n$5\r\nkey:0\r\n");
+    assert_int_equal(s->parks, 1);
+    EXPECT(s, "RANDOMKEY", "$5\r\nkey:0\r\n");
+    assert_int_equal(s->parks, 2);
+}
+
 /* Every other name is deleted, and new ones come, while the walk goes on. */
 static void change(struct server *s, int step)
 {
@@ -266,6 +299,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_scan__meets_each_name_once, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_scan__of_a_type_with_cold_values, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_scan__passes_few_deleted_names_at_once, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_scan__meets_what_is_there_throughout, server_setup,
                                         server_teardown),
