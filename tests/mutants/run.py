@@ -61,6 +61,7 @@ CAMPAIGNS = {
     "cmd-park": Campaign(["tests/unit/cmd/test_cmd_park"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
+    "db": Campaign(["tests/unit/lsm/test_db"], 120),
     "cmd-scan": Campaign(["tests/unit/cmd/test_cmd_scan"], 120),
     "types-lcs": Campaign(["tests/unit/types/test_types_lcs"], 120),
     "types-rdb": Campaign(["tests/unit/types/test_types_rdb_value"], 120),
