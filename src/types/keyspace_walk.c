@@ -4,20 +4,21 @@
  * writes nobody else may see, the walk waits for the disk instead. */
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "types/keyspace_private.h"
 
 #define AT_ONCE_VISITS ((uint64_t)256)
 #define AT_ONCE_PASSES ((uint64_t)2048) /* of deleted and expired names */
 #define AT_ONCE_STEPS ((uint64_t)1000000)
 #define JOB_STEPS ((uint64_t)1 << 40)
+#define JOB_RECORDS ((uint64_t)2048)
 
 /* A walk as a job, from keyspace_fetch() to keyspace_fetch_release(). */
 struct walk_job {
     struct varve_job job;
     struct varve_fetch *fetch; /* whose done() ends it */
-    struct varve_db *db;
-    uint64_t space_id;
-    uint64_t now_ms;
+    struct varve_executor *executor;
+    struct walk *walk; /* NULL once it has ended */
     struct walk_query query;
     struct buf pattern;
     atomic_int cancelled;
@@ -31,13 +32,19 @@ void keyspace_set_executor(struct keyspace *keyspace, struct varve_executor *exe
     keyspace->executor = executor;
 }
 
+/* A part of it a job: with a few walks over many names those who wait for a block would wait long. */
 static void run_job(struct varve_job *base)
 {
     struct walk_job *job = CONTAINER_OF(base, struct walk_job, job);
-    struct varve_read read = {.now_ms = job->now_ms, .no_fill = 1};
 
-    job->rc = walk_run(job->db, &read, job->space_id, &job->query, &job->cancelled, &job->page,
-                       &job->err);
+    job->rc = walk_step(job->walk, MUTANT("walk-gives-no-way") ? UINT64_MAX : JOB_RECORDS,
+                        &job->err);
+    if (job->rc == WALK_MORE) {
+        job->executor->submit(job->executor, VARVE_JOB_READ, base);
+        return;
+    }
+    walk_destroy(job->walk);
+    job->walk = NULL;
     job->fetch->rc = 0; /* its own errors are told from here, not by a second walk */
     job->fetch->done(job->fetch);
 }
@@ -46,6 +53,7 @@ void walk_job_free(struct walk_job *job)
 {
     if (job == NULL)
         return;
+    walk_destroy(job->walk);
     walk_page_deinit(&job->page);
     buf_deinit(&job->pattern);
     mem_free(job);
@@ -59,6 +67,7 @@ void walk_job_cancel(struct walk_job *job)
 int walk_job_start(struct keyspace *keyspace, struct varve_fetch *fetch, struct walk_job **started)
 {
     const struct wanted_walk *wanted = &keyspace->wanted_walk;
+    struct varve_read read = {.now_ms = wanted->now_ms, .no_fill = 1};
     struct walk_job *job = mem_alloc_zero(sizeof(*job));
 
     *started = NULL;
@@ -68,16 +77,17 @@ int walk_job_start(struct keyspace *keyspace, struct varve_fetch *fetch, struct 
     buf_init(&job->pattern, VARVE_KEY_MAX_BYTES);
     job->job.run = run_job;
     job->fetch = fetch;
-    job->db = keyspace->db;
-    job->space_id = wanted->space_id;
-    job->now_ms = wanted->now_ms;
+    job->executor = keyspace->executor;
     job->query = wanted->query;
-    if (buf_append(&job->pattern, wanted->query.pattern.data, wanted->query.pattern.len) != 0) {
+    job->query.pattern_steps = JOB_STEPS;
+    job->walk = walk_create(keyspace->db, &read, wanted->space_id, &job->query, &job->cancelled,
+                            &job->page);
+    if (job->walk == NULL ||
+        buf_append(&job->pattern, wanted->query.pattern.data, wanted->query.pattern.len) != 0) {
         walk_job_free(job);
         return VARVE_ENOMEM;
     }
     job->query.pattern = buf_slice(&job->pattern);
-    job->query.pattern_steps = JOB_STEPS;
     *started = job;
     keyspace->executor->submit(keyspace->executor, VARVE_JOB_READ, &job->job);
     return 0;
@@ -92,7 +102,7 @@ static int walk_here(struct keyspace *keyspace, uint64_t space_id, const struct 
                               .no_fill = 1,
                               .passes_max = AT_ONCE_PASSES};
 
-    return walk_run(keyspace->db, &read, space_id, query, NULL, &keyspace->page, err);
+    return walk_run(keyspace->db, &read, space_id, query, &keyspace->page, err);
 }
 
 int keyspace_walk(struct keyspace *keyspace, int db, const struct walk_query *query,

@@ -2,18 +2,24 @@
 
 #include "base/err.h"
 #include "base/glob.h"
+#include "base/mem.h"
 #include "base/mutant.h"
 #include "varve/iter.h"
 
 #define CANCEL_EVERY 256
 
 struct walk {
+    struct varve_db *db;
+    struct varve_read read;
+    uint64_t space_id;
     const struct walk_query *query;
     const atomic_int *cancelled;
     struct walk_page *page;
-    struct varve_iter *iter;
+    struct varve_iter *iter; /* NULL: a round begins */
+    int wrapped;             /* 1: this is the second round */
     uint64_t now_ms;
     size_t prefix_len;
+    uint64_t left; /* records that this step may look at */
     uint64_t steps;
     uint32_t hash; /* of the last one */
     int full;      /* 1: the page ended in front of a record */
@@ -108,62 +114,119 @@ static int is_cancelled(const struct walk *walk)
 
 static int take_all(struct walk *walk, struct varve_err *err)
 {
-    for (; varve_iter_valid(walk->iter); varve_iter_next(walk->iter)) {
+    while (varve_iter_valid(walk->iter)) {
         if (is_cancelled(walk))
             return err_set(err, VARVE_EINVAL, "the walk was cancelled");
+        if (walk->left == 0)
+            return WALK_MORE;
+        walk->left--;
         int rc = take(walk, err);
         if (rc != 0 || walk->full)
             return rc;
+        varve_iter_next(walk->iter);
     }
     return varve_iter_status(walk->iter, err);
 }
 
-/* The names whose hashes lie in [from, upto). */
-static int walk_between(struct walk *walk, struct varve_db *db, const struct varve_read *read,
-                        uint64_t space_id, uint64_t from, uint64_t upto, struct varve_err *err)
+/* To the first of the names whose hashes lie in [from, upto). */
+static int round_begin(struct walk *walk, uint64_t from, uint64_t upto, struct varve_err *err)
 {
     struct key_prefix space;
     struct key_prefix behind;
     struct name_prefix low;
     struct name_prefix high;
 
-    key_prefix_set(&space, space_id, KEY_TAG_NAME);
-    key_prefix_set(&behind, space_id, KEY_TAG_NAME + 1);
+    key_prefix_set(&space, walk->space_id, KEY_TAG_NAME);
+    key_prefix_set(&behind, walk->space_id, KEY_TAG_NAME + 1);
     name_prefix_set(&low, &space, (uint32_t)from);
     name_prefix_set(&high, &space, (uint32_t)upto);
     walk->prefix_len = space.len;
     struct varve_slice lower = name_prefix_slice(&low);
     struct varve_slice upper = upto == WALK_HASH_END ? key_prefix_slice(&behind)
                                                      : name_prefix_slice(&high);
-    walk->iter = varve_iter_create(db, read, &lower, &upper, err);
+    walk->iter = varve_iter_create(walk->db, &walk->read, &lower, &upper, err);
     if (walk->iter == NULL)
         return VARVE_ENOMEM;
     varve_iter_first(walk->iter);
-    int rc = take_all(walk, err);
+    return 0;
+}
+
+static int round_step(struct walk *walk, struct varve_err *err)
+{
+    uint64_t from_hash = walk->query->from_hash;
+    int rc = 0;
+
+    if (walk->iter == NULL)
+        rc = walk->wrapped ? round_begin(walk, 0, from_hash, err)
+                           : round_begin(walk, from_hash, WALK_HASH_END, err);
+    if (rc == 0)
+        rc = take_all(walk, err);
+    if (rc == WALK_MORE)
+        return rc;
     varve_iter_destroy(walk->iter);
+    walk->iter = NULL;
     return rc;
 }
 
-int walk_run(struct varve_db *db, const struct varve_read *read, uint64_t space_id,
-             const struct walk_query *query, const atomic_int *cancelled, struct walk_page *page,
-             struct varve_err *err)
-{
-    struct varve_read how = *read;
-    struct walk walk = {.query = query,
-                        .cancelled = cancelled,
-                        .page = page,
-                        .now_ms = read->now_ms,
-                        .steps = query->pattern_steps};
+/* ---- whole walks ---- */
 
-    how.dead = query->expired;
+static void walk_init(struct walk *walk, struct varve_db *db, const struct varve_read *read,
+                      uint64_t space_id, const struct walk_query *query, struct walk_page *page)
+{
+    *walk = (struct walk){.db = db,
+                          .read = *read,
+                          .space_id = space_id,
+                          .query = query,
+                          .page = page,
+                          .now_ms = read->now_ms,
+                          .steps = query->pattern_steps};
+    walk->read.dead = query->expired;
     buf_clear(&page->names);
     page->count = 0;
     page->visits = 0;
     page->next_hash = WALK_HASH_END;
+}
+
+struct walk *walk_create(struct varve_db *db, const struct varve_read *read, uint64_t space_id,
+                         const struct walk_query *query, const atomic_int *cancelled,
+                         struct walk_page *page)
+{
+    struct walk *walk = mem_alloc(sizeof(*walk));
+
+    if (walk == NULL)
+        return NULL;
+    walk_init(walk, db, read, space_id, query, page);
+    walk->cancelled = cancelled;
+    return walk;
+}
+
+void walk_destroy(struct walk *walk)
+{
+    if (walk == NULL)
+        return;
+    varve_iter_destroy(walk->iter);
+    mem_free(walk);
+}
+
+int walk_step(struct walk *walk, uint64_t records, struct varve_err *err)
+{
+    const struct walk_query *query = walk->query;
+
+    walk->left = records;
     if (query->from_hash >= WALK_HASH_END)
         return 0;
-    int rc = walk_between(&walk, db, &how, space_id, query->from_hash, WALK_HASH_END, err);
-    if (rc == 0 && query->wraps && !walk.full && query->from_hash > 0)
-        rc = walk_between(&walk, db, &how, space_id, 0, query->from_hash, err);
-    return rc;
+    int rc = round_step(walk, err);
+    if (rc != 0 || !query->wraps || walk->wrapped || walk->full || query->from_hash == 0)
+        return rc;
+    walk->wrapped = 1;
+    return round_step(walk, err);
+}
+
+int walk_run(struct varve_db *db, const struct varve_read *read, uint64_t space_id,
+             const struct walk_query *query, struct walk_page *page, struct varve_err *err)
+{
+    struct walk walk;
+
+    walk_init(&walk, db, read, space_id, query, page);
+    return walk_step(&walk, UINT64_MAX, err);
 }

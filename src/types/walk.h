@@ -39,14 +39,28 @@ struct walk_page {
     uint64_t next_hash; /* where to go on; WALK_HASH_END: nowhere */
 };
 
+struct walk; /* opaque */
+
 void walk_page_init(struct walk_page *page);
 void walk_page_deinit(struct walk_page *page);
 
-/* Makes *page anew. read says how (varve/db.h); cancelled may be NULL, and is looked at now and then. 0, or
- * VARVE_WOULD_BLOCK (read->no_wait), VARVE_EINVAL (the pattern took all its steps, or it was cancelled), or an
- * error of the engine or of put; the page is then of no use. */
+/* Makes *page anew. read says how (varve/db.h). 0, or VARVE_WOULD_BLOCK (read->no_wait), VARVE_EINVAL (the
+ * pattern took all its steps), or an error of the engine or of put; the page is then of no use. */
 int walk_run(struct varve_db *db, const struct varve_read *read, uint64_t space_id,
-             const struct walk_query *query, const atomic_int *cancelled, struct walk_page *page,
+             const struct walk_query *query, struct walk_page *page,
              struct varve_err *err) MUST_CHECK;
+
+/* The same in steps, so that others get their turn, of one state all the same: that of the first step. It
+ * holds memtables and segments until it is destroyed, before the engine is closed. One thread at a time. All
+ * but read is borrowed for its life. cancelled may be NULL, and is looked at now and then. NULL: no memory. */
+struct walk *walk_create(struct varve_db *db, const struct varve_read *read, uint64_t space_id,
+                         const struct walk_query *query, const atomic_int *cancelled,
+                         struct walk_page *page);
+void walk_destroy(struct walk *walk); /* takes NULL */
+
+/* Looks at so many records more. WALK_MORE: it is to be called again; else as walk_run(), and VARVE_EINVAL
+ * if it was cancelled. */
+#define WALK_MORE 100
+int walk_step(struct walk *walk, uint64_t records, struct varve_err *err) MUST_CHECK;
 
 #endif

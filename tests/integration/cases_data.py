@@ -53,6 +53,26 @@ def case_transaction_larger_than_the_memtables(folder):
                    size if done else 0, f"keys of an EXEC of {size} kB")
 
 
+def case_keys_are_of_one_state(folder):
+    """A key that is renamed to and fro is there under one of its names."""
+    with Server(folder) as server, server.connect() as connection:
+        connection.calls([("SET", f"k{i}", i) for i in range(10000)])
+        connection.call("SET", "here", "v")
+        ended = threading.Event()
+
+        def rename():
+            with server.connect() as other:
+                while not ended.is_set():
+                    other.calls([("RENAME", "here", "there"), ("RENAME", "there", "here")] * 10)
+
+        thread = threading.Thread(target=rename)
+        thread.start()
+        for _ in range(20):
+            expect(len(connection.call("KEYS", "*here")), 1, "KEYS of a key that is renamed")
+        ended.set()
+        thread.join()
+
+
 def case_dbsize_before_and_after_kill(folder):
     with Server(folder) as server:
         with server.connect() as connection:

@@ -121,6 +121,7 @@ MUTANTS = (
     # Walks over names.
     Mutant("scan-cuts-a-hash", "cmd-scan", "a page of SCAN ends between two names of one hash"),
     Mutant("scan-skips-a-hash", "cmd-scan", "SCAN's cursor stands behind the name that comes next"),
+    Mutant("walk-gives-no-way", "cmd-scan", "a walk over all names holds its thread to the end"),
     Mutant("iterator-passes-all", "db", "a walk that may not wait passes any number of tombstones"),
     # Values.
     Mutant("lcs-prefers-up", "types-lcs", "of two as long subsequences LCS takes the other one"),

@@ -716,6 +716,8 @@ struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_rea
 
 void varve_iter_destroy(struct varve_iter *iter)
 {
+    if (iter == NULL)
+        return;
     free(iter->at);
     free(iter);
 }

@@ -115,6 +115,31 @@ static void test_scan__of_a_type_with_cold_values(void **state)
     assert_int_equal(s->parks, pages);
 }
 
+/* A job looks at some thousands of names, and then others have their turn. */
+static void test_keys__gives_way(void **state)
+{
+    struct server *s = *state;
+    int steps = 0;
+
+    set_many(s, 0, 5000);
+    assert_int_equal(try_as(s, s->session, "KEYS *99"), PROCESSOR_PARK);
+    while (fake_db_step(s->db))
+        steps++;
+    assert_int_equal(steps, 3);
+    assert_int_equal(s->wakes, 1);
+    processor_woken(s->processor);
+    assert_int_equal(try_as(s, s->session, "KEYS *99"), PROCESSOR_DONE);
+    assert_memory_equal(s->out.data, "*50\r\n", 5);
+    /* and whoever goes away meanwhile is not waited for */
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+    assert_int_equal(try_as(s, other, "KEYS *"), PROCESSOR_PARK);
+    assert_true(fake_db_step(s->db));
+    session_destroy(other);
+    assert_true(fake_db_step(s->db));
+    assert_false(fake_db_step(s->db));
+    processor_woken(s->processor);
+}
+
 /* A short walk over many names that are gone takes long, so a job does it. */
 static void test_scan__passes_few_deleted_names_at_once(void **state)
 {
@@ -304,6 +329,7 @@ int main(void)
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_scan__passes_few_deleted_names_at_once, server_setup,
                                         server_teardown),
+        cmocka_unit_test_setup_teardown(test_keys__gives_way, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_scan__meets_what_is_there_throughout, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_scan__keeps_names_of_one_hash_together, server_setup,
