@@ -104,7 +104,10 @@ void keyspace_get_stats(const struct keyspace *keyspace, struct keyspace_stats *
 
 void keyspace_reset_stats(struct keyspace *keyspace)
 {
-    keyspace->stats = (struct keyspace_stats){.blocked = keyspace->stats.blocked};
+    const struct keyspace_stats *now = &keyspace->stats;
+
+    keyspace->stats = (struct keyspace_stats){
+        .blocked = now->blocked, .full = now->full, .refused = now->refused};
 }
 
 /* ---- reading ---- */

@@ -39,7 +39,7 @@ struct keyspace_stats {
     uint64_t misses;
     unsigned blocked; /* a gauge: lookups that are noted since they would block */
     unsigned full;    /* a gauge, 1: a batch was refused since a flush has to end first */
-    uint64_t refused; /* batches that the engine refused for good: no memory, no disk */
+    uint64_t refused; /* batches that the engine refused for good: no memory, no disk; is not reset */
 };
 
 /* Reads the map of databases. db is borrowed for life and was opened with keycode_count_group().

@@ -4,6 +4,8 @@
 #include "base/mutant.h"
 #include "types/keyspace_private.h"
 
+#define PAGE_KEEP_BYTES ((size_t)16 * 1024)
+
 /* ---- several batches, all or none ---- */
 
 void keyspace_mark(struct keyspace *keyspace)
@@ -30,6 +32,8 @@ void keyspace_unmark(struct keyspace *keyspace, int cut)
 
     CHECK(keyspace->marked);
     keyspace->marked = 0;
+    buf_clear(&keyspace->page.names); /* the only walks of any length that are not jobs ended here */
+    buf_shrink(&keyspace->page.names, PAGE_KEEP_BYTES);
     if (!cut)
         return;
     keyspace_begin(keyspace);

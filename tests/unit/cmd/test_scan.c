@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "base/mem.h"
 #include "base/rng.h"
 #include "client.h"
 #include "cmd/ctx.h"
@@ -138,6 +139,28 @@ static void test_keys__gives_way(void **state)
     assert_true(fake_db_step(s->db));
     assert_false(fake_db_step(s->db));
     processor_woken(s->processor);
+}
+
+static int put_name(struct buf *page, struct varve_slice name)
+{
+    return buf_append(page, name.data, name.len);
+}
+
+static void test_transaction__keeps_no_large_page(void **state)
+{
+    struct server *s = *state;
+    struct walk_query query = {.type = WALK_ANY_TYPE, .put = put_name};
+    const struct walk_page *page;
+    uint64_t seq = 0;
+
+    set_many(s, 0, 5000);
+    uint64_t before = mem_used_bytes();
+    keyspace_mark(s->keyspace);
+    assert_int_equal(keyspace_walk(s->keyspace, 0, &query, 1, &page, &seq, NULL), 0);
+    assert_int_equal(page->count, 5000);
+    assert_true(mem_used_bytes() > before + 32 * 1024);
+    keyspace_unmark(s->keyspace, 0);
+    assert_true(mem_used_bytes() < before + 32 * 1024);
 }
 
 /* A short walk over many names that are gone takes long, so a job does it. */
@@ -330,6 +353,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_scan__passes_few_deleted_names_at_once, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_keys__gives_way, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_transaction__keeps_no_large_page, server_setup,
+                                        server_teardown),
         cmocka_unit_test_setup_teardown(test_scan__meets_what_is_there_throughout, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_scan__keeps_names_of_one_hash_together, server_setup,

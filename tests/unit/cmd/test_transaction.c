@@ -140,6 +140,26 @@ static void test_exec__of_writes_while_they_are_refused(void **state)
     EXPECT(s, "EXEC", "*1\r\n$1\r\nv\r\n");
 }
 
+/* What EXEC goes by is not among what CONFIG RESETSTAT resets. */
+static void test_exec__that_resets_the_counters(void **state)
+{
+    struct server *s = *state;
+
+    fake_db_refuse_nth(s->db, 1, VARVE_ENOSPC);
+    assert_memory_equal(ask(s, "SET k v"), "-MISCONF", 8);
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "SET a 1", QUEUED);
+    EXPECT(s, "CONFIG RESETSTAT", QUEUED);
+    EXPECT(s, "EXEC", "*2\r\n+OK\r\n+OK\r\n");
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "SET a 2", QUEUED);
+    EXPECT(s, "CONFIG RESETSTAT", QUEUED);
+    EXPECT(s, "SET b 2", QUEUED);
+    fake_db_refuse_nth(s->db, 2, VARVE_ENOSPC);
+    assert_memory_equal(ask(s, "EXEC"), "-EXECABORT", 10);
+    EXPECT(s, "MGET a b", "*2\r\n$1\r\n1\r\n$-1\r\n");
+}
+
 /* Waiting for a flush helps what the memtables have no room for now, not what will never fit. */
 static void test_exec__full_memtables(void **state)
 {
@@ -488,6 +508,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_exec__is_counted_once, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__refused_half_way, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__of_writes_while_they_are_refused, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_exec__that_resets_the_counters, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__full_memtables, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__cut_with_new_and_flushed_databases, server_setup,
