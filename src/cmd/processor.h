@@ -23,6 +23,11 @@ struct processor_host {
     void (*wake)(void *arg);
     /* The command of a session that is parked may run again: who the session is, is its figures_arg. */
     void (*unpark)(void *arg, void *figures_arg);
+    /* The client of a session, given by its figures_arg, is closed at the end of the turn: it runs nothing
+     * more, and what it was not sent yet is dropped. May be NULL. */
+    void (*kill)(void *arg, void *figures_arg);
+    /* These bytes, borrowed for the call, follow what the client was answered so far. May be NULL. */
+    void (*push)(void *arg, void *figures_arg, struct varve_slice bytes);
     /* SHUTDOWN was accepted: stop after this turn. */
     void (*shutdown)(void *arg);
     /* A setting that is not read where it is used was changed by CONFIG SET; returns NULL or why it
@@ -68,6 +73,13 @@ void processor_drain(struct processor *processor);
 struct resp_command;
 void processor_prefetch(struct processor *processor, const struct session *session,
                         const struct resp_command *commands, size_t count);
+
+/* The open group was committed, or its commit failed and it is gone. To be called before anything runs. */
+void processor_group_ended(struct processor *processor, int committed);
+
+/* For the latency monitor, in microseconds: how long a commit took, and the longest of the last syncs. */
+void processor_note_commit(struct processor *processor, uint64_t us);
+void processor_note_sync(struct processor *processor, uint64_t us);
 
 /* The commit of the open group failed, and its commands run again, each session's from its first one on: to
  * be called before the first of them, for each of these sessions. */

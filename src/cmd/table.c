@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOT_COUNT 256 /* a power of two, at least twice the rows */
+#define SLOT_BITS 10
+#define SLOT_COUNT (1 << SLOT_BITS) /* at least twice the rows */
 
 #define COLUMNS(arity_, flags_, acl_, keys_, tips_, since_, group_, complexity_, summary_,         \
                 history_, arguments_)                                                              \
@@ -33,7 +34,7 @@ static struct command rows[] = {
 #define ROW_COUNT ((int)COUNT_OF(rows))
 _Static_assert(COUNT_OF(rows) * 2 <= SLOT_COUNT, "the table of slots is too small");
 
-static uint8_t slots[SLOT_COUNT]; /* row + 1; 0: free */
+static uint16_t slots[SLOT_COUNT]; /* row + 1; 0: free */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 struct named_bit {
@@ -81,7 +82,7 @@ static unsigned slot_of(int parent, struct varve_slice name)
     uint64_t tail = name.data[name.len - 1] | 0x20u;
     uint64_t mixed = (head ^ tail << 56 ^ name.len << 48 ^ (uint64_t)(parent + 1) << 40) *
                      0x9e3779b97f4a7c15u;
-    return (unsigned)(mixed >> 56) & (SLOT_COUNT - 1);
+    return (unsigned)(mixed >> (64 - SLOT_BITS));
 }
 
 static uint32_t implied_acl(uint32_t flags)
@@ -115,7 +116,7 @@ static void table_make(void)
                                 varve_slice_str(row->name));
         while (slots[slot] != 0)
             slot = (slot + 1) & (SLOT_COUNT - 1);
-        slots[slot] = (uint8_t)(i + 1);
+        slots[slot] = (uint16_t)(i + 1);
     }
 }
 
@@ -151,6 +152,19 @@ const struct command *command_find(const struct command *parent, struct varve_sl
             return row;
     }
     return NULL;
+}
+
+const struct command *command_find_full(struct varve_slice name)
+{
+    const uint8_t *bar = name.len == 0 ? NULL : memchr(name.data, '|', name.len);
+
+    if (bar == NULL)
+        return command_find(NULL, name);
+    size_t len = (size_t)(bar - name.data);
+    const struct command *parent = command_find(NULL, varve_slice(name.data, len));
+    if (parent == NULL || parent->child_count == 0)
+        return NULL;
+    return command_find(parent, varve_slice(bar + 1, name.len - len - 1));
 }
 
 void command_get_keys(const struct command *command, struct command_keys *keys)

@@ -32,13 +32,14 @@ enum config_option {
 
 enum config_type {
     CONFIG_INT,
-    CONFIG_SIZE,   /* bytes, written with units */
-    CONFIG_BOOL,   /* yes or no */
-    CONFIG_ENUM,   /* one of the words in `unit`; its number is the word's place there */
-    CONFIG_STR,    /* any text */
-    CONFIG_ADDRS,  /* IP addresses, or * and ::*; a leading - makes an address optional */
-    CONFIG_SAVE,   /* pairs of "SECONDS CHANGES", or "" */
-    CONFIG_LIMITS, /* "CLASS HARD SOFT SECONDS ..." for each client class */
+    CONFIG_SIZE,     /* bytes, written with units */
+    CONFIG_BOOL,     /* yes or no */
+    CONFIG_ENUM,     /* one of the words in `unit`; its number is the word's place there */
+    CONFIG_STR,      /* any text */
+    CONFIG_ADDRS,    /* IP addresses, or * and ::*; a leading - makes an address optional */
+    CONFIG_SAVE,     /* pairs of "SECONDS CHANGES", or "" */
+    CONFIG_PERCENTS, /* numbers from 0 to 100, or "" */
+    CONFIG_LIMITS,   /* "CLASS HARD SOFT SECONDS ..." for each client class */
 };
 
 enum config_flags {
@@ -79,10 +80,10 @@ void config_destroy(struct config *config);    /* takes NULL */
  * enum varve_durability, loglevel an enum log_level. */
 int64_t config_int(const struct config *config, enum config_option option);
 
-/* STR, ADDRS, SAVE as text ("" if unset), ENUM and BOOL as their word. */
+/* STR, ADDRS, SAVE, PERCENTS as text ("" if unset), ENUM and BOOL as their word. */
 const char *config_str(const struct config *config, enum config_option option);
 
-/* The index-th space-separated word of a STR or ADDRS into out, NUL-terminated. 0: there is none
+/* The index-th space-separated word of a STR, ADDRS or PERCENTS into out, NUL-terminated. 0: there is none
  * (or it does not fit, which no valid address does). */
 int config_word(const struct config *config, enum config_option option, size_t index, char *out,
                 size_t cap) MUST_CHECK;

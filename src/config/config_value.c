@@ -169,6 +169,36 @@ static int check_save(const char *text, struct varve_err *err)
     return 0;
 }
 
+/* As they are shown: without trailing zeros. */
+static int parse_percents(const char *text, struct config_value *value, struct varve_err *err)
+{
+    char shown[CONFIG_TEXT_BYTES] = "";
+    struct varve_slice word;
+    size_t used = 0;
+    char *end;
+
+    while (next_word(&text, &word)) {
+        double percent = strtod((const char *)word.data, &end);
+        if ((const uint8_t *)end != word.data + word.len || !(percent == percent))
+            return err_set(err, VARVE_EINVAL,
+                           "Invalid latency-tracking-info-percentiles parameters");
+        if (percent < 0 || percent > 100)
+            return err_set(err, VARVE_EINVAL,
+                           "latency-tracking-info-percentiles parameters should sit between "
+                           "[0.0,100.0]");
+        if (sizeof(shown) - used < 16)
+            return err_set(err, VARVE_EINVAL, "argument is too long");
+        used += (size_t)snprintf(shown + used, sizeof(shown) - used, "%s%f", used > 0 ? " " : "",
+                                 percent);
+        while (shown[used - 1] == '0')
+            used--;
+        used -= shown[used - 1] == '.';
+        shown[used] = '\0';
+    }
+    value->text = used == 0 ? NULL : mem_strdup(shown);
+    return used == 0 || value->text != NULL ? 0 : err_set(err, VARVE_ENOMEM, "out of memory");
+}
+
 static int parse_limits(const char *text, const struct config_value *base,
                         struct config_value *value, struct varve_err *err)
 {
@@ -226,6 +256,7 @@ int value_parse(const struct config_row *row, const char *text, const struct con
     case CONFIG_BOOL: return parse_bool(text, value, err);
     case CONFIG_ENUM: return parse_enum(row, text, value, err);
     case CONFIG_LIMITS: return parse_limits(text, base, value, err);
+    case CONFIG_PERCENTS: return parse_percents(text, value, err);
     case CONFIG_ADDRS: rc = check_addrs(text, err); break;
     case CONFIG_SAVE: rc = check_save(text, err); break;
     case CONFIG_STR: break;

@@ -138,6 +138,24 @@ void conn_kill(struct conn *conn)
     list_push_back(&conn->loop->dying, &conn->dead_node);
 }
 
+void conn_push(struct conn *conn, struct varve_slice bytes)
+{
+    const struct net_limits *limits = &conn->loop->limits;
+    int rc = 0;
+
+    if (conn->dead || conn->close_after || conn->writer.failed != 0)
+        return;
+    if (limits->output_max_bytes == 0 && limits->push_max_bytes != 0 &&
+        output_unsent_bytes(conn) + bytes.len > limits->push_max_bytes)
+        rc = VARVE_EFULL;
+    if (rc == 0)
+        rc = output_prepare(conn);
+    if (rc == 0)
+        rc = buf_append(&conn->out, bytes.data, bytes.len);
+    conn->writer.failed = rc;
+    turn_touch(conn);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct conn *conn = handle->data;

@@ -27,6 +27,7 @@ struct net_limits {
     size_t turn_bytes;         /* and at most about so many bytes of them */
     size_t output_pause_bytes; /* a connection with more unsent output runs and reads no more */
     size_t output_max_bytes;   /* a connection with more unsent output is closed; 0: no limit */
+    size_t push_max_bytes;     /* the same for conn_push(), if that is 0; 0: no limit */
     size_t output_soft_bytes;  /* one that has more for output_soft_s seconds too; 0: no limit */
     uint64_t output_soft_s;
     uint32_t held_max_count; /* replies that wait for a sync; then it runs and reads no more */

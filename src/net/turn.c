@@ -347,7 +347,9 @@ static void log_output_failure(struct conn *conn)
     conn_figures(conn, &figures);
     if (conn->writer.failed == VARVE_EFULL) {
         log_line(LOG_WARNING, "Closing client fd=%d: its output passes the limit of %zu bytes",
-                 figures.fd, conn->loop->limits.output_max_bytes);
+                 figures.fd,
+                 conn->loop->limits.output_max_bytes != 0 ? conn->loop->limits.output_max_bytes
+                                                          : conn->loop->limits.push_max_bytes);
         conn->loop->metrics->output_limit_closes++;
     } else {
         log_line(LOG_WARNING, "Closing client fd=%d: no memory for its replies", figures.fd);

@@ -310,7 +310,7 @@ static COLD void sweep_expired(struct keyspace *keyspace, const struct space *sp
     struct varve_slice parts[2] = {key_prefix_slice(&space->prefix), key};
     uint64_t seq;
 
-    if (varve_writable(keyspace->db, NULL) != 0)
+    if (keyspace->keep_expired || varve_writable(keyspace->db, NULL) != 0)
         return;
     varve_batch_clear(keyspace->sweep);
     if (varve_batch_delete(keyspace->sweep, parts, 2) != 0)
@@ -365,6 +365,11 @@ int keyspace_lookup_live(struct keyspace *keyspace, int db, struct varve_slice k
         return VARVE_NOT_FOUND;
     }
     return 0;
+}
+
+void keyspace_keep_expired(struct keyspace *keyspace, int keep)
+{
+    keyspace->keep_expired = keep;
 }
 
 static void count_lookup(struct keyspace *keyspace, enum keyspace_lookup lookup, int rc)

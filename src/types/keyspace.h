@@ -76,6 +76,9 @@ int keyspace_get(struct keyspace *keyspace, int db, struct varve_slice key, uint
                  struct varve_err *err) MUST_CHECK;
 void keyspace_release(struct keyspace_value *value); /* of a value that was found; or zeroed */
 
+/* 1: names that expired stay in the data until this is taken back by 0; they are absent all the same. */
+void keyspace_keep_expired(struct keyspace *keyspace, int keep);
+
 /* The same, when only its being there matters. */
 int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                     enum keyspace_lookup lookup, uint64_t *seq, struct varve_err *err) MUST_CHECK;
