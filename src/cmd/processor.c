@@ -43,6 +43,7 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     processor->host = *host;
     list_init(&processor->sessions);
     list_init(&processor->saved_transactions);
+    rng_init(&processor->rng, clock_mono_us());
     processor->tick_rate = clock_measure_ticks();
     slowlog_init(&processor->slowlog);
     monitoring_init(&processor->monitoring);
@@ -394,6 +395,7 @@ void processor_run_queued(struct cmd_ctx *ctx, struct queued_command *queued)
     queued->command->run(&one);
     ctx->wait_seq = one.wait_seq;
     ctx->close_after = one.close_after;
+    ctx->sync = one.sync;
     queued->ns = clock_ticks_ns(clock_ticks() - began, processor->tick_rate);
     queued->db = ctx->session->db;
     if (UNLIKELY(count_error(processor, ctx->out, start)))
@@ -571,6 +573,7 @@ static enum processor_step run_command(struct cmd_ctx *ctx, size_t start,
         park_release(session);
     }
     outcome->wait_seq = ctx->wait_seq;
+    outcome->sync = ctx->sync;
     outcome->close_after = ctx->close_after;
     outcome->uncommitted = keyspace_group_open(processor->keyspace);
     return keyspace_group_bytes(processor->keyspace) >= GROUP_MAX_BYTES ? PROCESSOR_COMMIT_NOW

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/rng.h"
 #include "cmd/ctx.h"
 #include "cmd/monitor.h"
 #include "cmd/park.h"
@@ -39,6 +40,7 @@ struct processor {
     uint64_t now_ms;    /* the clock as it was read last */
     unsigned now_uses;  /* commands that may use it yet */
     int ticked;         /* somebody calls processor_tick() */
+    struct rng rng;
     uint64_t tick_rate; /* of clock_ticks() */
     uint64_t slow_ns;   /* what takes so long is for the slow log or the latency monitor */
     int track_latency;  /* 1: into the histograms */

@@ -43,10 +43,19 @@ struct named_bit {
 };
 
 static const struct named_bit flag_names[] = {
-    {CMD_WRITE, "write"},     {CMD_READONLY, "readonly"},         {CMD_DENYOOM, "denyoom"},
-    {CMD_ADMIN, "admin"},     {CMD_NOSCRIPT, "noscript"},         {CMD_LOADING, "loading"},
-    {CMD_STALE, "stale"},     {CMD_SKIP_SLOWLOG, "skip_slowlog"}, {CMD_FAST, "fast"},
-    {CMD_NO_AUTH, "no_auth"}, {CMD_NO_MULTI, "no_multi"},         {CMD_ALLOW_BUSY, "allow_busy"},
+    {CMD_WRITE, "write"},
+    {CMD_READONLY, "readonly"},
+    {CMD_DENYOOM, "denyoom"},
+    {CMD_ADMIN, "admin"},
+    {CMD_NOSCRIPT, "noscript"},
+    {CMD_LOADING, "loading"},
+    {CMD_STALE, "stale"},
+    {CMD_SKIP_SLOWLOG, "skip_slowlog"},
+    {CMD_FAST, "fast"},
+    {CMD_NO_AUTH, "no_auth"},
+    {CMD_NO_ASYNC_LOADING, "no_async_loading"},
+    {CMD_NO_MULTI, "no_multi"},
+    {CMD_ALLOW_BUSY, "allow_busy"},
 };
 
 static const struct named_bit acl_names[] = {
@@ -167,17 +176,31 @@ const struct command *command_find_full(struct varve_slice name)
     return command_find(parent, varve_slice(bar + 1, name.len - len - 1));
 }
 
-void command_get_keys(const struct command *command, struct command_keys *keys)
+int command_key_spec(const struct command *command, int i, struct command_keys *keys)
 {
+    const char *text = command->keys;
     char *at;
 
     *keys = (struct command_keys){.flags = ""};
-    if (command->keys[0] == '\0')
-        return;
-    keys->first = (int)strtol(command->keys, &at, 10);
+    for (; i > 0 && text != NULL; i--)
+        text = strchr(text, '|') == NULL ? NULL : strchr(text, '|') + 1;
+    if (text == NULL || *text == '\0')
+        return 0;
+    keys->first = (int)strtol(text, &at, 10);
     keys->last = (int)strtol(at, &at, 10);
     keys->step = (int)strtol(at, &at, 10);
     keys->flags = at + strspn(at, " ");
+    return 1;
+}
+
+void command_get_keys(const struct command *command, struct command_keys *keys)
+{
+    struct command_keys further;
+
+    if (!command_key_spec(command, 0, keys))
+        return;
+    for (int i = 1; command_key_spec(command, i, &further); i++)
+        keys->last = further.first + further.last - keys->first;
 }
 
 static const char *bit_name(const struct named_bit *names, size_t count, int i, uint32_t *bit)
