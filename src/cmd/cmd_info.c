@@ -3,14 +3,12 @@
  * tools ask for it, and otherwise left out (exporters skip what is absent):
  *
  *   allocator_*, rss_overhead_*, mem_clients_*, mem_aof_buffer, mem_not_counted_for_evict and the
- *   other mem_* parts, lazyfree*, active_defrag_*   the inside of Redis's allocation
+ *   other mem_* parts   the inside of Redis's allocation
  *   used_memory_vm_*, used_memory_scripts*, used_memory_functions, number_of_*   no scripts yet
  *   current_cow_*, current_fork_perc, current_save_keys_*, module_fork_*, rdb_last_cow_size,
  *   rdb_last_load_*, aof_last_cow_size   nothing is forked, nothing is saved as a whole
- *   *_repl_* rates and totals, io_threaded_*, slave_expires_tracked_keys, migrate_cached_sockets,
- *   expired_stale_perc, expired_time_cap_reached_count, expire_cycle_cpu_milliseconds,
- *   *_eviction_exceeded_time, tracking_total_*, dump_payload_sanitizations,
- *   unexpected_error_replies, reply_buffer_*   machinery that is not there
+ *   *_repl_kbps, expired_stale_perc, expired_time_cap_reached_count, expire_cycle_cpu_milliseconds,
+ *   dump_payload_sanitizations, reply_buffer_*   machinery that is not there
  *   used_cpu_*_main_thread   the threads are not counted apart
  *
  * The reply waits for no sync: what is monitored must answer while a disk hangs. The section Keyspace alone
@@ -148,6 +146,9 @@ static void put_memory(struct info *info, const struct cmd_ctx *ctx,
              used == 0 ? 0 : (double)resident / (double)used);
     info_fmt(info, "mem_fragmentation_bytes", "%" PRId64, (int64_t)(resident - used));
     put_allocator(info);
+    info_u64(info, "active_defrag_running", 0);
+    info_u64(info, "lazyfree_pending_objects", 0);
+    info_u64(info, "lazyfreed_objects", 0);
 }
 
 /* The log is the persistence there is, and Redis's fields are told of it: rdb_* of what is not
@@ -204,9 +205,32 @@ static void put_traffic(struct info *info, const struct metrics *metrics)
 static void put_stats(struct info *info, const struct cmd_ctx *ctx)
 {
     static const char *const never[] = {
-        "sync_full",        "sync_partial_ok", "sync_partial_err", "evicted_keys",
-        "evicted_clients",  "pubsub_channels", "pubsub_patterns",  "pubsubshard_channels",
-        "latest_fork_usec", "total_forks",
+        "sync_full",
+        "sync_partial_ok",
+        "sync_partial_err",
+        "evicted_keys",
+        "evicted_clients",
+        "total_eviction_exceeded_time",
+        "current_eviction_exceeded_time",
+        "pubsub_channels",
+        "pubsub_patterns",
+        "pubsubshard_channels",
+        "latest_fork_usec",
+        "total_forks",
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+        "unexpected_error_replies",
+        "io_threaded_reads_processed",
+        "io_threaded_writes_processed",
     };
     struct processor_stats stats;
     struct keyspace_stats keys;

@@ -7,8 +7,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
+#include "base/err.h"
 #include "base/mem.h"
 #include "cmd/processor_private.h"
 #include "cmd/table.h"
@@ -74,6 +76,7 @@ void processor_destroy(struct processor *processor)
     monitoring_deinit(&processor->monitoring);
     histograms_forget(processor);
     mem_free(processor->histograms);
+    mem_free(processor->renames);
     mem_free(processor->command_stats);
     mem_free(processor);
 }
@@ -270,9 +273,62 @@ static uint64_t now_ms(struct processor *processor)
 
 /* ---- dispatch ---- */
 
-static const struct command *lookup(int argc, const struct varve_slice *argv)
+static int same_name(struct varve_slice name, const char *known)
 {
-    const struct command *command = command_find(NULL, argv[0]);
+    return strlen(known) == name.len && strncasecmp((const char *)name.data, known, name.len) == 0;
+}
+
+/* By its new name, or by its own if that was not taken away. */
+static COLD const struct command *find_renamed(const struct renamed *renames, size_t count,
+                                               struct varve_slice name)
+{
+    const struct command *command = command_find(NULL, name);
+
+    for (size_t i = 0; i < count; i++) {
+        if (name.len > 0 && same_name(name, renames[i].to))
+            return renames[i].command;
+        if (renames[i].command == command)
+            command = NULL;
+    }
+    return command;
+}
+
+int processor_rename_commands(struct processor *processor, struct varve_err *err)
+{
+    const char *from, *to;
+    size_t count = 0;
+
+    while (config_rename(processor->config, count, &from, &to))
+        count++;
+    if (count == 0)
+        return 0;
+    processor->renames = mem_alloc_zero(count * sizeof(*processor->renames));
+    if (processor->renames == NULL)
+        return err_set(err, VARVE_ENOMEM, "no memory");
+    for (size_t i = 0; config_rename(processor->config, i, &from, &to); i++) {
+        size_t used = processor->rename_count;
+        size_t at = 0;
+        const struct command *command = find_renamed(processor->renames, used,
+                                                     varve_slice_str(from));
+        if (command == NULL)
+            return err_set(err, VARVE_EINVAL, "rename-command %s: there is no such command", from);
+        if (find_renamed(processor->renames, used, varve_slice_str(to)) != NULL)
+            return err_set(err, VARVE_EINVAL, "rename-command %s: there is a command %s", from, to);
+        while (at < used && processor->renames[at].command != command)
+            at++;
+        processor->renames[at] = (struct renamed){.command = command, .to = to};
+        processor->rename_count += at == used;
+    }
+    return 0;
+}
+
+static const struct command *lookup(const struct processor *processor, int argc,
+                                    const struct varve_slice *argv)
+{
+    const struct command *command = LIKELY(processor->renames == NULL)
+                                        ? command_find(NULL, argv[0])
+                                        : find_renamed(processor->renames, processor->rename_count,
+                                                       argv[0]);
 
     if (command != NULL && command->child_count > 0 && argc > 1)
         command = command_find(command, argv[1]);
@@ -324,7 +380,7 @@ static int rejected(struct cmd_ctx *ctx, size_t start)
         return 0;
     if (command == NULL && is_cross_protocol(ctx->argv[0]))
         ctx->close_after = 1;
-    else if (command == NULL && (container = command_find(NULL, ctx->argv[0])) != NULL)
+    else if (command == NULL && (container = lookup(ctx->processor, 1, ctx->argv)) != NULL)
         cmd_reply_unknown_subcommand(ctx, container);
     else if (command == NULL)
         reply_unknown_command(ctx);
@@ -604,7 +660,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     struct cmd_ctx ctx = {
         .processor = processor,
         .session = session,
-        .command = lookup(argc, argv),
+        .command = lookup(processor, argc, argv),
         .argc = argc,
         .argv = argv,
         .out = out,

@@ -14,6 +14,7 @@ struct keyspace;  /* src/types/keyspace.h */
 struct metrics;   /* src/metrics/metrics.h */
 struct processor; /* opaque */
 struct session;   /* src/cmd/session.h */
+struct varve_err;
 
 /* What commands ask of the program around them. On the loop's thread, but for wake(). The first two may be
  * NULL if somebody else sees to it that fetches are looked after. */
@@ -53,6 +54,9 @@ struct processor_outcome {
 /* Everything is borrowed for life. NULL: no memory. */
 struct processor *processor_create(struct keyspace *keyspace, struct config *config,
                                    struct metrics *metrics, const struct processor_host *host);
+/* Does what rename-command says in the config: a new name finds the command, the old one does not. Before the first
+ * session. VARVE_EINVAL: there is no such command, or there is one of the new name. */
+int processor_rename_commands(struct processor *processor, struct varve_err *err) MUST_CHECK;
 /* After all its sessions, and after the threads of the engine's jobs. Takes NULL. */
 void processor_destroy(struct processor *processor);
 

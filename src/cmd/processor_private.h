@@ -24,6 +24,11 @@ struct error_class {
     uint64_t count;
 };
 
+struct renamed {
+    const struct command *command; /* no more by its own name, */
+    const char *to;                /* but by this, the config's; "": by none */
+};
+
 struct processor {
     struct keyspace *keyspace;
     struct config *config;
@@ -34,12 +39,14 @@ struct processor {
     uint64_t last_session_id;
     struct processor_stats stats;
     struct command_stats *command_stats; /* by command_index() */
-    struct histogram **histograms;       /* likewise; NULL: it was not tracked yet */
+    struct renamed *renames;             /* rename-command; NULL: none */
+    size_t rename_count;
+    struct histogram **histograms; /* likewise; NULL: it was not tracked yet */
     struct error_class errors[ERROR_CLASSES_MAX];
     int error_class_count;
-    uint64_t now_ms;    /* the clock as it was read last */
-    unsigned now_uses;  /* commands that may use it yet */
-    int ticked;         /* somebody calls processor_tick() */
+    uint64_t now_ms;   /* the clock as it was read last */
+    unsigned now_uses; /* commands that may use it yet */
+    int ticked;        /* somebody calls processor_tick() */
     struct rng rng;
     uint64_t tick_rate; /* of clock_ticks() */
     uint64_t slow_ns;   /* what takes so long is for the slow log or the latency monitor */

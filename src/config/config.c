@@ -33,6 +33,9 @@ void config_destroy(struct config *config)
         return;
     for (int i = 0; i < OPT_COUNT; i++)
         value_deinit(&config->values[i]);
+    for (size_t i = 0; i < 2 * config->rename_count; i++)
+        mem_free(config->renames[i]);
+    mem_free(config->renames);
     mem_free(config->file);
     mem_free(config);
 }
@@ -74,6 +77,15 @@ void config_limit(const struct config *config, enum config_client_class class,
                   struct config_limit *limit)
 {
     *limit = config->values[OPT_CLIENT_OUTPUT_BUFFER_LIMIT].limits[class];
+}
+
+int config_rename(const struct config *config, size_t i, const char **from, const char **to)
+{
+    if (i >= config->rename_count)
+        return 0;
+    *from = config->renames[2 * i];
+    *to = config->renames[2 * i + 1];
+    return 1;
 }
 
 const char *config_file(const struct config *config)

@@ -39,6 +39,7 @@ enum config_type {
     CONFIG_ADDRS,    /* IP addresses, or * and ::*; a leading - makes an address optional */
     CONFIG_SAVE,     /* pairs of "SECONDS CHANGES", or "" */
     CONFIG_PERCENTS, /* numbers from 0 to 100, or "" */
+    CONFIG_NONE,     /* only "": what would be promised by another value is not there */
     CONFIG_LIMITS,   /* "CLASS HARD SOFT SECONDS ..." for each client class */
 };
 
@@ -93,6 +94,10 @@ void config_limit(const struct config *config, enum config_client_class class,
 
 /* The absolute path of the file that was read, "" if there was none. */
 const char *config_file(const struct config *config);
+
+/* The i-th rename-command of the file and the command line: an empty `to` takes the command away. 0: there
+ * are not so many. The texts live as long as the config. */
+int config_rename(const struct config *config, size_t i, const char **from, const char **to);
 
 /* Calls visit once for each option whose name matches one of the patterns (globs, any case), in the
  * table's order, aliases last; a pattern without wildcards is given back as it was written, as Redis

@@ -258,6 +258,10 @@ int value_parse(const struct config_row *row, const char *text, const struct con
     case CONFIG_BOOL: return parse_bool(text, value, err);
     case CONFIG_ENUM: return parse_enum(row, text, value, err);
     case CONFIG_LIMITS: return parse_limits(text, base, value, err);
+    case CONFIG_NONE:
+        if (text[0] != '\0' && strcasecmp(text, "no one") != 0)
+            return err_set(err, VARVE_EINVAL, "it is not supported here");
+        return 0;
     case CONFIG_PERCENTS: return parse_percents(text, value, err);
     case CONFIG_ADDRS: rc = check_addrs(text, err); break;
     case CONFIG_SAVE: rc = check_save(text, err); break;

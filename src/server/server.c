@@ -530,7 +530,9 @@ static int start_processor(struct server *server, struct varve_err *err)
     };
 
     server->processor = processor_create(server->keyspace, server->config, &server->metrics, &host);
-    return server->processor != NULL ? 0 : err_set(err, VARVE_ENOMEM, "no memory");
+    if (server->processor == NULL)
+        return err_set(err, VARVE_ENOMEM, "no memory");
+    return processor_rename_commands(server->processor, err);
 }
 
 static int write_pidfile(struct server *server, struct varve_err *err)

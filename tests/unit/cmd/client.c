@@ -45,9 +45,12 @@ static void on_push(void *arg, void *figures_arg, struct varve_slice bytes)
 int server_setup(void **state)
 {
     struct server *server = calloc(1, sizeof(*server));
-    struct processor_host host = {
-        .arg = server, .wake = on_wake, .unpark = on_unpark, .kill = on_kill, .push = on_push,
-        .shutdown = on_shutdown};
+    struct processor_host host = {.arg = server,
+                                  .wake = on_wake,
+                                  .unpark = on_unpark,
+                                  .kill = on_kill,
+                                  .push = on_push,
+                                  .shutdown = on_shutdown};
     struct varve_err err;
 
     server->db = fake_db_create();

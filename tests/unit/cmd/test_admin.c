@@ -283,6 +283,57 @@ static void test_a_write_that_was_held__is_a_latency_event(void **state)
     EXPECT(s, "LATENCY RESET log-write log-sync foo", ":1\r\n");
 }
 
+/* ---- rename-command ---- */
+
+static void test_renamed_commands__are_found_by_their_new_names(void **state)
+{
+    struct server *s = *state;
+    char words[][20] = {"varved",  "--rename-command", "CONFIG", "cfg", "--rename-command", "GET",
+                        "",        "--rename-command", "set",    "GET", "--rename-command", "cfg",
+                        "settings"};
+    char *argv[COUNT_OF(words)];
+    enum config_action action;
+    struct varve_err err;
+
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        argv[i] = words[i];
+    assert_int_equal(config_parse_args(s->config, (int)COUNT_OF(argv), argv, &action, &err), 0);
+    assert_int_equal(processor_rename_commands(s->processor, &err), 0);
+    EXPECT(s, "CONFIG GET port",
+           "-ERR unknown command 'CONFIG', with args beginning with: 'GET' "
+           "'port' \r\n");
+    EXPECT(s, "cfg GET port",
+           "-ERR unknown command 'cfg', with args beginning with: 'GET' 'port' "
+           "\r\n");
+    EXPECT(s, "Settings GET port", "*2\r\n$4\r\nport\r\n$4\r\n6379\r\n");
+    EXPECT(s, "settings foo", "-ERR unknown subcommand 'foo'. Try CONFIG HELP.\r\n");
+    EXPECT(s, "GET k v", OK);
+    EXPECT(s, "SET k v", "-ERR unknown command 'SET', with args beginning with: 'k' 'v' \r\n");
+    EXPECT(s, "STRLEN k", ":1\r\n");
+}
+
+static void refuse_rename(struct server *s, const char *from, const char *to)
+{
+    char program[] = "varved";
+    char option[] = "--rename-command";
+    char *argv[] = {program, option, (char *)(uintptr_t)from, (char *)(uintptr_t)to};
+    enum config_action action;
+    struct varve_err err;
+
+    assert_int_equal(config_parse_args(s->config, 4, argv, &action, &err), 0);
+    assert_int_equal(processor_rename_commands(s->processor, &err), VARVE_EINVAL);
+}
+
+static void test_renames__of_nothing_are_refused(void **state)
+{
+    refuse_rename(*state, "nonsense", "x");
+}
+
+static void test_renames__to_what_is_there_are_refused(void **state)
+{
+    refuse_rename(*state, "get", "Set");
+}
+
 /* ---- ACL ---- */
 
 static void test_acl__knows_one_user(void **state)
@@ -317,6 +368,9 @@ int main(void)
         TEST(test_slowlog__has_no_passwords_and_no_exec),
         TEST(test_histograms__count_every_call),
         TEST(test_a_write_that_was_held__is_a_latency_event),
+        TEST(test_renamed_commands__are_found_by_their_new_names),
+        TEST(test_renames__of_nothing_are_refused),
+        TEST(test_renames__to_what_is_there_are_refused),
         TEST(test_acl__knows_one_user),
     };
 

@@ -53,7 +53,8 @@ static void test_lines__show_what_came(void **state)
 {
     struct server *s = *state;
     struct session *monitor = new_session(s);
-    struct varve_slice odd[] = {varve_slice_str("ECHO"), varve_slice("a\"b\\\n\r\t\a\b\x00\xff ", 12)};
+    struct varve_slice odd[] = {varve_slice_str("ECHO"),
+                                varve_slice("a\"b\\\n\r\t\a\b\x00\xff ", 12)};
 
     ask(s, "PING unseen");
     assert_string_equal(ask_as(s, monitor, "MONITOR"), OK);
@@ -162,8 +163,8 @@ int main(void)
         TEST(test_passwords__are_not_shown),
         TEST(test_lines_of_a_group__wait_for_its_commit),
         TEST(test_a_transaction__is_shown_when_it_runs),
-        cmocka_unit_test_setup_teardown(test_a_parked_transaction__is_shown_once,
-                                        server_setup_cold, server_teardown),
+        cmocka_unit_test_setup_teardown(test_a_parked_transaction__is_shown_once, server_setup_cold,
+                                        server_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
