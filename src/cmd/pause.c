@@ -1,6 +1,7 @@
 #include "cmd/pause.h"
 
 #include "base/clock.h"
+#include "base/mutant.h"
 #include "cmd/processor_private.h"
 #include "cmd/table.h"
 
@@ -15,7 +16,7 @@ void pausing_init(struct pausing *pausing)
 static void set_mode(struct processor *processor, enum pause_mode mode)
 {
     processor->pausing.mode = mode;
-    keyspace_keep_expired(processor->keyspace, mode != PAUSE_OFF);
+    keyspace_keep_expired(processor->keyspace, mode != PAUSE_OFF && !MUTANT("expire-in-pause"));
 }
 
 void pause_begin(struct processor *processor, enum pause_mode mode, uint64_t duration_ms)

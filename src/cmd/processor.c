@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "cmd/processor_private.h"
 #include "cmd/table.h"
 #include "config/config.h"
@@ -95,7 +96,7 @@ void processor_tick(struct processor *processor)
 
 void processor_rewind(struct processor *processor, struct session *session)
 {
-    if (session->unmuted_group != 0 &&
+    if (session->unmuted_group != 0 && !MUTANT("forget-skip") &&
         session->unmuted_group == keyspace_group_no(processor->keyspace) - 1)
         session->muted |= SESSION_SKIP;
     transaction_rewind(processor, session);

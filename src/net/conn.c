@@ -100,6 +100,7 @@ static struct conn *conn_create(struct net_loop *loop)
     list_init(&conn->dead_node);
     list_init(&conn->delay_node);
     conn->born_ms = loop->now_ms;
+    conn->unauthenticated_ms = loop->now_ms;
     conn->active_ms = loop->now_ms;
     return conn;
 }
@@ -233,6 +234,13 @@ static void sweep_conn(struct conn *conn)
         conn_kill(conn);
         return;
     }
+    if (conn->limits.unauthenticated && loop->limits.unauthenticated_s != 0 &&
+        loop->now_ms - conn->unauthenticated_ms > (uint64_t)loop->limits.unauthenticated_s * 1000) {
+        log_line(LOG_VERBOSE, "Closing a client that does not authenticate");
+        loop->metrics->idle_closes++;
+        conn_kill(conn);
+        return;
+    }
     sweep_output(conn, unsent_bytes);
     if (idle_ms > TRIM_IDLE_MS)
         output_trim(conn);
@@ -256,6 +264,7 @@ void conn_sweep(struct net_loop *loop)
 void conn_set_authenticated(struct conn *conn, int authenticated)
 {
     conn->limits.unauthenticated = !authenticated;
+    conn->unauthenticated_ms = conn->loop->now_ms;
 }
 
 void conn_resize_limits(struct conn *conn)

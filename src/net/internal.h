@@ -81,6 +81,7 @@ struct conn {
 
     size_t swept_unsent_bytes; /* when the sweep last looked */
     uint64_t active_ms;
+    uint64_t unauthenticated_ms; /* since when it is, if it is */
     uint64_t born_ms;
     uint64_t soft_since_ms; /* above output_soft_bytes since then; 0: it is not */
     struct list all_node;

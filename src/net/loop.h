@@ -19,8 +19,10 @@ struct net_loop;  /* opaque */
 struct uv_loop_s; /* libuv's */
 
 struct net_limits {
-    uint32_t maxclients;       /* more than these are told so and closed; at least 1 */
-    uint32_t timeout_s;        /* an idle client is closed after so many seconds; 0: never */
+    uint32_t maxclients; /* more than these are told so and closed; at least 1 */
+    uint32_t timeout_s;  /* an idle client is closed after so many seconds; 0: never */
+    uint32_t
+        unauthenticated_s; /* one that has not authenticated, though it must, after so many; 0: never */
     uint32_t tcp_keepalive_s;  /* 0: off */
     int loopback_only;         /* 1: protected mode; other peers are denied and closed */
     uint32_t turn_commands;    /* at most so many commands of a connection run in one turn, */

@@ -30,6 +30,7 @@
 
 #define OTHER_FDS 64 /* files of the engine but segments, the log, the loop's own */
 #define ENGINE_TICK_US ((uint64_t)50000)
+#define AUTHENTICATE_S 60 /* for a client to AUTH, where there is a password */
 #define SLOWED_LOG_US ((uint64_t)10 * 1000 * 1000)
 
 struct server {
@@ -299,6 +300,7 @@ static void fill_limits(const struct config *config, struct net_limits *limits)
     config_limit(config, CONFIG_NORMAL, &output);
     limits->maxclients = (uint32_t)config_int(config, OPT_MAXCLIENTS);
     limits->timeout_s = (uint32_t)config_int(config, OPT_TIMEOUT);
+    limits->unauthenticated_s = AUTHENTICATE_S;
     limits->tcp_keepalive_s = (uint32_t)config_int(config, OPT_TCP_KEEPALIVE);
     limits->loopback_only = guarded && !has_password;
     config_limit(config, CONFIG_PUBSUB, &push);

@@ -65,6 +65,8 @@ CAMPAIGNS = {
     "types-lcs": Campaign(["tests/unit/types/test_types_lcs"], 120),
     "types-rdb": Campaign(["tests/unit/types/test_types_rdb_value"], 120),
     "cmd-transaction": Campaign(["tests/unit/cmd/test_cmd_transaction"], 120),
+    "cmd-admin": Campaign(["tests/unit/cmd/test_cmd_admin"], 120),
+    "cmd-monitor": Campaign(["tests/unit/cmd/test_cmd_monitor"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
     "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
     "room": Campaign(["tests/unit/lsm/test_room"], 120),
@@ -127,6 +129,9 @@ MUTANTS = (
     Mutant("cut-keeps-log", "model", "what was cut off the open group stays in its log record"),
     Mutant("cut-keeps-map", "cmd-transaction", "a cut leaves the map of databases as it was changed"),
     Mutant("half-transaction", "cmd-transaction", "EXEC keeps what ran before a write was refused"),
+    Mutant("forget-skip", "cmd-admin", "after a failed commit CLIENT REPLY SKIP is forgotten"),
+    Mutant("expire-in-pause", "cmd-admin", "expired keys are deleted while writes are paused"),
+    Mutant("monitor-undone", "cmd-monitor", "MONITOR shows what a failed commit undid"),
     Mutant("no-rewind", "cmd-transaction", "a failed commit takes the queue of EXEC with it"),
     # What is made durable, and when that is said.
     Mutant("skip-wal-sync", "powercut", "the log is never synced"),
