@@ -49,6 +49,8 @@ enum config_flags {
     CONFIG_MULTI = 4,      /* several words, kept joined by a space */
     CONFIG_SECRET = 8,     /* never logged */
     CONFIG_PROTECTED = 16, /* CONFIG SET is refused with Redis's word for it */
+    CONFIG_PERCENT = 64,   /* a SIZE may be "N%", up to 100: its number is then negative */
+    CONFIG_HIDDEN = 128,   /* CONFIG GET tells it by its whole name only */
     CONFIG_SAME = 32,      /* CONFIG SET accepts the present value and no other */
 };
 

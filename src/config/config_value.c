@@ -100,8 +100,16 @@ static int parse_bounded(const struct config_row *row, const char *text, int64_t
 
     if (row->type == CONFIG_INT && parse_integer(word, number) != 0)
         return err_set(err, VARVE_EINVAL, "argument couldn't be parsed into an integer");
+    if ((row->flags & CONFIG_PERCENT) && word.len > 1 && word.data[word.len - 1] == '%' &&
+        parse_integer(varve_slice(word.data, word.len - 1), number) == 0 && *number >= 0) {
+        *number = -*number;
+        return *number >= -100
+                   ? 0
+                   : err_set(err, VARVE_EINVAL, "percentage argument must be less or equal to 100");
+    }
     if (row->type == CONFIG_SIZE && parse_size(word, number) != 0)
-        return err_set(err, VARVE_EINVAL, "argument must be a memory value");
+        return err_set(err, VARVE_EINVAL, "argument must be a memory%s value",
+                       (row->flags & CONFIG_PERCENT) ? " or percent" : "");
     if (*number < row->min || *number > row->max)
         return err_set(err, VARVE_EINVAL,
                        "argument must be between %" PRId64 " and %" PRId64 " inclusive", row->min,
@@ -294,7 +302,9 @@ const char *value_text(const struct config_row *row, const struct config_value *
     size_t used = 0;
 
     if (row->type == CONFIG_INT || row->type == CONFIG_SIZE) {
-        snprintf(scratch, CONFIG_TEXT_BYTES, "%" PRId64, value->number);
+        int percent = (row->flags & CONFIG_PERCENT) && value->number < 0;
+        snprintf(scratch, CONFIG_TEXT_BYTES, "%" PRId64 "%s",
+                 percent ? -value->number : value->number, percent ? "%" : "");
         return scratch;
     }
     if (row->type != CONFIG_LIMITS)

@@ -279,11 +279,24 @@ void conn_resize_limits(struct conn *conn)
         conn->out.max = conn->out.cap;
 }
 
+/* Of commands that are parsed and did not run to their end, the one that runs included. */
+static size_t ahead_bytes(const struct conn *conn)
+{
+    unsigned at = conn->ahead_at;
+    size_t bytes = 0;
+
+    if (conn->loop->running == conn && conn->again == NULL && at > 0)
+        at--;
+    for (; at < conn->ahead_count; at++)
+        bytes += conn->ahead[at].wire_bytes;
+    return bytes;
+}
+
 void conn_figures(const struct conn *conn, struct conn_figures *figures)
 {
     uv_os_fd_t fd = -1;
     size_t held_bytes = resp_reader_held_bytes(conn->reader);
-    size_t pending_bytes = resp_reader_pending_bytes(conn->reader);
+    size_t pending_bytes = resp_reader_pending_bytes(conn->reader) + ahead_bytes(conn);
 
     *figures = (struct conn_figures){
         .fd = uv_fileno((const uv_handle_t *)&conn->tcp, &fd) == 0 ? fd : -1,

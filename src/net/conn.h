@@ -11,7 +11,7 @@ struct conn; /* opaque */
 
 struct conn_figures {
     int fd;
-    uint64_t input_bytes;      /* received, not yet part of a command: qbuf */
+    uint64_t input_bytes;      /* received, of commands that did not end yet: qbuf */
     uint64_t input_free_bytes; /* held for input beyond that: qbuf-free */
     uint64_t output_bytes;     /* replies not handed to the system: obl */
     uint64_t writing_count;    /* buffers that the system did not take at once: oll */

@@ -115,6 +115,7 @@ struct net_loop {
     uint64_t turn_no;
     uint64_t ticked_turn; /* the turn that tick() was called for */
     struct list turn;     /* connections that the turn's end must look at */
+    struct conn *running; /* whose commands run right now; NULL: none */
     uint64_t group_no;    /* commits so far */
     struct logged *logged;
     uint32_t logged_count;

@@ -325,6 +325,7 @@ void turn_run_conn(struct conn *conn)
     }
     if (conn->ahead_at == conn->ahead_count)
         conn->ahead_status = RESP_COMMAND; /* more may have come */
+    loop->running = conn;
     while (conn_can_run(conn) && conn->turn_commands < limits->turn_commands &&
            conn->turn_bytes < limits->turn_bytes && !conn_is_clogged(conn)) {
         if (UNLIKELY(loop->logged_count == loop->logged_cap)) {
@@ -338,6 +339,7 @@ void turn_run_conn(struct conn *conn)
         conn->turn_bytes += command->wire_bytes;
         conn_execute(conn, command);
     }
+    loop->running = NULL;
 }
 
 /* ---- the end ---- */

@@ -303,7 +303,7 @@ static void test_ignored__all_of_them_fit_log_lines(void **state)
         names -= *c == ',' || *c == '\n';
     assert_int_equal(names, 0);
     assert_non_null(strstr(text, "shutdown-on-sigterm, "));
-    assert_non_null(strstr(text, "unixsocketperm\n"));
+    assert_non_null(strstr(text, "loading-process-events-interval-bytes\n"));
 }
 
 /* ---- the printed texts ---- */
