@@ -72,7 +72,7 @@ static int current_parse(const char *text, size_t len, struct dir_id *id, uint64
     }
     /* Every byte counts: it must be what we would write. */
     if (name_parse(name, file_no) != NAME_MANIFEST || current_format(again, id, *file_no) != len ||
-        memcmp(again, text, len) != 0)
+        (memcmp(again, text, len) != 0 && !MUTANT("skip-current-crc")))
         return err_set(err, VARVE_ECORRUPT, "its CRC or text does not match");
     return 0;
 }
@@ -192,7 +192,7 @@ static int is_in_place(const struct log_record *record, int is_first)
 {
     uint64_t promised = is_first ? 0 : record->offset;
 
-    return record->header.promised.offset == promised;
+    return record->header.promised.offset == promised || MUTANT("edit-of-any-place");
 }
 
 /* All edits of the file. What lies behind the last valid one was being written when we stopped,

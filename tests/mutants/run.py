@@ -73,6 +73,7 @@ CAMPAIGNS = {
     "salvage": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"),
                          "salvage/undamaged", "salvage/forged"], 300),
     "tool": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"), "damage"], 300),
+    "bitrot": Campaign(["tests/crash/bitrot"], 300),
     "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
 }
 
@@ -144,6 +145,17 @@ MUTANTS = (
     Mutant("merge-beyond-room", "picker", "a merge is chosen that the disk has no room for"),
     Mutant("drop-over-older", "picker", "tombstones are dropped though they hide something"),
     Mutant("drop-under-snapshot", "model-kept", "a segment goes that a snapshot sees"),
+    # Bytes that rot.
+    Mutant("skip-file-header-crc", "bitrot", "the CRC of a file's header is not checked"),
+    Mutant("accept-foreign-id", "bitrot", "a file of another directory is taken"),
+    Mutant("salt-without-number", "bitrot", "CRCs do not tell one file from another"),
+    Mutant("skip-record-header-crc", "bitrot", "the CRC of a log record's header is not checked"),
+    Mutant("skip-current-crc", "bitrot", "the CRC of CURRENT is not checked"),
+    Mutant("edit-of-any-place", "bitrot", "an edit of the manifest may lie where another one was"),
+    Mutant("skip-block-crc", "bitrot", "the CRC of a data block is not checked"),
+    Mutant("skip-meta-block-crc", "bitrot", "the CRCs of index, filter and properties are not checked"),
+    Mutant("block-of-any-place", "bitrot", "the CRC of a block does not tell where it lies"),
+    Mutant("skip-footer-crc", "bitrot", "the CRC of a segment's footer is not checked"),
     # What a client is told.
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
