@@ -22,6 +22,11 @@ def program():
     raise servers.Failed(f"no varve beside {servers.varved_path()}")
 
 
+def beside(path):
+    """A program of the build that the tool is of."""
+    return os.path.normpath(os.path.join(os.path.dirname(program()), "..", "..", path))
+
+
 def sanitized():
     """A report of a sanitizer must not end the tool with a code of its own."""
     env = dict(os.environ)
