@@ -91,6 +91,17 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
  * group is undone; after one of the disk, writes are refused until the log healed. An empty group
  * costs nothing. */
 int varve_group_commit(struct varve_db *db, struct varve_err *err);
+/* Where the open group stands, and how to go back there: what was added since the mark is undone
+ * as if it had never been, its sequence numbers too. A mark is good until the commit, or until a
+ * cut to an earlier one; taken before the group is open, it stands for its beginning. Neither
+ * fails. Nobody may hold an iterator or a pin over what is undone. */
+struct varve_group_mark {
+    size_t count; /* the rest is the engine's */
+    uint64_t bytes;
+    size_t log[3];
+};
+void varve_group_mark(const struct varve_db *db, struct varve_group_mark *mark);
+void varve_group_cut(struct varve_db *db, const struct varve_group_mark *mark);
 /* What a write waits for, and why. */
 enum varve_stall_cause {
     VARVE_STALL_NONE,

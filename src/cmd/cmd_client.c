@@ -50,14 +50,15 @@ static int describe_figures(const struct session *session, struct buf *out)
 
     if (session->figures != NULL)
         session->figures(session->figures_arg, &f);
-    size_t total = sizeof(*session) + session->name.cap + session->lib_name.cap +
-                   session->lib_ver.cap + f.qbuf_bytes + f.qbuf_free + f.argv_mem +
-                   f.reply_buf_size + f.omem;
+    size_t transaction_bytes = session->transaction == NULL ? 0 : session->transaction->bytes;
+    size_t total = transaction_bytes + sizeof(*session) + session->name.cap +
+                   session->lib_name.cap + session->lib_ver.cap + f.qbuf_bytes + f.qbuf_free +
+                   f.argv_mem + f.reply_buf_size + f.omem;
     return append_fmt(out,
-                      " qbuf=%zu qbuf-free=%zu argv-mem=%zu multi-mem=0 rbs=%zu rbp=%zu obl=%zu "
+                      " qbuf=%zu qbuf-free=%zu argv-mem=%zu multi-mem=%zu rbs=%zu rbp=%zu obl=%zu "
                       "oll=%zu omem=%zu tot-mem=%zu events=%s",
-                      f.qbuf_bytes, f.qbuf_free, f.argv_mem, f.reply_buf_size, f.reply_buf_peak,
-                      f.obl, f.oll_count, f.omem, total, f.writable ? "rw" : "r");
+                      f.qbuf_bytes, f.qbuf_free, f.argv_mem, transaction_bytes, f.reply_buf_size,
+                      f.reply_buf_peak, f.obl, f.oll_count, f.omem, total, f.writable ? "rw" : "r");
 }
 
 static int session_fd(const struct session *session)
@@ -75,8 +76,25 @@ static uint64_t seconds(uint64_t from_ms, uint64_t to_ms)
     return to_ms > from_ms ? (to_ms - from_ms) / 1000 : 0;
 }
 
+#define CLIENT_FLAGS_MAX_BYTES 8
+
+static const char *flags_text(const struct session *session, char out[CLIENT_FLAGS_MAX_BYTES])
+{
+    char *at = out;
+
+    if (transaction_is_open(session))
+        *at++ = 'x';
+    if (session->is_unix)
+        *at++ = 'U';
+    if (at == out)
+        *at++ = 'N';
+    *at = '\0';
+    return out;
+}
+
 int client_describe(const struct session *session, uint64_t now_ms, struct buf *out)
 {
+    char flags[CLIENT_FLAGS_MAX_BYTES];
     const char *command = session->last_command == NULL ? "NULL" : session->last_command->full_name;
     int rc = append_fmt(out, "id=%" PRIu64 " addr=%s laddr=%s fd=%d name=", session->id,
                         session->peer, session->local, session_fd(session));
@@ -85,9 +103,11 @@ int client_describe(const struct session *session, uint64_t now_ms, struct buf *
         rc = append_text(out, &session->name);
     if (rc == 0)
         rc = append_fmt(
-            out, " age=%" PRIu64 " idle=%" PRIu64 " flags=%s db=%d sub=0 psub=0 ssub=0 multi=-1",
+            out,
+            " age=%" PRIu64 " idle=%" PRIu64 " flags=%s db=%d sub=0 psub=0 ssub=0 multi=%" PRId64,
             seconds(session->created_ms, now_ms), seconds(session->active_ms, now_ms),
-            session->is_unix ? "U" : "N", session->db);
+            flags_text(session, flags), session->db,
+            transaction_is_open(session) ? (int64_t)session->transaction->queue_count : -1);
     if (rc == 0)
         rc = describe_figures(session, out);
     if (rc == 0)

@@ -50,6 +50,7 @@ void cmd_reset(struct cmd_ctx *ctx)
 {
     struct session *session = ctx->session;
 
+    transaction_end(session);
     session->db = 0;
     session->proto = 2;
     ctx->out->proto = 2;

@@ -41,6 +41,7 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     processor->metrics = metrics;
     processor->host = *host;
     list_init(&processor->sessions);
+    list_init(&processor->saved_transactions);
     rng_init(&processor->rng, clock_mono_us());
     processor->keys = keyspace_stats(keyspace);
     processor->ask_delay = 1;
@@ -65,6 +66,13 @@ void processor_tick(struct processor *processor)
     processor->now_uses = 0;
     processor->turn++;
     processor->ask_delay = 1;
+    if (UNLIKELY(!list_empty(&processor->saved_transactions)))
+        transaction_forget_saved(processor);
+}
+
+void processor_rewind(struct processor *processor, struct session *session)
+{
+    transaction_rewind(processor, session);
 }
 
 /* ---- counters ---- */
@@ -223,9 +231,37 @@ static int rejected(struct cmd_ctx *ctx, size_t start)
         resp_error(ctx->out, "NOAUTH Authentication required.");
     else
         return 0;
+    transaction_refuse(ctx->session);
+    if (command != NULL && command->run == cmd_exec)
+        transaction_abort(ctx, start, start);
     count_error(ctx->processor, ctx->out, start);
     if (command != NULL)
         ctx->processor->command_stats[command_index(command)].rejected++;
+    return 1;
+}
+
+/* These run at once in a transaction, too. */
+static int is_never_queued(const struct command *command)
+{
+    return command->run == cmd_exec || command->run == cmd_discard || command->run == cmd_multi ||
+           command->run == cmd_watch || command->run == cmd_quit || command->run == cmd_reset;
+}
+
+/* The session is, or may get, in a transaction. 1: the command is queued, or refused, and does not run. */
+static COLD int queued(struct cmd_ctx *ctx, size_t start)
+{
+    transaction_save(ctx->processor, ctx->session);
+    if (!transaction_is_open(ctx->session) || is_never_queued(ctx->command))
+        return 0;
+    if (ctx->command->flags & CMD_NO_MULTI) {
+        transaction_refuse(ctx->session);
+        resp_error(ctx->out, "ERR Command not allowed inside a transaction");
+    } else {
+        transaction_queue(ctx);
+    }
+    ctx->session->active_ms = now_ms(ctx->processor);
+    ctx->session->last_command = ctx->command;
+    count_error(ctx->processor, ctx->out, start);
     return 1;
 }
 
@@ -254,6 +290,33 @@ static int run(struct cmd_ctx *ctx, size_t start)
     if (UNLIKELY(count_error(processor, ctx->out, start)))
         stats->failed++;
     return 1;
+}
+
+void processor_run_queued(struct cmd_ctx *ctx, const struct queued_command *queued)
+{
+    struct processor *processor = ctx->processor;
+    struct command_stats *stats = &processor->command_stats[command_index(queued->command)];
+    struct cmd_ctx one = *ctx;
+    size_t start = ctx->out->out->len;
+    uint64_t began_us = clock_mono_us();
+
+    one.command = queued->command;
+    one.argc = queued->argc;
+    one.argv = queued->argv;
+    queued->command->run(&one);
+    ctx->wait_seq = one.wait_seq;
+    ctx->close_after = one.close_after;
+    stats->usec += clock_mono_us() - began_us;
+    if (UNLIKELY(count_error(processor, ctx->out, start)))
+        stats->failed++;
+}
+
+void processor_count_queued(struct processor *processor, const struct queued_command *queue,
+                            size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        processor->command_stats[command_index(queue[i].command)].calls++;
+    processor->stats.commands += count;
 }
 
 static void note_delay(struct processor_stats *stats, uint64_t delay_us)
@@ -292,14 +355,14 @@ static COLD enum processor_step park_blocked(struct cmd_ctx *ctx, size_t start,
 }
 
 /* 1: the command must wait, and did not run. */
-static COLD int must_wait(struct cmd_ctx *ctx, struct processor_outcome *outcome)
+static COLD int must_wait(struct cmd_ctx *ctx, uint32_t flags, struct processor_outcome *outcome)
 {
     struct processor *processor = ctx->processor;
 
     outcome->uncommitted = keyspace_group_open(processor->keyspace);
     if (ctx->session->fetches_running > 0)
         return 1;
-    if (!(ctx->command->flags & CMD_WRITE))
+    if (!(flags & CMD_WRITE))
         return 0;
     outcome->park_us = park_write_delay_us(processor);
     if (outcome->park_us == 0)
@@ -347,13 +410,23 @@ enum processor_step processor_run(struct processor *processor, struct session *s
         outcome->close_after = ctx.close_after;
         return PROCESSOR_DONE;
     }
-    if (UNLIKELY(ctx.command->flags & CMD_BARRIER) && keyspace_group_open(processor->keyspace))
+    uint32_t flags = ctx.command->flags;
+    const struct transaction *inside = NULL;
+    if (UNLIKELY(session->transaction != NULL || (ctx.command->acl & ACL_TRANSACTION))) {
+        if (queued(&ctx, start)) {
+            outcome->close_after = ctx.close_after;
+            outcome->uncommitted = keyspace_group_open(processor->keyspace);
+            return PROCESSOR_DONE;
+        }
+        inside = transaction_run_by(&ctx);
+        flags |= inside == NULL ? 0 : inside->flags;
+    }
+    if (UNLIKELY(flags & CMD_BARRIER) && keyspace_group_open(processor->keyspace))
         return PROCESSOR_COMMIT_FIRST;
-    if (UNLIKELY(session->fetches != NULL ||
-                 (processor->ask_delay && (ctx.command->flags & CMD_WRITE)))) {
-        if (must_wait(&ctx, outcome))
+    if (UNLIKELY(session->fetches != NULL || (processor->ask_delay && (flags & CMD_WRITE)))) {
+        if (must_wait(&ctx, flags, outcome))
             return PROCESSOR_PARK;
-        park_resume(processor, session, argc);
+        park_resume(processor, session, argc + (inside == NULL ? 0 : inside->words));
     }
     ctx.now_ms = now_ms(processor);
     session->active_ms = ctx.now_ms;

@@ -69,6 +69,10 @@ struct resp_command;
 void processor_prefetch(struct processor *processor, const struct session *session,
                         const struct resp_command *commands, size_t count);
 
+/* The commit of the open group failed, and its commands run again, each session's from its first one on: to
+ * be called before the first of them, for each of these sessions. */
+void processor_rewind(struct processor *processor, struct session *session);
+
 /* Ends a turn: the next command reads the clock anew. To be called after every turn, as
  * net_hooks.tick is; until the first call every command reads the clock. */
 void processor_tick(struct processor *processor);

@@ -24,6 +24,7 @@ struct processor {
     struct metrics *metrics;
     struct processor_host host;
     struct list sessions;
+    struct list saved_transactions; /* of sessions, by saved.node */
     uint64_t last_session_id;
     struct processor_stats stats;
     struct command_stats *command_stats; /* by command_index() */
@@ -43,5 +44,11 @@ struct processor {
     int ask_delay;       /* 0: it is 0 */
     struct parking parking;
 };
+
+/* For EXEC: runs one command that was queued, as a part of ctx's; and, when all of them took effect, counts
+ * them. */
+void processor_run_queued(struct cmd_ctx *ctx, const struct queued_command *queued);
+void processor_count_queued(struct processor *processor, const struct queued_command *queue,
+                            size_t count);
 
 #endif

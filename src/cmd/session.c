@@ -19,6 +19,7 @@ struct session *session_create(struct processor *processor, const char *peer, co
     if (session == NULL)
         return NULL;
     session->processor = processor;
+    transaction_init(session);
     session->id = ++processor->last_session_id;
     session->proto = 2;
     session->authenticated = config_str(processor->config, OPT_REQUIREPASS)[0] == '\0';
@@ -44,6 +45,7 @@ void session_destroy(struct session *session)
         return;
     list_remove(&session->node);
     park_release(session);
+    transaction_deinit(session);
     session->processor->stats.session_count--;
     buf_deinit(&session->name);
     buf_deinit(&session->lib_name);

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/list.h"
+#include "cmd/transaction.h"
 #include "varve/slice.h"
 
 #define SESSION_ADDRESS_MAX_BYTES 128
@@ -56,6 +57,8 @@ struct session {
         *fetches;             /* for its command, which is parked; held until that ran to its end */
     unsigned fetches_running; /* of those; it runs again when there are none */
     unsigned fetch_rounds;    /* how often the command was fetched for */
+    struct transaction *transaction; /* NULL: nothing is queued or watched */
+    struct transaction_saved saved;
     session_figures_fn figures; /* may be NULL */
     void *figures_arg;
 };

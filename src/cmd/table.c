@@ -42,12 +42,10 @@ struct named_bit {
 };
 
 static const struct named_bit flag_names[] = {
-    {CMD_WRITE, "write"},           {CMD_READONLY, "readonly"},
-    {CMD_DENYOOM, "denyoom"},       {CMD_ADMIN, "admin"},
-    {CMD_NOSCRIPT, "noscript"},     {CMD_LOADING, "loading"},
-    {CMD_STALE, "stale"},           {CMD_FAST, "fast"},
-    {CMD_NO_AUTH, "no_auth"},       {CMD_NO_MULTI, "no_multi"},
-    {CMD_ALLOW_BUSY, "allow_busy"},
+    {CMD_WRITE, "write"},     {CMD_READONLY, "readonly"},         {CMD_DENYOOM, "denyoom"},
+    {CMD_ADMIN, "admin"},     {CMD_NOSCRIPT, "noscript"},         {CMD_LOADING, "loading"},
+    {CMD_STALE, "stale"},     {CMD_SKIP_SLOWLOG, "skip_slowlog"}, {CMD_FAST, "fast"},
+    {CMD_NO_AUTH, "no_auth"}, {CMD_NO_MULTI, "no_multi"},         {CMD_ALLOW_BUSY, "allow_busy"},
 };
 
 static const struct named_bit acl_names[] = {

@@ -22,6 +22,7 @@ enum command_flag {
     CMD_NO_AUTH = 1 << 8,
     CMD_NO_MULTI = 1 << 9,
     CMD_ALLOW_BUSY = 1 << 10,
+    CMD_SKIP_SLOWLOG = 1 << 11,
     CMD_BARRIER = 1 << 16, /* effects beyond the keys: runs with no open group (net/hooks.h) */
 };
 

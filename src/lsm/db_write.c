@@ -359,15 +359,37 @@ static void db_prefetch_batch(const struct varve_db *db, const struct varve_batc
     memtable_prefetch(db->memtable, keys, count);
 }
 
+void varve_group_mark(const struct varve_db *db, struct varve_group_mark *mark)
+{
+    struct wal_group_mark log = wal_group_mark(&db->wal);
+
+    *mark = (struct varve_group_mark){
+        .count = db->undo.count,
+        .bytes = db->group_bytes,
+        .log = {log.ops_len, log.borrowed_count, log.borrowed_bytes},
+    };
+}
+
+void varve_group_cut(struct varve_db *db, const struct varve_group_mark *mark)
+{
+    struct wal_group_mark log = {mark->log[0], mark->log[1], mark->log[2]};
+
+    CHECK(mark->count <= db->undo.count);
+    db_undo_to(db, mark->count);
+    if (!MUTANT("cut-keeps-log"))
+        wal_group_cut(&db->wal, log);
+    db->group_bytes = mark->bytes;
+}
+
 int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
                     struct varve_err *err)
 {
-    struct wal_group_mark log_before = wal_group_mark(&db->wal);
-    size_t undo_before = db->undo.count;
+    struct varve_group_mark before;
     struct batch_cursor cursor = {0};
     struct chunk chunk;
     int rc = db_check_failed(db, err);
 
+    varve_group_mark(db, &before);
     if (seq != NULL)
         *seq = 0;
     if (rc == 0)
@@ -384,8 +406,7 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
     while (rc == 0 && batch_next(batch, &cursor, &chunk))
         rc = db_apply(db, db->applied_seq + 1, &chunk, 1, err);
     if (rc != 0) {
-        db_undo_to(db, undo_before);
-        wal_group_cut(&db->wal, log_before);
+        varve_group_cut(db, &before);
         return rc;
     }
     db->group_bytes += batch->size_bytes;

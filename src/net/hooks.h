@@ -55,6 +55,10 @@ struct net_hooks {
     enum net_step (*execute)(void *session, const struct resp_command *command,
                              struct resp_writer *out, struct net_outcome *outcome);
 
+    /* Commands of this session run again, from its first one since the last commit on: after a commit() that
+     * failed, before the first command of all runs again. */
+    void (*rewind)(void *session);
+
     /* Around the commands of a turn: after tick(), before the first of them; and after the last commit(),
      * before anything waits. */
     void (*turn_begin)(void *arg);

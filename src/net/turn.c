@@ -149,6 +149,7 @@ static void turn_redo(struct net_loop *loop)
         conn->more |= conn->close_after;
         conn->close_after = 0;
         conn->mark_group = 0;
+        loop->hooks.rewind(conn->session);
     }
     for (uint32_t i = 0; i < loop->logged_count; i++)
         logged_rerun(loop, i);

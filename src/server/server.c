@@ -104,6 +104,13 @@ static enum net_step hook_execute(void *arg, const struct resp_command *command,
     return step == PROCESSOR_COMMIT_NOW ? NET_COMMIT_NOW : NET_DONE;
 }
 
+static void hook_rewind(void *arg)
+{
+    struct session *session = arg;
+
+    processor_rewind(session->processor, session);
+}
+
 /* So that the reads of a turn need not enter one by one. */
 static void hook_turn_begin(void *arg)
 {
@@ -381,6 +388,7 @@ static int start_loop(struct server *server, struct varve_err *err)
         .session_open = hook_session_open,
         .session_close = hook_session_close,
         .execute = hook_execute,
+        .rewind = hook_rewind,
         .turn_begin = hook_turn_begin,
         .turn_end = hook_turn_end,
         .prefetch = hook_prefetch,

@@ -9,12 +9,11 @@
  * heals, varve_get() shows what was durable before it, and the map has to stay ahead of that. */
 #include "types/keyspace.h"
 
-#include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/mutant.h"
-#include "types/blocked.h"
+#include "types/keyspace_private.h"
 #include "varve/db.h"
 
 #define SCRATCH_KEEP_BYTES ((size_t)64 * 1024)
@@ -23,34 +22,6 @@
 /* What a new or flushed space counts for: each leaves a count group behind until the commit, and each
  * flush passes them all, so a group must not gather too many. */
 #define MAP_CHANGE_BYTES ((uint64_t)8 * 1024)
-
-struct space {
-    uint64_t id;              /* 0: the database has none */
-    uint64_t map_seq;         /* of the record, or tombstone, that says so; 0: none */
-    struct key_prefix prefix; /* of names; if id is not 0 */
-};
-
-struct space_map {
-    struct space of_db[KEYSPACE_DATABASES_MAX];
-    uint64_t next_id;
-};
-
-struct keyspace {
-    struct varve_db *db;
-    struct varve_batch *batch; /* between begin and apply; NULL: to be made */
-    struct varve_batch *sweep; /* one tombstone of an expired name */
-    struct buf scratch;        /* an engine key, for reads */
-    struct space_map map;
-    struct space_map map_before; /* the batch's first change; if map_touched */
-    int map_touched;             /* the batch changed the map */
-    struct space_map map_group;  /* the group's first change; if map_unsettled */
-    uint64_t map_group_seq;      /* of that change */
-    int map_unsettled;           /* the open group changed the map */
-    uint64_t write_seq;          /* of the newest operation applied */
-    uint64_t group_bytes;
-    struct keyspace_stats stats;
-    struct blocked blocked;
-};
 
 /* ---- the map ---- */
 
@@ -154,12 +125,6 @@ static void map_touch(struct keyspace *keyspace)
         return;
     keyspace->map_before = keyspace->map;
     keyspace->map_touched = 1;
-}
-
-static struct space *space_of(struct keyspace *keyspace, int db)
-{
-    CHECK(db >= 0 && db < KEYSPACE_DATABASES_MAX);
-    return &keyspace->map.of_db[db];
 }
 
 /* ---- opening ---- */
@@ -332,6 +297,12 @@ static int record_get(struct keyspace *keyspace, const struct space *space, stru
     return rc;
 }
 
+static void group_grew(struct keyspace *keyspace, int opened, uint64_t bytes)
+{
+    keyspace->group_bytes = (opened ? 0 : keyspace->group_bytes) + bytes;
+    keyspace->groups_opened += (uint64_t)opened;
+}
+
 /* Deletes a name that expired. That it cannot be is no error: it stays absent for every reader. */
 static COLD void sweep_expired(struct keyspace *keyspace, const struct space *space,
                                struct varve_slice key)
@@ -348,7 +319,7 @@ static COLD void sweep_expired(struct keyspace *keyspace, const struct space *sp
     int opened = !varve_group_open(keyspace->db);
     if (varve_group_add(keyspace->db, keyspace->sweep, &seq, NULL) != 0)
         return;
-    keyspace->group_bytes = (opened ? 0 : keyspace->group_bytes) + bytes;
+    group_grew(keyspace, opened, bytes);
     keyspace->write_seq = seq;
     keyspace->stats.expired_keys++;
 }
@@ -367,8 +338,8 @@ static COLD int space_shown(struct keyspace *keyspace, int db, struct space *sho
     return rc == VARVE_WOULD_BLOCK ? note_blocked(keyspace, key, 0, 0, err) : rc;
 }
 
-static int lookup_live(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
-                       struct varve_pin *pin, uint64_t *seq, struct varve_err *err)
+int keyspace_lookup_live(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
+                         struct varve_pin *pin, uint64_t *seq, struct varve_err *err)
 {
     const struct space *space = space_of(keyspace, db);
     struct space shown;
@@ -409,7 +380,7 @@ int keyspace_get(struct keyspace *keyspace, int db, struct varve_slice key, uint
                  struct varve_err *err)
 {
     value->pin = (struct varve_pin){0};
-    int rc = lookup_live(keyspace, db, key, now_ms, &value->pin, seq, err);
+    int rc = keyspace_lookup_live(keyspace, db, key, now_ms, &value->pin, seq, err);
 
     count_lookup(keyspace, lookup, rc);
     if (rc != 0)
@@ -431,7 +402,7 @@ int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, u
                     enum keyspace_lookup lookup, uint64_t *seq, struct varve_err *err)
 {
     struct varve_pin pin = {0};
-    int rc = lookup_live(keyspace, db, key, now_ms, &pin, seq, err);
+    int rc = keyspace_lookup_live(keyspace, db, key, now_ms, &pin, seq, err);
 
     count_lookup(keyspace, lookup, rc);
     if (rc == 0)
@@ -670,8 +641,9 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
     int opened = !varve_group_open(keyspace->db);
     int rc = varve_group_add(keyspace->db, keyspace->batch, &batch_seq, err);
     keyspace->stats.full = rc == VARVE_WOULD_BLOCK;
+    keyspace->stats.refused += rc < 0 && rc != VARVE_WOULD_BLOCK;
     if (rc == 0) {
-        keyspace->group_bytes = (opened ? 0 : keyspace->group_bytes) + bytes;
+        group_grew(keyspace, opened, bytes);
         keyspace->write_seq = batch_seq;
         saw(seq, batch_seq);
         map_applied(keyspace, batch_seq);

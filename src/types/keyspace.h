@@ -37,6 +37,7 @@ struct keyspace_stats {
     uint64_t misses;
     unsigned blocked; /* a gauge: lookups that are noted since they would block */
     unsigned full;    /* a gauge, 1: a batch was refused since a flush has to end first */
+    uint64_t refused; /* batches that the engine refused for good: no memory, no disk */
 };
 
 /* Reads the map of databases. db is borrowed for life and was opened with keycode_count_group().
@@ -147,6 +148,36 @@ int keyspace_flush_all(struct keyspace *keyspace, struct varve_err *err) MUST_CH
 /* Makes the batch part of the engine's open group; an empty one does nothing. On an error nothing
  * of it happened. seq is raised to the last operation's. VARVE_WOULD_BLOCK after any lookup that said so. */
 int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *err) MUST_CHECK;
+
+/* ---- several batches, all or none ---- */
+
+/* Where the open group stands, to go back there: what was applied since is undone. From a mark on, until
+ * its end, a batch that is refused for another reason than a lookup is counted in keyspace_stats()->refused.
+ * One mark at a time, and no commit before its end. */
+void keyspace_mark(struct keyspace *keyspace);
+/* Ends the mark; cut: all that was applied since is undone. */
+void keyspace_unmark(struct keyspace *keyspace, int cut);
+
+/* The open group, or the next one: groups have numbers, counted from 1. */
+uint64_t keyspace_group_no(const struct keyspace *keyspace);
+
+/* ---- keys that are watched ---- */
+
+/* What a name was when it was looked at, but for its value. */
+struct keyspace_watch {
+    uint64_t space_id; /* 0: the database had none */
+    uint64_t seq;      /* of the record, or tombstone, that decided it; 0: none */
+    int present;
+};
+
+/* Looks at a name. Not a hit, nor a miss. */
+int keyspace_watch(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
+                   struct keyspace_watch *watch, struct varve_err *err) MUST_CHECK;
+/* 1 if the name was written, deleted, or expired between two looks, or its database was emptied or
+ * swapped while it was there before or after. A name that came and went in between and whose tombstone is gone
+ * as well has not changed. */
+int keyspace_watch_differs(const struct keyspace_watch *before,
+                           const struct keyspace_watch *after) MUST_CHECK;
 
 /* ---- the engine behind it ---- */
 

@@ -57,6 +57,7 @@ struct figures {
     uint64_t reopens;
     uint64_t crashes;
     uint64_t failed_groups;
+    uint64_t cut_groups;
     uint64_t blocked; /* answers that needed the disk */
     uint64_t full;    /* writes that had to wait for jobs */
     uint64_t engine_flushes;

@@ -182,6 +182,32 @@ static int group_add(struct model *model, struct varve_batch *batch)
     return 1;
 }
 
+/* What is added from the batch `at` on is taken back before the commit. */
+struct group_cut {
+    uint64_t at;
+    uint64_t seq; /* the oracle's, there */
+    int marked;
+    struct varve_group_mark mark;
+};
+
+static void mark_group(struct model *model, struct group_cut *cut)
+{
+    varve_group_mark(model->db, &cut->mark);
+    cut->seq = model->oracle.seq;
+    cut->marked = 1;
+}
+
+static void cut_group(struct model *model, const struct group_cut *cut)
+{
+    varve_group_cut(model->db, &cut->mark);
+    oracle_cut(&model->oracle, cut->seq);
+    model_tell(model, "the group is cut after batch %" PRIu64, cut->at);
+    for (int i = 0; i < 4; i++)
+        model_get_uncommitted(model);
+    model_count(model);
+    model->figures->cut_groups++;
+}
+
 static void commit_fails(struct model *model)
 {
     static const enum fault_effect effects[] = {FAULT_NOTHING_DONE, FAULT_PARTLY_DONE,
@@ -217,14 +243,19 @@ void model_group(struct model *model, int fails)
 
     if (model->plan.twin) /* how much fits is a matter of the configuration */
         count = 1;
+    struct group_cut cut = {.at = count};
+    if (rng_below(&model->ops, 4) == 0)
+        cut.at = rng_below(&model->ops, count);
     for (uint64_t i = 0; i < count; i++) {
         struct varve_batch *batch = varve_batch_create();
         CHECK(batch != NULL);
+        if (i == cut.at)
+            mark_group(model, &cut);
         int taken = group_add(model, batch);
         varve_batch_destroy(batch); /* the values are borrowed from the pool, which stays */
         if (!taken)
             break;
-        added++;
+        added += i < cut.at;
         model_get_uncommitted(model);
         if (rng_below(&model->ops, 4) == 0)
             model_iter_uncommitted(model);
@@ -233,6 +264,8 @@ void model_group(struct model *model, int fails)
         if (rng_below(&model->jobs, 4) == 0)
             model_run_jobs(model, 2);
     }
+    if (cut.marked)
+        cut_group(model, &cut);
     if (varve_group_open(model->db) != (added > 0))
         model_fail(model, "after %d batches the group is %s", added,
                    added > 0 ? "not open" : "open");

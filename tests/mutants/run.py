@@ -41,6 +41,7 @@ CAMPAIGNS = {
     "cmd-park": Campaign(["tests/unit/cmd/test_cmd_park"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
+    "cmd-transaction": Campaign(["tests/unit/cmd/test_cmd_transaction"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
     "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
     "room": Campaign(["tests/unit/lsm/test_room"], 120),
@@ -79,6 +80,11 @@ CAMPAIGNS = {
 
 Mutant = namedtuple("Mutant", "name campaign what")
 MUTANTS = (
+    # Transactions.
+    Mutant("cut-keeps-log", "model", "what was cut off the open group stays in its log record"),
+    Mutant("cut-keeps-map", "cmd-transaction", "a cut leaves the map of databases as it was changed"),
+    Mutant("half-transaction", "cmd-transaction", "EXEC keeps what ran before a write was refused"),
+    Mutant("no-rewind", "cmd-transaction", "a failed commit takes the queue of EXEC with it"),
     # What is made durable, and when that is said.
     Mutant("skip-wal-sync", "powercut", "the log is never synced"),
     Mutant("skip-full-wal-sync", "powercut", "a full log file is left unsynced at the rotation"),

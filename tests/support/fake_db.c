@@ -63,6 +63,8 @@ struct varve_db {
     uint64_t show_up_to;
     int fail_commit;
     int refuse;
+    unsigned refuse_nth; /* 0: none */
+    int refuse_nth_code;
 };
 
 static uint8_t *copy_parts(const struct varve_slice *parts, int count, size_t *len)
@@ -210,6 +212,12 @@ void fake_db_refuse(struct varve_db *db, int code)
     db->refuse = code;
 }
 
+void fake_db_refuse_nth(struct varve_db *db, unsigned nth, int code)
+{
+    db->refuse_nth = nth;
+    db->refuse_nth_code = code;
+}
+
 void fake_db_show_up_to(struct varve_db *db, uint64_t seq)
 {
     db->show_up_to = seq;
@@ -235,6 +243,8 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
 {
     if (db->refuse != 0)
         return err_set(err, db->refuse, "refused by the test");
+    if (db->refuse_nth > 0 && --db->refuse_nth == 0)
+        return err_set(err, db->refuse_nth_code, "refused by the test");
     for (size_t i = 0; i < batch->ops.count; i++) {
         const struct version *op = &batch->ops.at[i];
         struct varve_slice key = key_of(op);
@@ -244,6 +254,17 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
     if (seq != NULL)
         *seq = db->seq;
     return 0;
+}
+
+void varve_group_mark(const struct varve_db *db, struct varve_group_mark *mark)
+{
+    *mark = (struct varve_group_mark){.count = db->versions.count};
+}
+
+void varve_group_cut(struct varve_db *db, const struct varve_group_mark *mark)
+{
+    db->seq -= db->versions.count - mark->count;
+    list_cut(&db->versions, mark->count);
 }
 
 int varve_group_commit(struct varve_db *db, struct varve_err *err)

@@ -17,6 +17,8 @@ void fake_db_fail_commit(struct varve_db *db);
 void fake_batch_fail_range(unsigned nth);
 /* Writes answer this code from now on; 0: they are taken again. */
 void fake_db_refuse(struct varve_db *db, int code);
+/* The nth batch from now on answers it, and no other. */
+void fake_db_refuse_nth(struct varve_db *db, unsigned nth, int code);
 /* With no group open, reads see nothing newer than seq, as while a failed sync heals; UINT64_MAX: all. */
 void fake_db_show_up_to(struct varve_db *db, uint64_t seq);
 /* Records put since the start, tombstones included. */

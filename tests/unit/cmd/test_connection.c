@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "client.h"
+#include "cmd/table.h"
 
 #define NIL "$-1\r\n"
 #define OK "+OK\r\n"
@@ -198,8 +199,14 @@ static void test_command__describes_the_table(void **state)
            "-ERR Invalid number of arguments specified for command\r\n");
     EXPECT(s, "COMMAND GETKEYS nope a", "-ERR Invalid command specified\r\n");
     EXPECT(s, "COMMAND GETKEYS ping a", "-ERR The command has no key arguments\r\n");
-    assert_memory_equal(ask(s, "COMMAND"), "*39\r\n", 5);
-    EXPECT(s, "COMMAND COUNT", ":39\r\n");
+    int commands = 0;
+    char count[32];
+    for (int i = 0; i < command_count(); i++)
+        commands += command_at(i)->parent == NULL;
+    snprintf(count, sizeof(count), "*%d\r\n", commands);
+    assert_memory_equal(ask(s, "COMMAND"), count, strlen(count));
+    count[0] = ':';
+    EXPECT(s, "COMMAND COUNT", count);
 }
 
 static void test_shutdown__replies_only_when_it_does_not(void **state)

@@ -59,6 +59,14 @@ static void session_close(void *arg)
     mem_free(session);
 }
 
+static void rewind_session(void *arg)
+{
+    struct fake_session *session = arg;
+
+    session->fake->rewinds++;
+    session->fake->executed_at_rewind = session->fake->executed;
+}
+
 static void reply_big(struct resp_writer *out, size_t len)
 {
     char *text = malloc(len + 1);
@@ -238,6 +246,7 @@ void fake_start(struct fake *fake)
         .session_open = session_open,
         .session_close = session_close,
         .execute = execute,
+        .rewind = rewind_session,
         .turn_begin = turn_begin,
         .turn_end = turn_end,
         .prefetch = prefetch,

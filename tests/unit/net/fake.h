@@ -42,6 +42,8 @@ struct fake {
     uint32_t executed;
     uint32_t barriers;
     uint32_t commits;
+    uint32_t rewinds;
+    uint32_t executed_at_rewind; /* the last one */
     uint32_t ticks;
     uint32_t turn_executed; /* by one connection, between two commits */
     uint32_t turn_executed_max;

@@ -1,0 +1,66 @@
+/* keyspace_private.h - the keyspace's insides, for keyspace.c and keyspace_mark.c alone. */
+#ifndef TYPES_KEYSPACE_PRIVATE_H
+#define TYPES_KEYSPACE_PRIVATE_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "types/blocked.h"
+#include "types/keyspace.h"
+
+struct space {
+    uint64_t id;              /* 0: the database has none */
+    uint64_t map_seq;         /* of the record, or tombstone, that says so; 0: none */
+    struct key_prefix prefix; /* of names; if id is not 0 */
+};
+
+struct space_map {
+    struct space of_db[KEYSPACE_DATABASES_MAX];
+    uint64_t next_id;
+};
+
+/* What is put back when the group is cut. */
+struct keyspace_mark {
+    struct varve_group_mark group;
+    struct space_map map;
+    struct space_map map_group;
+    uint64_t map_group_seq;
+    int map_unsettled;
+    uint64_t write_seq;
+    uint64_t group_bytes;
+    uint64_t groups_opened;
+    uint64_t expired_keys;
+};
+
+struct keyspace {
+    struct varve_db *db;
+    struct varve_batch *batch; /* between begin and apply; NULL: to be made */
+    struct varve_batch *sweep; /* one tombstone of an expired name */
+    struct buf scratch;        /* an engine key, for reads */
+    struct space_map map;
+    struct space_map map_before; /* the batch's first change; if map_touched */
+    int map_touched;             /* the batch changed the map */
+    struct space_map map_group;  /* the group's first change; if map_unsettled */
+    uint64_t map_group_seq;      /* of that change */
+    int map_unsettled;           /* the open group changed the map */
+    uint64_t write_seq;          /* of the newest operation applied */
+    uint64_t group_bytes;
+    uint64_t groups_opened;
+    struct keyspace_mark mark; /* if marked */
+    int marked;
+    struct keyspace_stats stats;
+    struct blocked blocked;
+};
+
+static inline struct space *space_of(struct keyspace *keyspace, int db)
+{
+    CHECK(db >= 0 && db < KEYSPACE_DATABASES_MAX);
+    return &keyspace->map.of_db[db];
+}
+
+/* The record of a name that is there at now_ms: 0, or VARVE_NOT_FOUND, or what keyspace_get() answers.
+ * pin->seq is that of the record or tombstone that decided it, 0: none did. */
+int keyspace_lookup_live(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
+                         struct varve_pin *pin, uint64_t *seq, struct varve_err *err) MUST_CHECK;
+
+#endif
