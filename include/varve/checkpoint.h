@@ -41,7 +41,7 @@ struct varve_checkpoint {
 };
 
 /* Starts a checkpoint to dir, which must not exist; its parent must. Does not block: a sync of the log,
- * and then a MAINTENANCE and a COMPACTION job do the work. 0, or nothing is started: VARVE_EFULL: one
+ * and then a MAINTENANCE job and COMPACTION jobs do the work. 0, or nothing is started: VARVE_EFULL: one
  * is being made already; VARVE_ENOMEM. dir is copied. Any thread. varve_close() waits for done(), and
  * makes what has not got far fail. */
 int varve_checkpoint_start(struct varve_db *db, const char *dir,

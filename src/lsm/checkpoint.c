@@ -27,20 +27,24 @@ struct checkpoint_request {
     struct version *version; /* holds the segments */
     struct log_reader **logs;
     size_t log_count;
-    struct wal_mark durable;
-    uint64_t manifest_no;
-    uint64_t clock_ms;
+
+    struct checkpoint_dir task;
 
     struct varve_err err;
 };
 
-static void request_let_go(struct checkpoint_request *request)
+static void request_let_logs_go(struct checkpoint_request *request)
 {
     while (request->log_count > 0)
         log_reader_close(request->logs[--request->log_count]);
+    atomic_store(&request->db->checkpoints.holds_wals, 0);
+}
+
+static void request_let_go(struct checkpoint_request *request)
+{
+    request_let_logs_go(request);
     version_unref(request->version);
     request->version = NULL;
-    atomic_store(&request->db->checkpoints.holds_wals, 0);
 }
 
 static void request_destroy(struct checkpoint_request *request)
@@ -122,11 +126,11 @@ static void request_end(struct checkpoint_request *request, int rc)
 
 /* ---- making ---- */
 
-static void request_make_run(struct varve_job *job)
+static void request_plan(struct checkpoint_request *request, struct wal_mark durable)
 {
-    struct checkpoint_request *request = CONTAINER_OF(job, struct checkpoint_request, job);
     struct varve_db *db = request->db;
-    struct checkpoint_dir task = {
+
+    request->task = (struct checkpoint_dir){
         .env = db->env,
         .from = db->dir,
         .dir = request->dir,
@@ -136,17 +140,29 @@ static void request_make_run(struct varve_job *job)
         .stop = &db->stopping,
         .pacer = &db->pacer,
         .state = &request->state,
-        .logs = request->logs,
-        .log_count = request->log_count,
-        .durable = request->durable,
-        .manifest_no = request->manifest_no,
-        .clock_ms = request->clock_ms,
+        .durable = durable,
+        .manifest_no = manifest_new_file_no(db->manifest),
+        .clock_ms = varve_now_ms(db),
     };
-    int rc = checkpoint_dir_make(&task, &request->err);
+}
 
-    request->checkpoint->seq = request->durable.seq;
-    request->checkpoint->linked_bytes = task.linked_bytes;
-    request->checkpoint->copied_bytes = task.copied_bytes;
+/* A step a job: compactions that were submitted meanwhile take turns with it, or a long copy would stop
+ * them, and in the end the writer. */
+static void request_make_run(struct varve_job *job)
+{
+    struct checkpoint_request *request = CONTAINER_OF(job, struct checkpoint_request, job);
+    struct varve_executor *executor = request->db->options.executor;
+    struct checkpoint_dir *task = &request->task;
+    int rc = checkpoint_dir_step(task, &request->err);
+
+    if (rc == CHECKPOINT_MORE) {
+        request_let_logs_go(request);
+        executor->submit(executor, VARVE_JOB_COMPACTION, job);
+        return;
+    }
+    request->checkpoint->seq = task->durable.seq;
+    request->checkpoint->linked_bytes = task->linked_bytes;
+    request->checkpoint->copied_bytes = task->copied_bytes;
     request_end(request, rc);
 }
 
@@ -166,7 +182,7 @@ static int open_logs(struct checkpoint_request *request, struct varve_err *err)
     atomic_store(&db->checkpoints.holds_wals, 1);
     for (size_t i = 0; rc == 0 && i < state->wal_count; i++) {
         uint64_t file_no = state->wals[i].file_no;
-        if (file_no > request->durable.place.file_no)
+        if (file_no > request->task.durable.place.file_no)
             break;
         char *path = name_wal_path(db->dir, file_no);
         rc = path == NULL ? err_set(err, VARVE_ENOMEM, "no memory for a path")
@@ -194,12 +210,14 @@ static int request_capture(struct checkpoint_request *request, struct varve_err 
     if (!MUTANT("checkpoint-holds-nothing"))
         request->version = version_ref(view->version);
     view_release(&db->view, view);
-    request->durable = wal_sync_durable(&db->wal.sync);
-    if (request->durable.seq < request->wanted_seq)
+    struct wal_mark durable = wal_sync_durable(&db->wal.sync);
+    if (durable.seq < request->wanted_seq)
         return err_set(err, VARVE_EUNKNOWN, "the log could not be made durable");
-    request->clock_ms = varve_now_ms(db);
-    request->manifest_no = manifest_new_file_no(db->manifest);
-    return open_logs(request, err);
+    request_plan(request, durable);
+    int rc = open_logs(request, err);
+    request->task.logs = request->logs;
+    request->task.log_count = request->log_count;
+    return rc;
 }
 
 static void request_capture_run(struct varve_job *job)

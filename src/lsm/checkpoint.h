@@ -1,9 +1,11 @@
 /* checkpoint.h - a checkpoint while it is made: varve/checkpoint.h has what it promises.
  *
  *   (none) --start--> waiting --durable--> capturing (MAINTENANCE) --> making (COMPACTION) --> (none)
+ *                                                                       ^ | a segment was copied
  *
  * Capturing is short: where the log is durable, what the manifest says, the version, the log files, all
- * of one moment, since only maintenance jobs change them. Making reads nothing else of the database. */
+ * of one moment, since only maintenance jobs change them. Making reads nothing else of the database; where
+ * it has to copy segments, it takes turns with compactions. */
 #ifndef LSM_CHECKPOINT_H
 #define LSM_CHECKPOINT_H
 

@@ -73,7 +73,7 @@ static int copy_file(struct checkpoint_dir *task, struct varve_file *from, const
 
 /* ---- segments ---- */
 
-static int no_links_there(const struct varve_err *err)
+int checkpoint_has_no_link(const struct varve_err *err)
 {
     return err->os_errno == EXDEV || err->os_errno == EPERM || err->os_errno == EMLINK ||
            err->os_errno == EOPNOTSUPP;
@@ -111,7 +111,7 @@ static int take_segment(struct checkpoint_dir *task, const struct manifest_segme
     rc = task->env->ops->link(task->env, from, to, &why);
     if (rc == 0)
         task->linked_bytes += named->size_bytes;
-    else if (no_links_there(&why))
+    else if (checkpoint_has_no_link(&why))
         rc = copy_segment(task, named, from, to, err);
     else if (err != NULL)
         *err = why;
@@ -339,38 +339,63 @@ static int publish(struct checkpoint_dir *task, struct varve_err *err)
     return rc;
 }
 
-static int fill(struct checkpoint_dir *task, struct varve_err *err)
-{
-    uint64_t *ends = mem_alloc((task->log_count + 1) * sizeof(*ends));
-    int rc = ends == NULL ? err_set(err, VARVE_ENOMEM, "no memory for a checkpoint") : 0;
+/* ---- the steps ---- */
 
+static int take_logs(struct checkpoint_dir *task, struct varve_err *err)
+{
+    int rc = 0;
+
+    task->ends = mem_alloc((task->log_count + 1) * sizeof(*task->ends));
+    if (task->ends == NULL)
+        return err_set(err, VARVE_ENOMEM, "no memory for a checkpoint");
     for (size_t i = 0; rc == 0 && i < task->log_count; i++)
-        rc = take_log(task, i, &ends[i], err);
-    for (size_t i = 0; rc == 0 && i < task->state->segment_count; i++) {
-        rc = take_segment(task, &task->state->segments[i], err);
-        if (rc == 0 && atomic_load_explicit(task->stop, memory_order_relaxed))
-            rc = err_set(err, VARVE_EREADONLY, "the database is being closed");
-    }
-    if (rc == 0)
-        rc = write_manifest(task, ends, err);
-    mem_free(ends);
+        rc = take_log(task, i, &task->ends[i], err);
     return rc;
 }
 
-int checkpoint_dir_make(struct checkpoint_dir *task, struct varve_err *err)
+/* Links are made at one go; behind a copy others get their turn. */
+static int take_segments(struct checkpoint_dir *task, struct varve_err *err)
 {
-    struct varve_lock *lock = NULL;
-    int rc = target_is_free(task, err);
-
-    if (rc == 0)
-        rc = making_begin(task, &lock, err);
-    if (rc == 0) {
-        rc = fill(task, err);
-        if (rc == 0)
-            rc = publish(task, err);
+    while (task->segments_taken < task->state->segment_count) {
+        uint64_t copied_bytes = task->copied_bytes;
+        int rc = take_segment(task, &task->state->segments[task->segments_taken], err);
+        if (rc == 0 && atomic_load_explicit(task->stop, memory_order_relaxed))
+            rc = err_set(err, VARVE_EREADONLY, "the database is being closed");
         if (rc != 0)
-            making_undo(task);
+            return rc;
+        task->segments_taken++;
+        if (task->copied_bytes != copied_bytes && !MUTANT("checkpoint-gives-no-way"))
+            return CHECKPOINT_MORE;
     }
-    task->env->ops->unlock(task->env, lock);
+    return 0;
+}
+
+int checkpoint_dir_step(struct checkpoint_dir *task, struct varve_err *err)
+{
+    int rc = 0;
+
+    if (task->lock == NULL) {
+        rc = target_is_free(task, err);
+        if (rc == 0)
+            rc = making_begin(task, &task->lock, err);
+        if (rc != 0)
+            goto out;
+        rc = take_logs(task, err);
+    }
+    if (rc == 0)
+        rc = take_segments(task, err);
+    if (rc == CHECKPOINT_MORE)
+        return rc;
+    if (rc == 0)
+        rc = write_manifest(task, task->ends, err);
+    if (rc == 0)
+        rc = publish(task, err);
+    if (rc != 0)
+        making_undo(task);
+out:
+    task->env->ops->unlock(task->env, task->lock);
+    task->lock = NULL;
+    mem_free(task->ends);
+    task->ends = NULL;
     return rc;
 }

@@ -1,4 +1,4 @@
-/* checkpoint_dir.h - the directory of a checkpoint, from what was captured. One thread; blocks. */
+/* checkpoint_dir.h - the directory of a checkpoint, from what was captured. One thread at a time; blocks. */
 #ifndef LSM_CHECKPOINT_DIR_H
 #define LSM_CHECKPOINT_DIR_H
 
@@ -29,9 +29,20 @@ struct checkpoint_dir {
 
     uint64_t linked_bytes;
     uint64_t copied_bytes;
+
+    /* Zero at first. */
+    struct varve_lock *lock; /* held from the first step to the last one */
+    uint64_t *ends;          /* of the copied logs; owned */
+    size_t segments_taken;
 };
 
-/* 0: it is there, durable. Else it is not, and what was made is removed as far as that can be done. */
-int checkpoint_dir_make(struct checkpoint_dir *task, struct varve_err *err) MUST_CHECK;
+/* The next step: the log and all links at once, then a segment a step where only copies help. 0: it is there,
+ * durable. CHECKPOINT_MORE: call it again, the logs are not needed any more. Else it is not there, and
+ * what was made is removed as far as that can be done. */
+#define CHECKPOINT_MORE 1
+int checkpoint_dir_step(struct checkpoint_dir *task, struct varve_err *err) MUST_CHECK;
+
+/* The error of a link() that the file system cannot make: only a copy helps. Pure. */
+int checkpoint_has_no_link(const struct varve_err *err);
 
 #endif

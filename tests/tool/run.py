@@ -18,7 +18,8 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "support"))
 
 import server as servers  # noqa: E402
 
-MODULES = ("cases_good", "cases_damage", "cases_flips", "cases_merkle", "cases_salvage")
+MODULES = ("cases_good", "cases_damage", "cases_flips", "cases_merkle", "cases_salvage",
+           "cases_checkpoint")
 
 
 def find_cases(texts):

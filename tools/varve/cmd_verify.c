@@ -245,6 +245,23 @@ static int check_files(struct verify *verify, struct varve_err *err)
     return rc;
 }
 
+/* ---- all of it ---- */
+
+int verify_files(struct verify *verify, struct varve_err *err)
+{
+    int rc = check_manifest(verify, err);
+
+    progress_begin(&verify->progress, dir_live_bytes(&verify->dir));
+    if (rc == 0)
+        rc = check_files(verify, err);
+    if (rc == 0)
+        rc = verify_log(verify, err);
+    if (rc == 0)
+        rc = verify_segments(verify, err);
+    progress_end(&verify->progress);
+    return rc;
+}
+
 /* ---- the command ---- */
 
 static void close_json(struct verify *verify, int complete)
@@ -289,15 +306,7 @@ static int verify_dir(struct verify *verify, const char *path, struct varve_err 
         json_text(&verify->json, "dir", path);
         json_begin_array(&verify->json, "findings");
     }
-    rc = check_manifest(verify, err);
-    progress_begin(&verify->progress, dir_live_bytes(&verify->dir));
-    if (rc == 0)
-        rc = check_files(verify, err);
-    if (rc == 0)
-        rc = verify_log(verify, err);
-    if (rc == 0)
-        rc = verify_segments(verify, err);
-    progress_end(&verify->progress);
+    rc = verify_files(verify, err);
     if (verify->as_json)
         close_json(verify, rc == 0);
     else

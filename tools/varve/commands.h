@@ -8,6 +8,7 @@ int command_stats(int argc, char **argv);
 int command_dump(int argc, char **argv);
 int command_scan(int argc, char **argv);
 int command_merkle(int argc, char **argv);
+int command_checkpoint(int argc, char **argv);
 int command_salvage(int argc, char **argv);
 
 #endif

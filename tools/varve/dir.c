@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,6 +201,53 @@ uint64_t dir_live_bytes(const struct data_dir *dir)
             bytes += dir->files[i].size_bytes;
     return bytes;
 }
+
+/* ---- a new one ---- */
+
+static int refuse_entry(void *arg, const char *name)
+{
+    (void)arg;
+    (void)name;
+    return VARVE_EEXIST;
+}
+
+int dir_contains(const char *old, const char *path)
+{
+    char parent[PATH_MAX];
+    char real[PATH_MAX];
+    char real_old[PATH_MAX];
+    size_t len = strlen(path);
+
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    while (len > 0 && path[len - 1] != '/')
+        len--;
+    if (len >= sizeof(parent))
+        return 1;
+    memcpy(parent, path, len);
+    parent[len] = '\0';
+    if (realpath(len == 0 ? "." : parent, real) == NULL || realpath(old, real_old) == NULL)
+        return 0; /* opening says why */
+    len = strlen(real_old);
+    return strncmp(real, real_old, len) == 0 && (real[len] == '\0' || real[len] == '/');
+}
+
+int dir_check_new(const char *path, const char *old_path, struct varve_err *err)
+{
+    struct varve_env *env = varve_env_posix();
+    struct varve_err ignored = {0};
+    int rc = env->ops->list_dir(env, path, refuse_entry, NULL, &ignored);
+
+    if (rc == VARVE_EEXIST)
+        return err_set(err, rc, "%s is not empty: a new directory is wanted", path);
+    if (rc != 0 && rc != VARVE_ENOENT)
+        return err_set(err, rc, "%s", ignored.text);
+    if (dir_contains(old_path, path))
+        return err_set(err, VARVE_EINVAL, "%s lies in %s, which is not written to", path, old_path);
+    return 0;
+}
+
+/* ---- headers ---- */
 
 static const char *magic_of(enum name_kind kind)
 {

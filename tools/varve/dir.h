@@ -51,6 +51,12 @@ int dir_is_alive(const struct data_dir *dir, const struct dir_file *file);
 /* Bytes of the live WAL files and segments. */
 uint64_t dir_live_bytes(const struct data_dir *dir);
 
+/* Does path, or where it will be made, lie in the directory old? */
+int dir_contains(const char *old, const char *path);
+/* Can a new directory be made at path? It must not be there, or be empty (VARVE_EEXIST), and not lie in
+ * old_path, which is not written to (VARVE_EINVAL). */
+int dir_check_new(const char *path, const char *old_path, struct varve_err *err) MUST_CHECK;
+
 /* The 64 bytes that a file of ours begins with: whose it is. 0, or VARVE_EFOREIGN: it is no file of that
  * kind; VARVE_EVERSION, VARVE_ECORRUPT, an error of the file. */
 int file_read_header(struct varve_env *env, const char *path, enum name_kind kind,

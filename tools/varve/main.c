@@ -21,6 +21,7 @@ static const struct {
     {"dump", command_dump, "a log, a segment, a manifest or all of them as text"},
     {"scan", command_scan, "the live keys and values"},
     {"merkle", command_merkle, "a hash of the live data; where two directories differ"},
+    {"checkpoint", command_checkpoint, "can it be restored? and to restore it"},
     {"salvage", command_salvage, "what can be proven of a damaged directory, into a new one"},
 };
 

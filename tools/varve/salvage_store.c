@@ -1,11 +1,8 @@
 #include "salvage_store.h"
 
-#include <limits.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/err.h"
 #include "base/mem.h"
+#include "dir.h"
 #include "types/keycode.h"
 #include "varve/batch.h"
 #include "varve/db.h"
@@ -21,50 +18,6 @@ struct salvage_store {
 };
 
 /* ---- opening ---- */
-
-static int refuse_entry(void *arg, const char *name)
-{
-    (void)arg;
-    (void)name;
-    return VARVE_EEXIST;
-}
-
-/* Does path, or where it will be made, lie in the directory old? */
-static int lies_in(const char *path, const char *old)
-{
-    char parent[PATH_MAX];
-    char real[PATH_MAX];
-    char real_old[PATH_MAX];
-    size_t len = strlen(path);
-
-    while (len > 1 && path[len - 1] == '/')
-        len--;
-    while (len > 0 && path[len - 1] != '/')
-        len--;
-    if (len >= sizeof(parent))
-        return 1;
-    memcpy(parent, path, len);
-    parent[len] = '\0';
-    if (realpath(len == 0 ? "." : parent, real) == NULL || realpath(old, real_old) == NULL)
-        return 0; /* opening says why */
-    len = strlen(real_old);
-    return strncmp(real, real_old, len) == 0 && (real[len] == '\0' || real[len] == '/');
-}
-
-static int check_place(const char *path, const char *old_path, struct varve_err *err)
-{
-    struct varve_env *env = varve_env_posix();
-    struct varve_err ignored = {0};
-    int rc = env->ops->list_dir(env, path, refuse_entry, NULL, &ignored);
-
-    if (rc == VARVE_EEXIST)
-        return err_set(err, rc, "%s is not empty: a new directory is wanted", path);
-    if (rc != 0 && rc != VARVE_ENOENT)
-        return err_set(err, rc, "%s", ignored.text);
-    if (lies_in(path, old_path))
-        return err_set(err, VARVE_EINVAL, "%s lies in %s, which is not written to", path, old_path);
-    return 0;
-}
 
 int salvage_store_create(const char *path, const char *old_path, struct salvage_store **out,
                          struct varve_err *err)
@@ -84,7 +37,7 @@ int salvage_store_create(const char *path, const char *old_path, struct salvage_
     if (store->batch == NULL)
         rc = err_set(err, VARVE_ENOMEM, "no memory");
     if (rc == 0)
-        rc = check_place(path, old_path, err);
+        rc = dir_check_new(path, old_path, err);
     if (rc == 0)
         rc = varve_executor_threads_create(NULL, &store->executor, err);
     options.executor = store->executor;

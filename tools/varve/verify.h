@@ -44,6 +44,10 @@ static inline int verify_is_ours(int rc)
     return rc == VARVE_ENOMEM || rc == VARVE_EFULL;
 }
 
+/* All of verify->dir, which is open. Findings and notes are told as they come: lines, or members of the
+ * array of verify->json that is open. */
+int verify_files(struct verify *verify, struct varve_err *err) MUST_CHECK;
+
 /* The live WAL files: as recovery reads them, and if that refuses, each for itself. Without a manifest:
  * all that lie there. */
 int verify_log(struct verify *verify, struct varve_err *err) MUST_CHECK;

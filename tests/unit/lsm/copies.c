@@ -20,6 +20,24 @@ int copy_start(struct bed *bed, const char *dir, struct copy_try *try)
     return varve_checkpoint_start(bed->db, dir, &try->checkpoint, &bed->err);
 }
 
+void copy_run_to_capture(struct bed *bed, const struct copy_try *try)
+{
+    size_t before = step_waiting(bed->stepper, VARVE_JOB_COMPACTION);
+
+    while (step_waiting(bed->stepper, VARVE_JOB_COMPACTION) == before) {
+        CHECK(try->done == 0);
+        bed_run_class(bed, VARVE_JOB_SYNC);
+        CHECK(bed_run_class(bed, VARVE_JOB_MAINTENANCE) > 0);
+    }
+}
+
+void copy_no_links(struct bed *bed, int os_errno)
+{
+    fault_env_plan(bed->fault,
+                   (struct fault_plan){
+                       .op = FAULT_LINK, .nth = 1, .os_errno = os_errno, .mode = FAULT_STICKY});
+}
+
 char *copy_state(struct bed *bed)
 {
     char *dump = bed_dump(bed, NULL);

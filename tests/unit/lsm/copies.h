@@ -14,6 +14,10 @@ struct copy_try {
     int done; /* how often done() was called */
 };
 int copy_start(struct bed *bed, const char *dir, struct copy_try *try);
+/* Until its second job waits; then its first has captured all. */
+void copy_run_to_capture(struct bed *bed, const struct copy_try *try);
+/* From now on a link fails with os_errno. */
+void copy_no_links(struct bed *bed, int os_errno);
 
 /* All that the database shows, and the exact count of group "a". mem_free() it. */
 char *copy_state(struct bed *bed);

@@ -99,13 +99,6 @@ static void test_checkpoint__shares_the_segments(void **state)
     assert_holds_now(bed, "/cp");
 }
 
-static void no_links(struct bed *bed, int os_errno)
-{
-    fault_env_plan(bed->fault,
-                   (struct fault_plan){
-                       .op = FAULT_LINK, .nth = 1, .os_errno = os_errno, .mode = FAULT_STICKY});
-}
-
 static void test_checkpoint__copies_where_there_are_no_links(void **state)
 {
     static const int errnos[] = {EXDEV, EPERM, EMLINK, EOPNOTSUPP};
@@ -117,7 +110,7 @@ static void test_checkpoint__copies_where_there_are_no_links(void **state)
     bed_flush_ok(bed);
     assert_int_equal(bed_put(bed, "a", "in memory"), 0);
     for (size_t i = 0; i < sizeof(errnos) / sizeof(errnos[0]); i++) {
-        no_links(bed, errnos[i]);
+        copy_no_links(bed, errnos[i]);
         snprintf(dir, sizeof(dir), "/cp%zu", i);
         assert_int_equal(make(bed, dir, &made), 0);
         assert_int_equal(made.linked_bytes, 0);
@@ -137,7 +130,7 @@ static void test_checkpoint__refuses_to_copy_a_damaged_segment(void **state)
     bed_flush_ok(bed);
     bed_list(bed, &names);
     bed_flip_bit(bed, bed_find(&names, "", ".seg"), 8 * 5000);
-    no_links(bed, EXDEV);
+    copy_no_links(bed, EXDEV);
     assert_int_equal(make(bed, "/cp", NULL), VARVE_ECORRUPT);
     assert_false(copy_exists(bed->sim, "/cp"));
     assert_false(copy_exists(bed->sim, "/cp.checkpoint"));
@@ -410,52 +403,7 @@ static void test_checkpoint__refuses_on_a_full_disk(void **state)
     assert_int_equal(make(bed, "/cp", NULL), 0);
 }
 
-/* A close in between: it ends, one way or the other, before the database is gone. */
-static void test_checkpoint__close_ends_it(void **state)
-{
-    int ended[2] = {0};
-
-    (void)state;
-    for (int steps = 0; steps < 12; steps++) {
-        struct bed bed;
-        static struct copy_try try; /* jobs may outlive a test that failed */
-        bed_init(&bed, 3);
-        bed_open_ok(&bed);
-        bed_fill(&bed, "a", 30, 300);
-        bed_run(&bed);
-        assert_int_equal(bed_put(&bed, "b", "last"), 0);
-        char *before = copy_state(&bed);
-        assert_int_equal(copy_start(&bed, "/cp", &try), 0);
-        for (int i = 0; i < steps; i++)
-            (void)step_run_one(bed.stepper);
-        bed_close_ok(&bed);
-        assert_int_equal(try.done, 1);
-        ended[try.checkpoint.rc == 0]++;
-        assert_int_equal(copy_exists(bed.sim, "/cp"), try.checkpoint.rc == 0);
-        assert_false(copy_exists(bed.sim, "/cp.checkpoint"));
-        if (try.checkpoint.rc == 0)
-            assert_holds(&bed, "/cp", before);
-        else
-            assert_int_equal(try.checkpoint.rc, VARVE_EREADONLY);
-        mem_free(before);
-        bed_deinit(&bed);
-    }
-    assert_true(ended[0] > 0 && ended[1] > 0);
-}
-
 /* ---- what the original does meanwhile, and afterwards ---- */
-
-/* Until the checkpoint's second job waits; then its first has captured all. */
-static void run_to_capture(struct bed *bed, const struct copy_try *try)
-{
-    size_t before = step_waiting(bed->stepper, VARVE_JOB_COMPACTION);
-
-    while (step_waiting(bed->stepper, VARVE_JOB_COMPACTION) == before) {
-        assert_int_equal(try->done, 0);
-        bed_run_class(bed, VARVE_JOB_SYNC);
-        assert_true(bed_run_class(bed, VARVE_JOB_MAINTENANCE) > 0);
-    }
-}
 
 static size_t count_files(struct bed *bed, const char *suffix)
 {
@@ -481,7 +429,7 @@ static void test_checkpoint__a_flush_drops_the_log_in_between(void **state)
     size_t wals = count_files(bed, ".wal");
     assert_int_equal(copy_start(bed, "/cp", &try), 0);
     uint64_t seq = bed->seq;
-    run_to_capture(bed, &try);
+    copy_run_to_capture(bed, &try);
     assert_int_equal(bed_delete_range(bed, "a", "b"), 0);
     bed_flush_only(bed);
     assert_true(count_files(bed, ".wal") < wals);
@@ -506,7 +454,7 @@ static void test_checkpoint__a_dropped_log_file_is_not_reused(void **state)
     bed->db->wal.pool.target = 8;
     char *before = copy_state(bed);
     assert_int_equal(copy_start(bed, "/cp", &try), 0);
-    run_to_capture(bed, &try);
+    copy_run_to_capture(bed, &try);
     assert_true(bed->db->wal.log->prewritten_size == bed->options.wal_size_bytes);
     assert_true(bed->db->wal.log->offset < bed->options.wal_size_bytes);
     db_discard_wal(bed->db, bed->db->wal.log->file_no); /* as if it were flushed */
@@ -539,7 +487,7 @@ static void test_checkpoint__a_merge_takes_effect_in_between(void **state)
     assert_true(parts > 0);
     uint64_t run_no = bed_stats(bed).compactions;
     assert_int_equal(copy_start(bed, "/cp", &try), 0);
-    run_to_capture(bed, &try);
+    copy_run_to_capture(bed, &try);
     while (parts-- > 0)
         assert_int_equal(step_run_class(bed->stepper, VARVE_JOB_COMPACTION), 1);
     bed_run_class(bed, VARVE_JOB_MAINTENANCE);
@@ -781,7 +729,6 @@ int main(void)
         WITH_BED(test_checkpoint__leaves_what_another_has_locked),
         WITH_BED(test_checkpoint__undone_under_its_lock),
         WITH_BED(test_checkpoint__refuses_on_a_full_disk),
-        cmocka_unit_test(test_checkpoint__close_ends_it),
         WITH_BED(test_checkpoint__a_flush_drops_the_log_in_between),
         WITH_BED(test_checkpoint__a_dropped_log_file_is_not_reused),
         WITH_BED(test_checkpoint__a_merge_takes_effect_in_between),

@@ -41,13 +41,6 @@ static void fill(struct bed *bed, uint64_t seed)
     assert_int_equal(bed_put(bed, "K", "last"), 0);
 }
 
-static void no_links(struct bed *bed)
-{
-    fault_env_plan(
-        bed->fault,
-        (struct fault_plan){.op = FAULT_LINK, .nth = 1, .os_errno = EXDEV, .mode = FAULT_STICKY});
-}
-
 /* As after a crash just before the last rename. */
 static void leave_one_over(struct bed *bed)
 {
@@ -201,7 +194,7 @@ static void test_checkpoint_faults__each_call_of_a_copy_fails(void **state)
         fill(&bed, 1);
         char *before = copy_state(&bed);
         struct fault_env *outer = fault_env_create(bed.db->env);
-        no_links(&bed);
+        copy_no_links(&bed, EXDEV);
         bed.db->env = fault_as_env(outer);
         fault_env_plan(outer, (struct fault_plan){.nth = nth, .os_errno = EIO});
         int rc = varve_checkpoint(bed.db, DIR, NULL, &bed.err);
@@ -267,7 +260,7 @@ static void cut_begin(struct cut *cut, enum way way)
     fill(&cut->bed, 2);
     cut->before = copy_state(&cut->bed);
     if (way == WITH_COPIES)
-        no_links(&cut->bed);
+        copy_no_links(&cut->bed, EXDEV);
     if (way == OVER_LEFT_OVER)
         leave_one_over(&cut->bed);
     cut->first = sim_event_count(cut->bed.sim);
