@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 
 import server as servers
 import varve
@@ -13,6 +14,7 @@ import zoo
 WORKERS = os.cpu_count() or 2
 SAMPLED = 1050
 EVERY_BIT_TIMEOUT_S = 3600
+LOGS_MAX = 8
 OTHERS_EVERY = 8  # flips: the other commands look, too
 
 
@@ -33,6 +35,18 @@ def small(folder, seed, kill):
     return made
 
 
+def calm(made):
+    """Until the logs of what was flushed are gone."""
+    before = None
+    for _ in range(600):
+        now = sorted(os.listdir(made.data))
+        if now == before and sum(name.endswith(".wal") for name in now) <= LOGS_MAX:
+            return
+        before = now
+        time.sleep(0.3)
+    raise servers.Failed(f"the server keeps {now}")
+
+
 def tiny(folder, seed, kill):
     """Some KB a file, so that every bit has its turn: segments with compressed blocks, expiries and a range
     tombstone, logs behind them."""
@@ -43,12 +57,13 @@ def tiny(folder, seed, kill):
                     for i in range(12)])
     made.calls(0, [("SET", b"more:%02d" % i, b"%d" % i * 2000) for i in range(14)])
     made.flush_database(3)
-    made.settle()
+    calm(made)
     made.calls(0, [("SET", b"key:%02d" % i, made.rng.randbytes(30)) for i in range(6, 16)])
     made.server.terminate()
     made.server.start()
     made.calls(3, [("SET", b"late:%02d" % i, made.rng.randbytes(20)) for i in range(5)])
     made.calls(0, [("DEL", b"key:01"), ("DEL", b"key:02")])
+    calm(made)
     if kill:
         made.server.kill()
     else:
@@ -163,8 +178,6 @@ def every_bit(folder, seed, kill):
                           stdin=subprocess.DEVNULL, check=False, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=EVERY_BIT_TIMEOUT_S)
     said = done.stdout.decode("utf-8", "replace").strip()
-    if "SHOW" in os.environ:
-        print(said, {n: os.path.getsize(os.path.join(made.data, n)) for n in os.listdir(made.data)})
     if done.returncode != 0:
         raise servers.Failed(said[-1500:])
     sizes = [os.path.getsize(os.path.join(made.data, name)) for name in os.listdir(made.data)]

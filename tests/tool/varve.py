@@ -24,7 +24,11 @@ def program():
 
 def beside(path):
     """A program of the build that the tool is of."""
-    return os.path.normpath(os.path.join(os.path.dirname(program()), "..", "..", path))
+    for top in (".", "../.."):
+        found = os.path.normpath(os.path.join(os.path.dirname(program()), top, path))
+        if os.path.isfile(found):
+            return found
+    raise servers.Failed(f"no {path} in the build of {program()}")
 
 
 def sanitized():
