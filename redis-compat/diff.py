@@ -44,6 +44,7 @@ import resp  # noqa: E402
 import server as servers  # noqa: E402
 
 RAW_TIMEOUT_S = 5.0
+DEBUG = ("--enable-debug-command", "yes")
 MARK = b"here ends what was asked"
 MODIFIERS = {"known": 1, "kinds": 0, "fields": 0, "mask": None, "near": 1, "sorted": 0, "resp2": 0,
              "resp3": 0}
@@ -129,11 +130,13 @@ class Reader:
     def tree(self):
         line = self.line()
         kind, rest = line[:1], line[1:]
-        if kind in b"$=" and rest != b"-1":
+        if rest == b"-1" and kind in b"$*":
+            return line, b""  # no value: not the same as the bulk string "-1"
+        if kind in b"$=":
             text = self.data[self.at:self.at + int(rest)]
             self.at += int(rest) + 2
             return kind, text
-        if kind in b"*~>%" and rest != b"-1":
+        if kind in b"*~>%":
             count = int(rest) * (2 if kind == b"%" else 1)
             return kind, [self.tree() for _ in range(count)]
         return kind, rest
@@ -302,8 +305,8 @@ def main():
     paths = options.files or sorted(glob.glob(os.path.join(HERE, "commands", "*.txt")))
     with servers.scratch("diff") as folder:
         os.mkdir(os.path.join(folder, "redis"))
-        with servers.Server(folder) as ours, \
-                servers.redis_server(os.path.join(folder, "redis")) as theirs:
+        with servers.Server(folder, *DEBUG) as ours, \
+                servers.redis_server(os.path.join(folder, "redis"), *DEBUG) as theirs:
             runner = Runner(ours, theirs, options)
             for path in paths:
                 for protocol in (2, 3):

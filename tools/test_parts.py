@@ -3,11 +3,13 @@
 Called by tools/test. A part is a suite of meson tests, a program of its own (PARTS below), or both.
 A meson test belongs to the part of its first suite; those that are in `threads` as well run a second
 time, under ThreadSanitizer. Cases are counted from what a test prints: cmocka's closing lines, or
-the last `N passed, N failed`; a test that prints neither is one case.
+the last `N passed, N failed`; a test that prints neither is one case. What campaigns say of themselves,
+`figures: NAME, seed N: ...`, is shown with the part, and --figures makes a table of it.
 """
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,19 +23,24 @@ ROOT = source.root()
 LOGS = os.path.join(ROOT, "build", "test-logs")
 WORKERS = os.cpu_count() or 2
 SHOWN_LINES = 300
+USAGE = "usage: tools/test [--list | [--figures FILE] PART[/TEXT]... [-- ARG...]]"
 TIMEOUT_FACTOR = 4  # meson's time limits are for builds without sanitizers and idle machines
 SCRIPT_TIMEOUT_S = 1800
 
 # build: of the meson suite and of the program. program: the first of these that is there; a .c is
-# run as the executable that the build made of it. args: its arguments.
-Part = namedtuple("Part", "name build what program args packages", defaults=((), (), ()))
+# run as the executable that the build made of it. args: its arguments. on_request: it runs only when
+# it is named, and what it says is a report that is shown.
+Part = namedtuple("Part", "name build what program args packages on_request",
+                  defaults=((), (), (), False))
 PARTS = (
     Part("check", None, "tools/check sees what it is for", ("tools/check",), ("--self-test",)),
     Part("unit", "asan", "each module by itself"),
     Part("property", "asan", "random operations against a model"),
     Part("model", "mutants", "random operations on the engine against an oracle",
          ("tests/model/model.c",)),
-    Part("fault", "asan", "each call that can fail fails once"),
+    Part("iofail", "asan", "each call to the disk fails, in every way",
+         ("tests/fault/iofail.c",)),
+    Part("oom", "asan", "each allocation fails, once and from then on", ("tests/fault/oom.c",)),
     Part("threads", "tsan", "the threaded tests under ThreadSanitizer"),
     Part("race", "asan", "a writer, readers and jobs on threads; under ThreadSanitizer in `threads`"),
     Part("fuzz", "fuzz", "the fuzz targets over their corpora and a little more"),
@@ -42,7 +49,12 @@ PARTS = (
     Part("powercut", "asan", "the state after a power cut at any moment is one that was promised",
          ("tests/crash/powercut.c", "tests/crash/powercut.py")),
     Part("kill9", "asan", "what clients were told is there after kill -9",
-         ("tests/crash/kill9.py", "tests/crash/kill9.c")),
+         ("tests/crash/kill9.py", "tests/crash/kill9.c"), ("--seed", "1")),
+    Part("bitrot", "asan", "damage anywhere gives the true value or an error that says where",
+         ("tests/crash/bitrot.c",)),
+    Part("full", "release", "a small disk fills and is freed, over and over",
+         ("tests/bench/full.py",), ("--size", "48mb")),
+    Part("same", "asan", "the same seed is the same run", ("tests/support/same.py",)),
     Part("mutants", "mutants", "planted bugs are caught by their campaigns",
          ("tests/mutants/run", "tests/mutants/run.py")),
     Part("library", "release", "libvarve as an embedder gets it: installed, linked, run",
@@ -51,8 +63,12 @@ PARTS = (
          ("tests/integration/run", "tests/integration/run.py")),
     Part("tool", "asan", "varve, the admin tool, on directories of a real server",
          ("tests/tool/run.py",)),
-    Part("clients", "release", "what client libraries send on connect",
-         ("redis-compat/smoke", "redis-compat/smoke.py"), (), ("clients",)),
+    Part("clients", "release", "client libraries and programs, redis-cli's modes, redis_exporter",
+         ("redis-compat/smoke.py",), (), ("clients",)),
+    Part("suites", "release", "Redis's own test suite, from Debian's source package; only when it is named",
+         ("redis-compat/suites.py",), (), ("suites",), True),
+    Part("coverage", "coverage", "lines and branches that the tests reach; only when it is named",
+         ("tools/coverage.py",), (), ("coverage",), True),
 )
 
 SANITIZERS = {
@@ -64,7 +80,8 @@ SANITIZERS = {
 
 Job = namedtuple("Job", "label argv env folder timeout_s alone")
 Running = namedtuple("Running", "job process log log_path began")
-Result = namedtuple("Result", "job passed failed log_path")
+Result = namedtuple("Result", "job passed failed log_path figures")
+Figure = namedtuple("Figure", "campaign seed text part cpu_s")  # cpu_s: of the whole part
 
 
 # ---- what there is ----
@@ -103,7 +120,7 @@ def test_env(build):
     return env
 
 
-def meson_jobs(build, part_name, first_suite_only, text):
+def meson_jobs(build, part_name, first_suite_only, text, more_args):
     """The tests of one build that belong to a part."""
     listing = subprocess.run(["meson", "introspect", "--tests", os.path.join(ROOT, "build", build)],
                              check=True, stdout=subprocess.PIPE).stdout
@@ -115,9 +132,15 @@ def meson_jobs(build, part_name, first_suite_only, text):
             continue
         env = dict(test_env(build), **test["env"])
         limit_s = test["timeout"] * TIMEOUT_FACTOR if test["timeout"] > 0 else SCRIPT_TIMEOUT_S
-        jobs.append(Job(f"{build}:{test['name']}", no_layout_change(build) + test["cmd"], env,
-                        test["workdir"] or ROOT, limit_s, not test["is_parallel"]))
+        argv = no_layout_change(build) + test["cmd"] + more_args
+        jobs.append(Job(f"{build}:{test['name']}", argv, env, test["workdir"] or ROOT,
+                        time_limit(limit_s, more_args), not test["is_parallel"]))
     return jobs
+
+
+def time_limit(limit_s, more_args):
+    """Who hands a test arguments knows how long it may take."""
+    return float("inf") if more_args else limit_s
 
 
 def no_layout_change(build):
@@ -138,16 +161,16 @@ def program_job(part, path, more_args):
     else:
         argv = [file]
     return Job(path, argv + list(part.args) + more_args, test_env(part.build), ROOT,
-               SCRIPT_TIMEOUT_S, True)
+               time_limit(SCRIPT_TIMEOUT_S, more_args), True)
 
 
 def jobs_of(part, text, more_args):
     jobs = []
-    if part.name == "threads":
-        jobs += meson_jobs("asan", part.name, True, text)
-        jobs += meson_jobs("tsan", part.name, False, text)
+    if part.name == "threads" and part.build == "tsan":
+        jobs += meson_jobs("asan", part.name, True, text, more_args)
+        jobs += meson_jobs("tsan", part.name, False, text, more_args)
     elif part.build:
-        jobs += meson_jobs(part.build, part.name, True, text)
+        jobs += meson_jobs(part.build, part.name, True, text, more_args)
     program = program_of(part)
     if program and not text:
         jobs.append(program_job(part, program, more_args))
@@ -195,9 +218,19 @@ def kill_group(process):
     process.wait()
 
 
-def count_cases(log_path, exit_code):
+def read_log(log_path):
     with open(log_path, encoding="utf-8", errors="replace") as file:
-        text = file.read()
+        return file.read()
+
+
+def figures_of(job, text):
+    """What a campaign says of itself: [(name, seed, text)]; under ThreadSanitizer the name says so."""
+    under = " (tsan)" if job.label.startswith("tsan:") else ""
+    return [(name + under, seed, rest.strip()) for name, seed, rest in
+            re.findall(r"^figures: ([\w -]+), seed (\d+): (.*)$", text, re.M)]
+
+
+def count_cases(text, exit_code):
     closing = re.findall(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?\s*$", text,
                          re.M)
     cmocka = re.findall(r"^\[  (PASSED|FAILED|SKIPPED) +\] (\d+) test\(s\)", text, re.M)
@@ -229,7 +262,9 @@ def end(running):
         elif exit_code < 0:
             running.log.write(f"\nended by signal {-exit_code}\n".encode())
     running.log.close()
-    return Result(running.job, *count_cases(running.log_path, exit_code), running.log_path)
+    text = read_log(running.log_path)
+    return Result(running.job, *count_cases(text, exit_code), running.log_path,
+                  figures_of(running.job, text))
 
 
 def run_jobs(part, jobs):
@@ -264,8 +299,7 @@ def run_jobs(part, jobs):
 # ---- telling ----
 
 def show_failure(result):
-    with open(result.log_path, encoding="utf-8", errors="replace") as file:
-        lines = file.read().splitlines()
+    lines = read_log(result.log_path).splitlines()
     print(f"---- {result.job.label}: {' '.join(result.job.argv)}")
     if len(lines) > SHOWN_LINES:
         print(f"     ({len(lines) - SHOWN_LINES} lines before these: {result.log_path})")
@@ -273,9 +307,40 @@ def show_failure(result):
         print("  | " + line)
 
 
+def show_report(result):
+    with open(result.log_path, encoding="utf-8", errors="replace") as file:
+        print(file.read(), end="", flush=True)
+
+
 def tell(part_name, passed, failed, took_s, note=""):
     verdict = "ok    " if failed == 0 else "FAILED"
     print(f"{verdict}  {part_name:<12} {passed + failed:6} cases  {took_s:7.1f} s{note}", flush=True)
+
+
+def cpu_now_s():
+    """Of all that was started and has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def commit():
+    """Of the clone, as short as git makes it; with what was changed since."""
+    said = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return said.stdout.strip() or "unknown"
+
+
+def write_figures(path, figures):
+    """A Markdown table. The time is that of the part, told where it is first named."""
+    lines = ["| campaign | figure | seed | commit | CPU-minutes |", "|---|---|---|---|---|"]
+    of, told = commit(), set()
+    for figure in figures:
+        minutes = "" if figure.part in told else f"{figure.cpu_s / 60:.1f}"
+        told.add(figure.part)
+        text = figure.text.replace("|", "\\|")
+        lines.append(f"| {figure.campaign} | {text} | {figure.seed} | {of} | {minutes} |")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
 
 
 def build(name):
@@ -293,22 +358,26 @@ def build(name):
     return False
 
 
-def run_part(part, text, more_args):
-    """Runs a part whose builds are there; its passed and failed cases."""
-    began = time.monotonic()
-    if part.packages:
-        subprocess.run([os.path.join(ROOT, "tools", "packages"), *part.packages], check=False)
-    jobs = jobs_of(part, text, more_args)
+def run_part(part, jobs):
+    """Runs a part's jobs, whose builds are there; its passed and failed cases and its figures."""
+    began, cpu_before_s = time.monotonic(), cpu_now_s()
     results = run_jobs(part, jobs)
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)
     if not jobs:
         failed = 1
-    tell(part.name, passed, failed, time.monotonic() - began, "" if jobs else "  no such test")
+    cpu_s = cpu_now_s() - cpu_before_s
+    tell(part.name, passed, failed, time.monotonic() - began,
+         f"  {cpu_s:7.1f} s of CPU" if jobs else "  no such test")
+    figures = [Figure(*figure, part.name, cpu_s) for result in results for figure in result.figures]
+    for figure in figures:
+        print(f"        {figure.campaign}, seed {figure.seed}: {figure.text}", flush=True)
     for result in results:
-        if result.failed:
+        if part.on_request:
+            show_report(result)
+        elif result.failed:
             show_failure(result)
-    return passed, failed
+    return passed, failed, figures
 
 
 def split_args(args):
@@ -316,6 +385,18 @@ def split_args(args):
     if "--" not in args:
         return args, []
     return args[:args.index("--")], args[args.index("--") + 1:]
+
+
+def take_figures_path(args):
+    """Takes `--figures FILE` out of the arguments; None if it is not there."""
+    if "--figures" not in args:
+        return None
+    at = args.index("--figures")
+    if at + 1 == len(args):
+        sys.exit(USAGE)
+    path = os.path.abspath(args[at + 1])
+    del args[at:at + 2]
+    return path
 
 
 def choose(parts, args):
@@ -327,20 +408,21 @@ def choose(parts, args):
         if name not in by_name:
             sys.exit(f"test: there is no part '{name}'; there are: {' '.join(by_name)}")
         chosen.append((by_name[name], text))
-    return chosen or [(part, "") for part in parts]
+    return chosen or [(part, "") for part in parts if not part.on_request]
 
 
 def main():
     parts = find_parts()
     args, more_args = split_args(sys.argv[1:])
+    figures_path = take_figures_path(args)
     if args == ["--list"]:
         for part in parts:
             print(f"{part.name:<12} {part.what}")
         return 0
     if any(arg.startswith("-") for arg in args):
-        sys.exit("usage: tools/test [--list | PART[/TEXT]... [-- ARG...]]")
+        sys.exit(USAGE)
     chosen = choose(parts, args)
-    built = {}
+    built, figures = {}, []
     passed = failed = 0
     for part, text in chosen:
         for name in builds_of(part):
@@ -348,11 +430,17 @@ def main():
                 built[name] = build(name)
                 failed += not built[name]
         if all(built[name] for name in builds_of(part)):
-            cases = run_part(part, text, more_args)
+            if part.packages:
+                subprocess.run([os.path.join(ROOT, "tools", "packages"), *part.packages],
+                               check=False)
+            cases = run_part(part, jobs_of(part, text, more_args))
             passed += cases[0]
             failed += cases[1]
+            figures += cases[2]
         else:
             print(f"FAILED  {part.name:<12} not run: its build failed", flush=True)
+    if figures_path:
+        write_figures(figures_path, figures)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -150,6 +150,10 @@ uint64_t varve_ack_seq(const struct varve_db *db, uint64_t seq);
  * durable, or not). seq must be committed. For programs without a loop. Any thread. */
 int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err);
 
+/* Starts a sync of all that is committed, whatever the durability is, and returns at once: on_durable
+ * (varve/options.h) tells its end. Any thread. */
+void varve_sync(struct varve_db *db);
+
 /* Changes the durability from the next commit on; what is written already is synced. Writer
  * thread. */
 void varve_set_durability(struct varve_db *db, enum varve_durability durability);

@@ -96,6 +96,11 @@ void rcu_retire(struct rcu_retired *retired, void (*release)(struct rcu_retired 
 
     retired->free = release;
     atomic_fetch_add_explicit(&retired_count, 1, memory_order_relaxed);
+    if (MUTANT("retire-over-another")) {
+        retired->next = newest;
+        atomic_store_explicit(&retired_newest, retired, memory_order_release);
+        return;
+    }
     do
         retired->next = newest;
     while (!atomic_compare_exchange_weak_explicit(&retired_newest, &newest, retired,

@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "cmd/ctx.h"
+#include "config/config.h"
 #include "types/integer.h"
+#include "types/keyspace.h"
 
 static uint8_t lower(uint8_t c)
 {
@@ -24,6 +26,35 @@ int cmd_arg_int64(struct cmd_ctx *ctx, int at, int64_t *value, const char *error
     resp_error(ctx->out, "ERR %s",
                error != NULL ? error : "value is not an integer or out of range");
     return 0;
+}
+
+int cmd_arg_int(struct cmd_ctx *ctx, int at, int64_t *value, const char *error)
+{
+    if (!cmd_arg_int64(ctx, at, value, error))
+        return 0;
+    if (*value >= INT32_MIN && *value <= INT32_MAX)
+        return 1;
+    if (error != NULL)
+        resp_error(ctx->out, "ERR %s", error);
+    else
+        resp_error(ctx->out, "ERR value is out of range, value must between %d and %d", INT32_MIN,
+                   INT32_MAX);
+    return 0;
+}
+
+int cmd_arg_database(struct cmd_ctx *ctx, int at, int *db, const char *error)
+{
+    int64_t index;
+
+    if (!cmd_arg_int(ctx, at, &index, error))
+        return 0;
+    if (index < 0 || index >= config_int(ctx->config, OPT_DATABASES) ||
+        index >= KEYSPACE_DATABASES_MAX) {
+        resp_error(ctx->out, "ERR DB index is out of range");
+        return 0;
+    }
+    *db = (int)index;
+    return 1;
 }
 
 const char *cmd_arg_text(struct varve_slice arg, char *out, size_t cap)

@@ -14,7 +14,7 @@ static int parse_list(struct parser *p, char separator, char end, int *first, in
 
 static struct varve_slice take_word(struct parser *p)
 {
-    size_t len = strcspn(p->at, " :=<>()[]|@.");
+    size_t len = strcspn(p->at, " :=<>()[]|@.#");
     struct varve_slice word = varve_slice(p->at, len);
 
     p->at += len;
@@ -46,6 +46,10 @@ static int parse_shape(struct parser *p, struct argument *arg)
     case ':':
         p->at++;
         arg->type = take_word(p);
+        if (*p->at == '#' && p->at[1] >= '0' && p->at[1] <= '9') {
+            arg->key_spec = p->at[1] - '0';
+            p->at += 2;
+        }
         return arg->type.len > 0 ? 0 : -1;
     case '<':
         p->at++;

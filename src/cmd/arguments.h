@@ -15,6 +15,7 @@ struct argument {
     struct varve_slice token;
     struct varve_slice since;
     unsigned flags;
+    int key_spec; /* of a key: which */
     int child_count;
     int first_child; /* index, -1: none */
     int next;        /* index of the next sibling, -1: none */

@@ -10,11 +10,11 @@
 
 /* ---- words in a column ---- */
 
-/* Takes the next word of a text; returns its length, 0 at the end or at a ';'. */
+/* Takes the next word of a text; returns its length, 0 at the end, or at a ';' or '|'. */
 static size_t next_word(const char **at, const char **word)
 {
     *word = *at + strspn(*at, " ");
-    size_t len = strcspn(*word, " ;");
+    size_t len = strcspn(*word, " ;|");
     *at = *word + len;
     return len;
 }
@@ -66,21 +66,8 @@ static void reply_words(struct cmd_ctx *ctx, const char *text,
     }
 }
 
-static void reply_key_specs(struct cmd_ctx *ctx, const struct command_keys *keys)
+static void reply_index(struct cmd_ctx *ctx, int index)
 {
-    if (keys->first == 0) {
-        resp_set(ctx->out, 0);
-        return;
-    }
-    const char *note = strchr(keys->flags, ';');
-    resp_set(ctx->out, 1);
-    resp_map(ctx->out, note != NULL ? 4 : 3);
-    if (note != NULL) {
-        resp_bulk_str(ctx->out, "notes");
-        resp_bulk_str(ctx->out, note + 1 + strspn(note + 1, " "));
-    }
-    resp_bulk_str(ctx->out, "flags");
-    reply_words(ctx, keys->flags, resp_simple);
     resp_bulk_str(ctx->out, "begin_search");
     resp_map(ctx->out, 2);
     resp_bulk_str(ctx->out, "type");
@@ -88,7 +75,23 @@ static void reply_key_specs(struct cmd_ctx *ctx, const struct command_keys *keys
     resp_bulk_str(ctx->out, "spec");
     resp_map(ctx->out, 1);
     resp_bulk_str(ctx->out, "index");
-    resp_integer(ctx->out, keys->first);
+    resp_integer(ctx->out, index);
+}
+
+static void reply_key_spec(struct cmd_ctx *ctx, const struct command_keys *keys)
+{
+    size_t len = strcspn(keys->flags, "|");
+    const char *note = memchr(keys->flags, ';', len);
+
+    resp_map(ctx->out, note != NULL ? 4 : 3);
+    if (note != NULL) {
+        resp_bulk_str(ctx->out, "notes");
+        note += 1 + strspn(note + 1, " ");
+        resp_bulk(ctx->out, varve_slice(note, (size_t)(keys->flags + len - note)));
+    }
+    resp_bulk_str(ctx->out, "flags");
+    reply_words(ctx, keys->flags, resp_simple);
+    reply_index(ctx, keys->first);
     resp_bulk_str(ctx->out, "find_keys");
     resp_map(ctx->out, 2);
     resp_bulk_str(ctx->out, "type");
@@ -101,6 +104,18 @@ static void reply_key_specs(struct cmd_ctx *ctx, const struct command_keys *keys
     resp_integer(ctx->out, keys->step);
     resp_bulk_str(ctx->out, "limit");
     resp_integer(ctx->out, 0);
+}
+
+static void reply_key_specs(struct cmd_ctx *ctx, const struct command *command)
+{
+    struct command_keys keys;
+    int count = 0;
+
+    while (command_key_spec(command, count, &keys))
+        count++;
+    resp_set(ctx->out, (uint64_t)count);
+    for (int i = 0; command_key_spec(command, i, &keys); i++)
+        reply_key_spec(ctx, &keys);
 }
 
 /* Subcommands are the rows that follow: one level, so this calls itself once. */
@@ -118,8 +133,11 @@ static void reply_info(struct cmd_ctx *ctx, const struct command *command)
     resp_integer(ctx->out, keys.step);
     reply_bits(ctx, command->acl, command_acl_name, "@");
     reply_words(ctx, command->tips, resp_bulk_str);
-    reply_key_specs(ctx, &keys);
-    resp_set(ctx->out, (uint64_t)command->child_count);
+    reply_key_specs(ctx, command);
+    if (command->child_count == 0)
+        resp_set(ctx->out, 0);
+    else
+        resp_array(ctx->out, (uint64_t)command->child_count);
     for (int i = 1; i <= command->child_count; i++)
         reply_info(ctx, command + i);
 }
@@ -209,7 +227,7 @@ static void reply_argument(struct cmd_ctx *ctx, const struct arguments *argument
     resp_bulk(ctx->out, arg->type);
     if (is_key) {
         resp_bulk_str(ctx->out, "key_spec_index");
-        resp_integer(ctx->out, 0);
+        resp_integer(ctx->out, arg->key_spec);
     }
     if (arg->token.len > 0) {
         resp_bulk_str(ctx->out, "token");
@@ -266,19 +284,40 @@ static void reply_field(struct cmd_ctx *ctx, const char *name, const char *text)
     resp_bulk_str(ctx->out, text);
 }
 
+/* "1.0.0", or "1.0.0 6.2.0 what to use instead". */
+static void reply_deprecated(struct cmd_ctx *ctx, const char *since)
+{
+    const char *until = since + strcspn(since, " ") + 1;
+    size_t len = strcspn(until, " ");
+
+    resp_bulk_str(ctx->out, "doc_flags");
+    resp_set(ctx->out, 1);
+    resp_simple(ctx->out, "deprecated");
+    resp_bulk_str(ctx->out, "deprecated_since");
+    resp_bulk(ctx->out, varve_slice(until, len));
+    reply_field(ctx, "replaced_by", until + len + 1);
+}
+
 /* One pair of the map: the name, and what there is to say. One level of subcommands. */
 static void reply_docs(struct cmd_ctx *ctx, const struct command *command)
 {
     struct arguments arguments;
+    size_t since_len = strcspn(command->since, " ");
+    int deprecated = command->since[since_len] != '\0';
 
     CHECK(arguments_parse(command->arguments, &arguments) == 0);
     resp_bulk_str(ctx->out, command->full_name);
-    resp_map(ctx->out, 4 + (uint64_t)(command->history[0] != '\0') + (arguments.count > 0) +
-                           (command->child_count > 0));
+    resp_map(ctx->out, 3 + (uint64_t)(command->complexity[0] != '\0') +
+                           (command->history[0] != '\0') + (arguments.count > 0) +
+                           (command->child_count > 0) + (deprecated ? 3 : 0));
     reply_field(ctx, "summary", command->summary);
-    reply_field(ctx, "since", command->since);
+    resp_bulk_str(ctx->out, "since");
+    resp_bulk(ctx->out, varve_slice(command->since, since_len));
     reply_field(ctx, "group", command->group);
-    reply_field(ctx, "complexity", command->complexity);
+    if (command->complexity[0] != '\0')
+        reply_field(ctx, "complexity", command->complexity);
+    if (deprecated)
+        reply_deprecated(ctx, command->since);
     if (command->history[0] != '\0') {
         resp_bulk_str(ctx->out, "history");
         reply_history(ctx, command->history);

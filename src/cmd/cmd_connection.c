@@ -30,20 +30,8 @@ void cmd_quit(struct cmd_ctx *ctx)
 
 void cmd_select(struct cmd_ctx *ctx)
 {
-    int64_t db;
-
-    if (!cmd_arg_int64(ctx, 1, &db, NULL))
-        return;
-    if (db < INT32_MIN || db > INT32_MAX) {
-        resp_error(ctx->out, "ERR value is out of range, value must between %d and %d", INT32_MIN,
-                   INT32_MAX);
-    } else if (db < 0 || db >= config_int(ctx->config, OPT_DATABASES) ||
-               db >= KEYSPACE_DATABASES_MAX) {
-        resp_error(ctx->out, "ERR DB index is out of range");
-    } else {
-        ctx->session->db = (int)db;
+    if (cmd_arg_database(ctx, 1, &ctx->session->db, NULL))
         resp_ok(ctx->out);
-    }
 }
 
 void cmd_reset(struct cmd_ctx *ctx)

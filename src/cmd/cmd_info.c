@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cmd/ctx.h"
+#include "cmd/persistence.h"
 #include "cmd/table.h"
 #include "config/config.h"
 #include "metrics/info.h"
@@ -103,20 +104,6 @@ static void put_clients(struct info *info, const struct cmd_ctx *ctx)
     info_u64(info, "clients_in_timeout_table", 0);
 }
 
-/* Bytes of memory that are really there; 0 if /proc does not say. */
-static uint64_t resident_bytes(void)
-{
-    FILE *statm = fopen("/proc/self/statm", "re");
-    uint64_t pages = 0;
-
-    if (statm == NULL)
-        return 0;
-    if (fscanf(statm, "%*s %" SCNu64, &pages) != 1)
-        pages = 0;
-    fclose(statm);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static void put_allocator(struct info *info)
 {
     const char *version = NULL;
@@ -137,7 +124,7 @@ static void put_memory(struct info *info, const struct cmd_ctx *ctx,
                        const struct varve_stats *engine)
 {
     uint64_t used = mem_used_bytes();
-    uint64_t resident = resident_bytes();
+    uint64_t resident = metrics_resident_bytes();
     uint64_t held = engine->memtables_bytes + engine->cache_used_bytes;
     uint64_t data = held < used ? held : used;
 
@@ -175,8 +162,7 @@ static void put_persistence(struct info *info, const struct varve_stats *engine)
     info_u64(info, "async_loading", 0);
     info_u64(info, "rdb_changes_since_last_save", unsynced);
     info_u64(info, "rdb_bgsave_in_progress", 0);
-    info_u64(info, "rdb_last_save_time",
-             (clock_real_us() - engine->wal_unsynced_us) / US_PER_SECOND);
+    info_u64(info, "rdb_last_save_time", cmd_last_save_s(engine));
     info_str(info, "rdb_last_bgsave_status", status);
     info_str(info, "rdb_last_bgsave_time_sec", "-1");
     info_str(info, "rdb_current_bgsave_time_sec", "-1");

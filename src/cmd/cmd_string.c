@@ -1,21 +1,10 @@
 /* cmd_string.c - commands on strings: GET SET MGET MSET STRLEN APPEND INCR and their kind. */
 #include "cmd/ctx.h"
+#include "cmd/string_at.h"
 #include "cmd/table.h"
 #include "config/config.h"
 #include "types/integer.h"
 #include "types/t_string.h"
-
-static struct string_at string_at(struct cmd_ctx *ctx, int at, struct varve_err *err)
-{
-    return (struct string_at){
-        .keyspace = ctx->keyspace,
-        .db = ctx->session->db,
-        .key = ctx->argv[at],
-        .now_ms = ctx->now_ms,
-        .seq = &ctx->wait_seq,
-        .err = err,
-    };
-}
 
 /* Replies with the string at argv[at], or null. Returns what string_get() did; the caller replies to
  * what is neither 0 nor absent. */
@@ -135,23 +124,27 @@ static int set_parse(struct cmd_ctx *ctx, unsigned *options, int *time_at)
     return 1;
 }
 
-/* The time argument as milliseconds since the epoch. Returns 0 after the error reply. */
-static int set_expiry(struct cmd_ctx *ctx, unsigned options, int time_at, uint64_t *expire_ms)
+int cmd_expiry_ms(struct cmd_ctx *ctx, int64_t time, int64_t scale, uint64_t base_ms,
+                  uint64_t *expire_ms)
 {
-    int64_t time;
-    int bad;
+    int bad = time <= 0;
 
-    if (!cmd_arg_int64(ctx, time_at, &time, NULL))
-        return 0;
-    bad = time <= 0;
-    if (options & (SET_EX | SET_EXAT))
-        bad |= __builtin_mul_overflow(time, 1000, &time);
-    if (options & (SET_EX | SET_PX))
-        bad |= __builtin_add_overflow(time, (int64_t)ctx->now_ms, &time);
+    bad |= __builtin_mul_overflow(time, scale, &time);
+    bad |= __builtin_add_overflow(time, (int64_t)base_ms, &time);
     if (bad)
         resp_error(ctx->out, "ERR invalid expire time in '%s' command", ctx->command->full_name);
     *expire_ms = (uint64_t)time;
     return !bad;
+}
+
+/* The time argument as milliseconds since the epoch. Returns 0 after the error reply. */
+static int set_expiry(struct cmd_ctx *ctx, unsigned options, int time_at, uint64_t *expire_ms)
+{
+    int64_t time;
+
+    return cmd_arg_int64(ctx, time_at, &time, NULL) &&
+           cmd_expiry_ms(ctx, time, (options & (SET_EX | SET_EXAT)) ? 1000 : 1,
+                         (options & (SET_EX | SET_PX)) ? ctx->now_ms : 0, expire_ms);
 }
 
 /* What stands in the way of a plain write: the old value, if an option wants to know about it. Returns

@@ -35,6 +35,7 @@ struct cmd_ctx {
     const struct processor_host *host;
     uint64_t now_ms;   /* milliseconds since the epoch, never backwards; the whole command's time */
     uint64_t wait_seq; /* what the reply saw or wrote: raised by cmd_saw() */
+    int sync;          /* 1: the reply waits until that is durable, in every durability mode */
     int close_after;   /* 1: the connection ends after this reply */
 };
 
@@ -58,6 +59,11 @@ int cmd_arg_is(struct varve_slice arg, const char *word);
 /* The argument as an integer into *value. 0: it is none, and the error reply is written: `error`, or
  * Redis's usual one if that is NULL. */
 int cmd_arg_int64(struct cmd_ctx *ctx, int at, int64_t *value, const char *error) MUST_CHECK;
+
+/* The same, of what has to fit 32 bits. */
+int cmd_arg_int(struct cmd_ctx *ctx, int at, int64_t *value, const char *error) MUST_CHECK;
+/* The same, of a database that there is. */
+int cmd_arg_database(struct cmd_ctx *ctx, int at, int *db, const char *error) MUST_CHECK;
 
 /* The argument as text in out[cap], cut at its first NUL byte or where out is full: for replies. */
 const char *cmd_arg_text(struct varve_slice arg, char *out, size_t cap);

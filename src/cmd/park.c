@@ -101,15 +101,15 @@ void park_resume(struct processor *processor, struct session *session, int argc)
 
 static void fetch_free(struct parked_fetch *one)
 {
-    varve_fetch_release(&one->fetch);
+    keyspace_fetch_release(&one->wanted, &one->fetch);
     mem_free(one);
 }
 
-static void cancel_running(const struct session *session)
+static void cancel_running(struct session *session)
 {
     for (struct parked_fetch *one = session->fetches; one != NULL; one = one->next)
         if (one->session != NULL)
-            varve_fetch_cancel(&one->fetch);
+            keyspace_fetch_cancel(&one->wanted, &one->fetch);
 }
 
 /* Those that run are left to processor_woken(). */

@@ -441,6 +441,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
         park_release(session);
     }
     outcome->wait_seq = ctx.wait_seq;
+    outcome->sync = ctx.sync;
     outcome->close_after = ctx.close_after;
     outcome->uncommitted = keyspace_group_open(processor->keyspace);
     return keyspace_group_bytes(processor->keyspace) >= GROUP_MAX_BYTES ? PROCESSOR_COMMIT_NOW

@@ -38,7 +38,8 @@ enum processor_step {
 };
 
 struct processor_outcome {
-    uint64_t wait_seq; /* see net/hooks.h */
+    uint64_t wait_seq; /* this and the next two: see net/hooks.h */
+    int sync;
     int close_after;
     int uncommitted;  /* 1: the engine's open group is not empty */
     uint64_t park_us; /* with PARK: run again after this time; 0: when unpark() was called */

@@ -45,6 +45,10 @@ void cmd_reply_failure(struct cmd_ctx *ctx, int code, const struct varve_err *er
     case TYPES_TOO_LONG:
         resp_error(ctx->out, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
         break;
+    case TYPES_NOT_FLOAT: resp_error(ctx->out, "ERR value is not a valid float"); break;
+    case TYPES_NOT_FINITE:
+        resp_error(ctx->out, "ERR increment would produce NaN or Infinity");
+        break;
     default: reply_engine_failure(ctx, code, err); break;
     }
 }
@@ -52,7 +56,8 @@ void cmd_reply_failure(struct cmd_ctx *ctx, int code, const struct varve_err *er
 void cmd_reply_help(struct cmd_ctx *ctx, const char *const *lines, int count)
 {
     char head[128];
-    const char *name = ctx->command->parent->name;
+    const char *name = ctx->command->parent != NULL ? ctx->command->parent->name
+                                                    : ctx->command->name;
     size_t len = 0;
 
     for (; name[len] != '\0' && len < 32; len++)

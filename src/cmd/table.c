@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOT_COUNT 256 /* a power of two, at least twice the rows */
+#define SLOT_BITS 10
+#define SLOT_COUNT (1 << SLOT_BITS) /* at least twice the rows */
 
 #define COLUMNS(arity_, flags_, acl_, keys_, tips_, since_, group_, complexity_, summary_,         \
                 history_, arguments_)                                                              \
@@ -33,7 +34,7 @@ static struct command rows[] = {
 #define ROW_COUNT ((int)COUNT_OF(rows))
 _Static_assert(COUNT_OF(rows) * 2 <= SLOT_COUNT, "the table of slots is too small");
 
-static uint8_t slots[SLOT_COUNT]; /* row + 1; 0: free */
+static uint16_t slots[SLOT_COUNT]; /* row + 1; 0: free */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 struct named_bit {
@@ -42,10 +43,19 @@ struct named_bit {
 };
 
 static const struct named_bit flag_names[] = {
-    {CMD_WRITE, "write"},     {CMD_READONLY, "readonly"},         {CMD_DENYOOM, "denyoom"},
-    {CMD_ADMIN, "admin"},     {CMD_NOSCRIPT, "noscript"},         {CMD_LOADING, "loading"},
-    {CMD_STALE, "stale"},     {CMD_SKIP_SLOWLOG, "skip_slowlog"}, {CMD_FAST, "fast"},
-    {CMD_NO_AUTH, "no_auth"}, {CMD_NO_MULTI, "no_multi"},         {CMD_ALLOW_BUSY, "allow_busy"},
+    {CMD_WRITE, "write"},
+    {CMD_READONLY, "readonly"},
+    {CMD_DENYOOM, "denyoom"},
+    {CMD_ADMIN, "admin"},
+    {CMD_NOSCRIPT, "noscript"},
+    {CMD_LOADING, "loading"},
+    {CMD_STALE, "stale"},
+    {CMD_SKIP_SLOWLOG, "skip_slowlog"},
+    {CMD_FAST, "fast"},
+    {CMD_NO_AUTH, "no_auth"},
+    {CMD_NO_ASYNC_LOADING, "no_async_loading"},
+    {CMD_NO_MULTI, "no_multi"},
+    {CMD_ALLOW_BUSY, "allow_busy"},
 };
 
 static const struct named_bit acl_names[] = {
@@ -81,7 +91,7 @@ static unsigned slot_of(int parent, struct varve_slice name)
     uint64_t tail = name.data[name.len - 1] | 0x20u;
     uint64_t mixed = (head ^ tail << 56 ^ name.len << 48 ^ (uint64_t)(parent + 1) << 40) *
                      0x9e3779b97f4a7c15u;
-    return (unsigned)(mixed >> 56) & (SLOT_COUNT - 1);
+    return (unsigned)(mixed >> (64 - SLOT_BITS));
 }
 
 static uint32_t implied_acl(uint32_t flags)
@@ -115,7 +125,7 @@ static void table_make(void)
                                 varve_slice_str(row->name));
         while (slots[slot] != 0)
             slot = (slot + 1) & (SLOT_COUNT - 1);
-        slots[slot] = (uint8_t)(i + 1);
+        slots[slot] = (uint16_t)(i + 1);
     }
 }
 
@@ -153,17 +163,31 @@ const struct command *command_find(const struct command *parent, struct varve_sl
     return NULL;
 }
 
-void command_get_keys(const struct command *command, struct command_keys *keys)
+int command_key_spec(const struct command *command, int i, struct command_keys *keys)
 {
+    const char *text = command->keys;
     char *at;
 
     *keys = (struct command_keys){.flags = ""};
-    if (command->keys[0] == '\0')
-        return;
-    keys->first = (int)strtol(command->keys, &at, 10);
+    for (; i > 0 && text != NULL; i--)
+        text = strchr(text, '|') == NULL ? NULL : strchr(text, '|') + 1;
+    if (text == NULL || *text == '\0')
+        return 0;
+    keys->first = (int)strtol(text, &at, 10);
     keys->last = (int)strtol(at, &at, 10);
     keys->step = (int)strtol(at, &at, 10);
     keys->flags = at + strspn(at, " ");
+    return 1;
+}
+
+void command_get_keys(const struct command *command, struct command_keys *keys)
+{
+    struct command_keys further;
+
+    if (!command_key_spec(command, 0, keys))
+        return;
+    for (int i = 1; command_key_spec(command, i, &further); i++)
+        keys->last = further.first + further.last - keys->first;
 }
 
 static const char *bit_name(const struct named_bit *names, size_t count, int i, uint32_t *bit)

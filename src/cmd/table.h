@@ -23,6 +23,7 @@ enum command_flag {
     CMD_NO_MULTI = 1 << 9,
     CMD_ALLOW_BUSY = 1 << 10,
     CMD_SKIP_SLOWLOG = 1 << 11,
+    CMD_NO_ASYNC_LOADING = 1 << 12,
     CMD_BARRIER = 1 << 16, /* effects beyond the keys: runs with no open group (net/hooks.h) */
 };
 
@@ -91,9 +92,12 @@ struct command_keys {
     int first; /* 0: it has none */
     int last;  /* counted from first, or from the end if negative */
     int step;
-    const char *flags; /* words up to the end or a ';', then a note */
+    const char *flags; /* words up to the end, a '|' or a ';', then a note */
 };
 
+/* Those of one key spec, i from 0 on. Returns 0 if there is no such spec. */
+int command_key_spec(const struct command *command, int i, struct command_keys *keys);
+/* All of them as one; first is 0 if there are none. */
 void command_get_keys(const struct command *command, struct command_keys *keys);
 
 /* The name of the i-th flag or category, or NULL at the end; *bit is its bit. */

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "config/impl.h"
 
 #define ADDRS_MAX 16
@@ -83,7 +84,8 @@ static int parse_size(struct varve_slice word, int64_t *bytes)
     for (size_t i = 0; i < COUNT_OF(units); i++) {
         if (!word_is(unit, units[i].name))
             continue;
-        if (__builtin_mul_overflow(count, units[i].bytes, &total) || total > INT64_MAX)
+        int wraps = __builtin_mul_overflow(count, units[i].bytes, &total);
+        if ((wraps && !MUTANT("size-wraps")) || total > INT64_MAX)
             return VARVE_EINVAL;
         *bytes = (int64_t)total;
         return 0;

@@ -159,10 +159,9 @@ int varve_batch_delete_range(struct varve_batch *batch, struct varve_slice begin
 
 int batch_next(const struct varve_batch *batch, struct batch_cursor *cursor, struct chunk *chunk)
 {
-    const uint8_t *at = batch->ops.data + cursor->at;
-
     if (cursor->at == batch->ops.len)
         return 0;
+    const uint8_t *at = batch->ops.data + cursor->at;
     size_t head_len = chunk_get_head(at, batch->ops.data + batch->ops.len, chunk);
     CHECK(head_len != 0); /* we wrote it ourselves */
     cursor->at += head_len;

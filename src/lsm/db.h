@@ -151,7 +151,9 @@ int fetch_find(const struct varve_read *read, const struct version *version, str
 /* WAL files of the manifest below file_no are no longer needed: forgotten with the edits that say so
  * (appended; room for all of them), and reused or removed afterwards. Maintenance. */
 size_t db_plan_wal_drops(struct varve_db *db, uint64_t file_no, struct manifest_edit *edits);
-void db_discard_wal(struct varve_db *db, uint64_t file_no);
+/* A file that no longer counts goes to the pool, if it has the right size, or away. One that the manifest
+ * never named goes away: its first sync may have failed, and no later one would make its size durable. */
+void db_discard_wal(struct varve_db *db, uint64_t file_no, int was_named);
 
 /* Applies one record to memtable and counts. With undo it can be taken back. */
 int db_apply(struct varve_db *db, uint64_t seq, const struct chunk *chunk, int with_undo,

@@ -164,7 +164,7 @@ static int dir_open(struct varve_db *db, struct varve_err *err)
 
     if (rc == 0)
         rc = manifest_open(db->env, db->dir, &db->id, manifest_no, &db->manifest, err);
-    else if (rc == VARVE_ENOENT && !db->options.no_create)
+    else if (rc == VARVE_ENOENT && !db->options.no_create) /* unreached: no_create was refused */
         rc = VARVE_NOT_FOUND;
     if (rc < 0)
         return rc;
@@ -265,8 +265,7 @@ static int start_log(struct varve_db *db, struct recovery *recovery, uint64_t fi
     return rc;
 }
 
-/* Old files that no longer count go to the pool, if they have the right size, or away. */
-void db_discard_wal(struct varve_db *db, uint64_t file_no)
+void db_discard_wal(struct varve_db *db, uint64_t file_no, int was_named)
 {
     struct log_reader *reader = NULL;
     struct varve_file *file = NULL;
@@ -287,22 +286,40 @@ void db_discard_wal(struct varve_db *db, uint64_t file_no)
         atomic_fetch_add(&db->wal_dropped_bytes, size_bytes);
     }
     int held = atomic_load(&db->checkpoints.holds_wals) && !MUTANT("checkpoint-log-reused");
-    if (size_bytes == db->options.wal_size_bytes && !held && wal_pool_reuse(&db->wal.pool, path))
+    int sound = was_named || MUTANT("reuse-found-log");
+    if (size_bytes == db->options.wal_size_bytes && sound && !held &&
+        wal_pool_reuse(&db->wal.pool, path))
         return;
     (void)db->env->ops->remove(db->env, path, NULL);
 out:
     mem_free(path);
 }
 
+/* What the directory is rid of, once the edits of the recovery count. */
+struct leftovers {
+    struct varve_db *db;
+    const struct manifest_edit *edits; /* one of each WAL file that the manifest named */
+    size_t count;
+};
+
+static int named_before(const struct leftovers *leftovers, uint64_t file_no)
+{
+    for (size_t i = 0; i < leftovers->count; i++)
+        if (leftovers->edits[i].file_no == file_no)
+            return 1;
+    return 0;
+}
+
 static int remove_entry(void *arg, const char *name)
 {
-    struct varve_db *db = arg;
+    const struct leftovers *leftovers = arg;
+    struct varve_db *db = leftovers->db;
     uint64_t file_no;
     enum name_kind kind = name_parse(name, &file_no);
 
     if (kind == NAME_WAL && !manifest_names(db, file_no)) {
-        db_discard_wal(db, file_no);
-    } else if (kind == NAME_CURRENT_TMP || kind == NAME_RESERVE ||
+        db_discard_wal(db, file_no, named_before(leftovers, file_no));
+    } else if (kind == NAME_RESERVE ||
                (kind == NAME_SEGMENT && !manifest_names_segment(db, file_no)) ||
                (kind == NAME_MANIFEST && file_no != manifest_place(db->manifest).file_no)) {
         char *path = name_path(db->dir, name);
@@ -339,8 +356,9 @@ static int recover(struct varve_db *db, struct recovery *recovery, struct varve_
         rc = start_log(db, recovery, first_seq, last, err);
     if (rc == 0 && planned > 0)
         rc = manifest_apply(db->manifest, edits, planned, err);
+    struct leftovers leftovers = {.db = db, .edits = edits, .count = planned};
     if (rc == 0) /* only what is certain makes files go away */
-        (void)db->env->ops->list_dir(db->env, db->dir, remove_entry, db, NULL);
+        (void)db->env->ops->list_dir(db->env, db->dir, remove_entry, &leftovers, NULL);
     mem_free(edits);
     return rc;
 }
@@ -519,6 +537,7 @@ size_t db_plan_wal_drops(struct varve_db *db, uint64_t file_no, struct manifest_
     const struct manifest_state *state = manifest_state(db->manifest);
     size_t count = 0;
 
+    /* unreached: the file in use is not below file_no, so that the list never ends first */
     for (size_t i = 0; i < state->wal_count && state->wals[i].file_no < file_no; i++)
         edits[count++] = (struct manifest_edit){.change = MANIFEST_DROP_WAL,
                                                 .file_no = state->wals[i].file_no};

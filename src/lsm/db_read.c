@@ -102,7 +102,8 @@ struct view *db_read_view(const struct varve_db *db, const struct varve_read *re
         struct view *view = view_current(&db->view);
         *seq = db_read_seq(db, read);
         atomic_thread_fence(memory_order_acquire);
-        if (LIKELY(view == atomic_load_explicit(&db->view.current, memory_order_relaxed)))
+        if (LIKELY(view == atomic_load_explicit(&db->view.current, memory_order_relaxed)) ||
+            MUTANT("skip-view-recheck"))
             return view;
     }
 }
@@ -132,7 +133,8 @@ static inline struct memtable *lookup_memtables(const struct view *view, size_t 
                                                 struct entry *entry, enum memtable_answer *answer)
 {
     for (size_t i = from; i <= view->immutable_count; i++) {
-        struct memtable *layer = i == 0 ? view->active : view->immutable[i - 1];
+        size_t at = MUTANT("oldest-memtable-first") ? view->immutable_count + from - i : i;
+        struct memtable *layer = at == 0 ? view->active : view->immutable[at - 1];
         *answer = memtable_get(layer, key, seq, entry);
         if (*answer != MEMTABLE_NONE)
             return layer;

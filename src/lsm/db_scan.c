@@ -246,7 +246,7 @@ void varve_iter_seek(struct varve_iter *iter, struct varve_slice key)
 
 void varve_iter_first(struct varve_iter *iter)
 {
-    varve_iter_seek(iter, varve_slice(NULL, 0));
+    varve_iter_seek(iter, varve_slice("", 0));
 }
 
 void varve_iter_next(struct varve_iter *iter)

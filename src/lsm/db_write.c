@@ -461,7 +461,8 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
     wal_sync_written(&db->wal.sync,
                      (struct wal_mark){.seq = db->applied_seq, .place = wal_end(&db->wal)},
                      db->now_us);
-    atomic_store_explicit(&db->visible_seq, db->applied_seq, memory_order_release);
+    atomic_store_explicit(&db->visible_seq, db->applied_seq - (MUTANT("publish-late") ? 1 : 0),
+                          memory_order_release);
     if (atomic_load_explicit(&db->durability, memory_order_relaxed) == VARVE_ALWAYS)
         wal_sync_start(&db->wal.sync);
     counts_compact(&memtable_notes(db->memtable)->counts);
@@ -528,6 +529,11 @@ int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err)
         return 0;
     wal_sync_start(&db->wal.sync);
     return wal_sync_wait(&db->wal.sync, seq, err);
+}
+
+void varve_sync(struct varve_db *db)
+{
+    wal_sync_start(&db->wal.sync);
 }
 
 void varve_set_durability(struct varve_db *db, enum varve_durability durability)

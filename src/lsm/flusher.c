@@ -335,7 +335,7 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
     }
     view_install(&db->view, next, memtable);
     for (size_t i = plan->count - plan->wal_drops; i < plan->count; i++)
-        db_discard_wal(db, plan->edits[i].file_no);
+        db_discard_wal(db, plan->edits[i].file_no, 1);
     return 0;
 }
 

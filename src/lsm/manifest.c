@@ -209,7 +209,7 @@ static int manifest_read(struct manifest *manifest, struct log_reader *reader,
             log_reader_seek(reader, record.offset);
             break;
         }
-        if (record.header.type == RECORD_EDIT && record.payload.len <= MANIFEST_EDIT_MAX_BYTES)
+        if (record.header.type == RECORD_EDIT)
             rc = manifest_get_edit(&manifest->state, record.payload);
         else
             rc = VARVE_ECORRUPT;

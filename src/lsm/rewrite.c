@@ -57,12 +57,13 @@ int count_changes_add(struct count_changes *changes, struct varve_slice name, in
 {
     CHECK(name.len <= VARVE_GROUP_MAX_BYTES);
     size_t at = changes_find(changes, name);
-    struct count_change *change = &changes->items[at];
 
-    if (at < changes->count &&
-        varve_slice_equal(varve_slice(change->name, change->name_len), name)) {
-        change->live += live;
-        return 0;
+    if (at < changes->count) {
+        struct count_change *same = &changes->items[at];
+        if (varve_slice_equal(varve_slice(same->name, same->name_len), name)) {
+            same->live += live;
+            return 0;
+        }
     }
     if (changes->count == changes->cap) {
         size_t cap = changes->cap == 0 ? 8 : changes->cap * 2;
@@ -72,7 +73,7 @@ int count_changes_add(struct count_changes *changes, struct varve_slice name, in
         changes->items = items;
         changes->cap = cap;
     }
-    change = &changes->items[at];
+    struct count_change *change = &changes->items[at];
     memmove(change + 1, change, (changes->count - at) * sizeof(*change));
     *change = (struct count_change){.name_len = (uint8_t)name.len, .live = live};
     memcpy(change->name, name.data, name.len);

@@ -120,9 +120,12 @@ int view_swap_memtable(struct view_slot *slot, struct memtable *fresh)
         memmove(next->immutable + 1, next->immutable,
                 next->immutable_count * sizeof(*next->immutable));
         next->immutable[0] = next->active;
-        next->immutable_count++;
         next->active = fresh;
-        view_publish_locked(slot, next);
+        if (MUTANT("publish-before-fill"))
+            view_publish_locked(slot, next);
+        next->immutable_count++;
+        if (!MUTANT("publish-before-fill"))
+            view_publish_locked(slot, next);
     }
     mutex_unlock(&slot->mutex);
     if (rc != 0) {

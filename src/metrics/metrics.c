@@ -1,8 +1,11 @@
 #include "metrics/metrics.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -98,4 +101,17 @@ uint64_t metrics_rate(const struct metrics *metrics, enum metrics_rate rate)
     for (int i = 0; i < METRICS_SAMPLES; i++)
         sum += metrics->samples[rate][i];
     return sum / METRICS_SAMPLES;
+}
+
+uint64_t metrics_resident_bytes(void)
+{
+    FILE *statm = fopen("/proc/self/statm", "re");
+    uint64_t pages = 0;
+
+    if (statm == NULL)
+        return 0;
+    if (fscanf(statm, "%*s %" SCNu64, &pages) != 1)
+        pages = 0;
+    fclose(statm);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }

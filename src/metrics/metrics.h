@@ -66,6 +66,9 @@ void metrics_tick(struct metrics *metrics, uint64_t now_mono_us, uint64_t comman
 /* Raises memory_peak_bytes to the present use. */
 void metrics_note_memory(struct metrics *metrics);
 
+/* Bytes of memory that the process really has; 0 if the system does not say. */
+uint64_t metrics_resident_bytes(void);
+
 /* The mean of the last samples, a second. */
 uint64_t metrics_rate(const struct metrics *metrics, enum metrics_rate rate);
 

@@ -37,6 +37,7 @@ enum net_step {
 
 struct net_outcome {
     uint64_t wait_seq; /* what the reply saw or wrote: may leave once acknowledgeable; 0: at once */
+    int sync;          /* 1: it leaves only once wait_seq is durable, whatever was promised */
     int close_after;   /* 1: send what is there, then close; later input is dropped */
     int uncommitted;   /* 1: writes of this or an earlier command wait for commit() */
     uint64_t

@@ -65,10 +65,12 @@ static void logged_add(struct conn *conn, const struct resp_command *command, si
     conn->mark_held = held_count;
 }
 
-static void hold_if_needed(struct conn *conn, uint64_t wait_seq, size_t start)
+static void hold_if_needed(struct conn *conn, const struct net_outcome *outcome, size_t start)
 {
     struct net_loop *loop = conn->loop;
-    uint64_t ack_seq = loop->hooks.ack_seq(loop->hooks.arg, wait_seq);
+    uint64_t ack_seq = UNLIKELY(outcome->sync)
+                           ? outcome->wait_seq
+                           : loop->hooks.ack_seq(loop->hooks.arg, outcome->wait_seq);
 
     if (LIKELY(ack_seq == 0) || conn->out.len == start)
         return;
@@ -133,7 +135,7 @@ static void logged_rerun(struct net_loop *loop, uint32_t i)
     }
     conn->close_after = outcome.close_after != 0;
     if (outcome.wait_seq != 0)
-        hold_if_needed(conn, outcome.wait_seq, start);
+        hold_if_needed(conn, &outcome, start);
 }
 
 static void turn_redo(struct net_loop *loop)
@@ -285,7 +287,7 @@ static void conn_execute(struct conn *conn, const struct resp_command *command)
         return;
     }
     if (outcome.wait_seq != 0)
-        hold_if_needed(conn, outcome.wait_seq, start);
+        hold_if_needed(conn, &outcome, start);
     if (UNLIKELY(outcome.close_after))
         conn->close_after = 1;
     if (UNLIKELY(step == NET_COMMIT_NOW))

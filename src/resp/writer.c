@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mutant.h"
+
 #define HEAD_BYTES_MAX 32 /* type byte, 20 digits, CR LF, a verbatim string's kind */
 #define CRLF_BYTES 2
 #define TEXT_GUESS_BYTES 256 /* formatted text is longer only rarely */
@@ -160,7 +162,7 @@ void resp_error(struct resp_writer *w, const char *fmt, ...)
         return;
     text[-1] = '-';
     for (size_t i = 0; i < len; i++) {
-        if (text[i] == '\r' || text[i] == '\n')
+        if (text[i] == '\r' || (text[i] == '\n' && !MUTANT("error-keeps-newline")))
             text[i] = ' ';
     }
     advance(w, put_crlf(text + len));

@@ -276,7 +276,7 @@ static int take_groups(struct cursor *cursor, struct properties *properties)
         if (!take_bytes(cursor, VARVE_GROUP_MAX_BYTES, group->name, &len) || len == 0 ||
             !take_varint(cursor, &group->entries) || !take_varint(cursor, &group->unknown) ||
             !take_varint(cursor, &group->live) || group->unknown > group->entries ||
-            group->live > group->entries)
+            (group->live > group->entries && !MUTANT("group-live-unchecked")))
             return 0;
         group->name_len = (uint8_t)len;
         if (i > 0 && varve_slice_compare(varve_slice(group[-1].name, group[-1].name_len),

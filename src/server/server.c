@@ -90,7 +90,8 @@ static enum net_step hook_execute(void *arg, const struct resp_command *command,
     enum processor_step step = processor_run(session->processor, session, command->argc,
                                              command->argv, out, &done);
 
-    *outcome = (struct net_outcome){.wait_seq = done.wait_seq, .close_after = done.close_after};
+    *outcome = (struct net_outcome){
+        .wait_seq = done.wait_seq, .sync = done.sync, .close_after = done.close_after};
     if (step == PROCESSOR_COMMIT_FIRST)
         return NET_COMMIT_FIRST;
     outcome->uncommitted = done.uncommitted;
@@ -469,6 +470,8 @@ static int start_engine(struct server *server, struct varve_err *err)
     rc = varve_open(config_str(config, OPT_DIR), &options, &server->db, err);
     if (rc == 0)
         rc = keyspace_open(server->db, &server->keyspace, err);
+    if (rc == 0)
+        keyspace_set_executor(server->keyspace, server->executor);
     return rc;
 }
 

@@ -13,6 +13,10 @@
 #define SPACE_KEYSPACE 0 /* records about the keyspace itself */
 #define SPACE_FIRST 1    /* the first id that a database can get */
 
+#define KEYSPACE_VERSION 2 /* of types/FORMAT.md */
+#define NAME_HASH_BYTES 4
+#define NEXT_SPACE_MAX_BYTES (1 + SPACE_ID_MAX_BYTES)
+
 enum key_tag {
     KEY_TAG_NAME = 0x01,       /* in a database's space: a name's record */
     KEY_TAG_DATABASE = 0x01,   /* in space 0: database number -> space id */
@@ -40,6 +44,31 @@ size_t space_id_put(uint8_t *at, uint64_t id);
 size_t space_id_get(struct varve_slice bytes, uint64_t *id) MUST_CHECK;
 
 void key_prefix_set(struct key_prefix *prefix, uint64_t space_id, uint8_t tag);
+
+/* Where a name lies among the others of its space: spread evenly, the same in every directory. Not keyed:
+ * names can be made that share one (types/FORMAT.md section 2). */
+uint32_t name_hash(struct varve_slice name);
+
+/* A space id, the tag, a name's hash: what stands before the name in its engine key. */
+struct name_prefix {
+    uint8_t bytes[SPACE_ID_MAX_BYTES + 1 + NAME_HASH_BYTES];
+    uint8_t len;
+};
+
+void name_prefix_set(struct name_prefix *prefix, const struct key_prefix *space, uint32_t hash);
+
+static inline struct varve_slice name_prefix_slice(const struct name_prefix *prefix)
+{
+    return varve_slice(prefix->bytes, prefix->len);
+}
+
+/* The name in an engine key whose prefix of space and tag has `prefix_len` bytes. 0, or VARVE_ECORRUPT if
+ * its hash is missing or not that of the name. */
+int name_of_key(struct varve_slice key, size_t prefix_len, struct varve_slice *name) MUST_CHECK;
+
+/* The record of the next space's id. get: 0, VARVE_ECORRUPT, or VARVE_EVERSION and the version in *id. */
+size_t next_space_put(uint8_t at[NEXT_SPACE_MAX_BYTES], uint64_t id);
+int next_space_get(struct varve_slice bytes, uint64_t *id) MUST_CHECK;
 
 static inline struct varve_slice key_prefix_slice(const struct key_prefix *prefix)
 {

@@ -25,88 +25,6 @@
 
 /* ---- the map ---- */
 
-static struct varve_slice database_key(uint8_t out[3], int db)
-{
-    out[0] = SPACE_KEYSPACE;
-    out[1] = KEY_TAG_DATABASE;
-    out[2] = (uint8_t)db;
-    return varve_slice(out, 3);
-}
-
-static struct varve_slice next_space_key(uint8_t out[2])
-{
-    out[0] = SPACE_KEYSPACE;
-    out[1] = KEY_TAG_NEXT_SPACE;
-    return varve_slice(out, 2);
-}
-
-/* A record of space 0: *id is 0 if there is none. */
-static int map_load_id(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
-                       uint64_t *id, uint64_t *seq, struct varve_err *err)
-{
-    struct varve_pin pin = {0};
-    int rc = varve_get(db, read, key, &pin, err);
-
-    *id = 0;
-    *seq = pin.seq;
-    if (rc == VARVE_NOT_FOUND)
-        return 0;
-    if (rc != 0)
-        return rc;
-    if (space_id_get(pin.value, id) != pin.value.len || *id == 0)
-        rc = err_set(err, VARVE_ECORRUPT, "keyspace: record %02x%02x%s does not decode",
-                     key.data[0], key.data[1], key.len > 2 ? " of a database" : "");
-    varve_pin_release(&pin);
-    return rc;
-}
-
-static int space_load(struct varve_db *engine, const struct varve_read *read, int db,
-                      struct space *space, struct varve_err *err)
-{
-    uint8_t key[3];
-    int rc = map_load_id(engine, read, database_key(key, db), &space->id, &space->map_seq, err);
-
-    key_prefix_set(&space->prefix, space->id, KEY_TAG_NAME);
-    return rc;
-}
-
-static int map_check(const struct space_map *map, struct varve_err *err)
-{
-    for (int db = 0; db < KEYSPACE_DATABASES_MAX; db++) {
-        uint64_t id = map->of_db[db].id;
-        if (id == 0)
-            continue;
-        if (id >= map->next_id)
-            return err_set(err, VARVE_ECORRUPT,
-                           "keyspace: database %d has space %llu, the next one is %llu", db,
-                           (unsigned long long)id, (unsigned long long)map->next_id);
-        for (int other = 0; other < db; other++)
-            if (map->of_db[other].id == id)
-                return err_set(err, VARVE_ECORRUPT, "keyspace: databases %d and %d share a space",
-                               other, db);
-    }
-    return 0;
-}
-
-static int map_load(struct varve_db *db, struct space_map *map, struct varve_err *err)
-{
-    struct varve_read read = {.uncommitted = 1};
-    struct space_map loaded = {0};
-    uint8_t key[2];
-    uint64_t seq;
-    int rc = map_load_id(db, &read, next_space_key(key), &loaded.next_id, &seq, err);
-
-    if (loaded.next_id == 0)
-        loaded.next_id = SPACE_FIRST;
-    for (int i = 0; rc == 0 && i < KEYSPACE_DATABASES_MAX; i++)
-        rc = space_load(db, &read, i, &loaded.of_db[i], err);
-    if (rc == 0)
-        rc = map_check(&loaded, err);
-    if (rc == 0)
-        *map = loaded;
-    return rc;
-}
-
 static void map_settle(struct keyspace *keyspace)
 {
     struct varve_stats stats;
@@ -132,21 +50,25 @@ static void map_touch(struct keyspace *keyspace)
 int keyspace_open(struct varve_db *db, struct keyspace **keyspace, struct varve_err *err)
 {
     struct keyspace *made = mem_alloc_zero(sizeof(*made));
+    struct varve_stats stats;
     int rc = VARVE_ENOMEM;
 
     *keyspace = NULL;
     if (made == NULL)
         return err_set(err, VARVE_ENOMEM, "keyspace: out of memory");
     made->db = db;
+    walk_page_init(&made->page);
+    varve_stats(db, &stats);
+    made->write_seq = stats.seq_applied;
     blocked_init(&made->blocked);
-    buf_init(&made->scratch, VARVE_KEY_MAX_BYTES + sizeof(struct key_prefix));
+    buf_init(&made->scratch, VARVE_KEY_MAX_BYTES + sizeof(struct name_prefix));
     made->batch = varve_batch_create();
     made->sweep = varve_batch_create();
     if (made->batch == NULL || made->sweep == NULL) {
         err_set(err, rc, "keyspace: out of memory");
         goto out;
     }
-    rc = map_load(db, &made->map, err);
+    rc = space_map_load(db, &made->map, err);
 out:
     if (rc != 0)
         keyspace_close(made);
@@ -162,6 +84,7 @@ void keyspace_close(struct keyspace *keyspace)
     varve_batch_destroy(keyspace->batch);
     varve_batch_destroy(keyspace->sweep);
     buf_deinit(&keyspace->scratch);
+    walk_page_deinit(&keyspace->page);
     blocked_deinit(&keyspace->blocked);
     mem_free(keyspace);
 }
@@ -216,6 +139,17 @@ static COLD int note_blocked(struct keyspace *keyspace, struct varve_slice key,
     return rc;
 }
 
+int keyspace_note_walk(struct keyspace *keyspace, struct varve_err *err)
+{
+    struct blocked *blocked = &keyspace->blocked;
+    unsigned at = blocked->count;
+    int rc = note_blocked(keyspace, varve_slice(NULL, 0), 0, 0, err);
+
+    if (blocked->count > at)
+        blocked->notes[at].walk = 1;
+    return rc;
+}
+
 int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
                    struct keyspace_wanted *wanted)
 {
@@ -224,12 +158,30 @@ int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fe
     struct varve_slice key = varve_slice(keyspace->blocked.keys.data + note->at, note->len);
 
     CHECK(i < keyspace->blocked.count);
+    *wanted = (struct keyspace_wanted){0};
+    if (note->walk)
+        return walk_job_start(keyspace, fetch, &wanted->walk);
     *wanted = (struct keyspace_wanted){
         .counted_space = note->counted_space, .about = note->about, .hash = blocked_hash(key)};
     if (note->counted_space != 0)
         return note->about ? varve_fetch_count_about(keyspace->db, key, fetch)
                            : varve_fetch_count(keyspace->db, key, fetch);
     return varve_fetch_start(keyspace->db, &read, key, fetch);
+}
+
+void keyspace_fetch_cancel(struct keyspace_wanted *wanted, struct varve_fetch *fetch)
+{
+    if (wanted->walk != NULL)
+        walk_job_cancel(wanted->walk);
+    else
+        varve_fetch_cancel(fetch);
+}
+
+void keyspace_fetch_release(struct keyspace_wanted *wanted, struct varve_fetch *fetch)
+{
+    walk_job_free(wanted->walk);
+    wanted->walk = NULL;
+    varve_fetch_release(fetch);
 }
 
 void keyspace_forget_blocked(struct keyspace *keyspace)
@@ -248,7 +200,9 @@ void keyspace_let_wait(struct keyspace *keyspace, int wait)
 void keyspace_know_fetched(struct keyspace *keyspace, const struct keyspace_wanted *wanted,
                            struct varve_fetch *fetch)
 {
-    if (wanted->counted_space == 0)
+    if (wanted->walk != NULL)
+        keyspace->known_walk = wanted->walk;
+    else if (wanted->counted_space == 0)
         blocked_know_fetched(&keyspace->blocked, wanted->hash, fetch);
     else if (fetch->rc == 0)
         blocked_know_count(&keyspace->blocked, wanted->counted_space, wanted->about, fetch->count);
@@ -258,6 +212,7 @@ void keyspace_forget_fetched(struct keyspace *keyspace)
 {
     blocked_forget_known(&keyspace->blocked);
     keyspace->blocked.wait = 0;
+    keyspace->known_walk = NULL;
 }
 
 uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_stall_cause *cause)
@@ -269,22 +224,26 @@ uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_sta
 static int record_get(struct keyspace *keyspace, const struct space *space, struct varve_slice key,
                       uint64_t now_ms, struct varve_pin *pin, struct varve_err *err)
 {
-    struct varve_read read = {
-        .now_ms = now_ms, .uncommitted = 1, .dead = 1, .no_wait = !keyspace->blocked.wait};
+    struct varve_read read = {.now_ms = now_ms,
+                              .uncommitted = !MUTANT("read-before-turn"),
+                              .dead = 1,
+                              .no_wait = !keyspace->blocked.wait};
     struct buf *scratch = &keyspace->scratch;
+    struct name_prefix prefix;
 
     if (UNLIKELY(keyspace->stats.blocked == KEYSPACE_BLOCKED_MAX))
         return VARVE_WOULD_BLOCK;
+    name_prefix_set(&prefix, &space->prefix, name_hash(key));
     buf_clear(scratch);
-    int rc = buf_reserve(scratch, space->prefix.len + key.len);
+    int rc = buf_reserve(scratch, prefix.len + key.len);
     if (rc == VARVE_EFULL) /* longer than any key can be: so it is not there */
         return VARVE_NOT_FOUND;
     if (rc != 0)
         return err_set(err, rc, "out of memory for a key of %zu bytes", key.len);
-    memcpy(scratch->data, space->prefix.bytes, space->prefix.len);
+    memcpy(scratch->data, prefix.bytes, prefix.len);
     if (key.len > 0)
-        memcpy(scratch->data + space->prefix.len, key.data, key.len);
-    scratch->len = space->prefix.len + key.len;
+        memcpy(scratch->data + prefix.len, key.data, key.len);
+    scratch->len = prefix.len + key.len;
     read.fetched = blocked_fetched(&keyspace->blocked, buf_slice(scratch));
     rc = varve_get(keyspace->db, &read, buf_slice(scratch), pin, err);
     if (UNLIKELY(rc == VARVE_WOULD_BLOCK))
@@ -307,11 +266,13 @@ static void group_grew(struct keyspace *keyspace, int opened, uint64_t bytes)
 static COLD void sweep_expired(struct keyspace *keyspace, const struct space *space,
                                struct varve_slice key)
 {
-    struct varve_slice parts[2] = {key_prefix_slice(&space->prefix), key};
+    struct name_prefix prefix;
     uint64_t seq;
 
     if (varve_writable(keyspace->db, NULL) != 0)
         return;
+    name_prefix_set(&prefix, &space->prefix, name_hash(key));
+    struct varve_slice parts[2] = {name_prefix_slice(&prefix), key};
     varve_batch_clear(keyspace->sweep);
     if (varve_batch_delete(keyspace->sweep, parts, 2) != 0)
         return;
@@ -367,6 +328,30 @@ int keyspace_lookup_live(struct keyspace *keyspace, int db, struct varve_slice k
     return 0;
 }
 
+int keyspace_space_now(struct keyspace *keyspace, int db, struct space *space, uint64_t *seq,
+                       struct varve_err *err)
+{
+    map_settle(keyspace);
+    if (varve_writable(keyspace->db, NULL) != 0) {
+        int rc = space_shown(keyspace, db, space, err);
+        if (rc != 0)
+            return rc;
+    } else {
+        *space = *space_of(keyspace, db);
+    }
+    saw(seq, space->map_seq);
+    return 0;
+}
+
+/* What was undone since is not waited for. */
+void keyspace_saw_newest(const struct keyspace *keyspace, uint64_t *seq)
+{
+    struct varve_stats stats;
+
+    varve_stats(keyspace->db, &stats);
+    saw(seq, keyspace->write_seq < stats.seq_applied ? keyspace->write_seq : stats.seq_applied);
+}
+
 static void count_lookup(struct keyspace *keyspace, enum keyspace_lookup lookup, int rc)
 {
     if (lookup != KEYSPACE_READ)
@@ -416,9 +401,10 @@ int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, u
 void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_slice *keys,
                        size_t count)
 {
-    uint8_t bytes[KEYSPACE_PREFETCH_MAX][SPACE_ID_MAX_BYTES + 1 + PREFETCH_KEY_MAX_BYTES];
+    uint8_t bytes[KEYSPACE_PREFETCH_MAX][sizeof(struct name_prefix) + PREFETCH_KEY_MAX_BYTES];
     struct varve_slice engine_keys[KEYSPACE_PREFETCH_MAX];
     const struct space *space = space_of(keyspace, db);
+    struct name_prefix prefix;
     size_t used = 0;
 
     if (space->id == 0)
@@ -426,9 +412,10 @@ void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_sli
     for (size_t i = 0; i < count && used < KEYSPACE_PREFETCH_MAX; i++) {
         if (keys[i].len == 0 || keys[i].len > PREFETCH_KEY_MAX_BYTES)
             continue;
-        memcpy(bytes[used], space->prefix.bytes, space->prefix.len);
-        memcpy(bytes[used] + space->prefix.len, keys[i].data, keys[i].len);
-        engine_keys[used] = varve_slice(bytes[used], space->prefix.len + keys[i].len);
+        name_prefix_set(&prefix, &space->prefix, name_hash(keys[i]));
+        memcpy(bytes[used], prefix.bytes, prefix.len);
+        memcpy(bytes[used] + prefix.len, keys[i].data, keys[i].len);
+        engine_keys[used] = varve_slice(bytes[used], prefix.len + keys[i].len);
         used++;
     }
     varve_prefetch(keyspace->db, engine_keys, used);
@@ -437,18 +424,13 @@ void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_sli
 static int count_names(struct keyspace *keyspace, int db, int about, uint64_t *count, uint64_t *seq,
                        struct varve_err *err)
 {
-    struct varve_stats stats;
-
     *count = 0;
     map_settle(keyspace);
     const struct space *space = space_of(keyspace, db);
     saw(seq, space->map_seq);
     if (space->id == 0)
         return 0;
-    /* No record decides a count; the newest write is an upper bound that waits for a little more.
-     * What was undone since is not waited for. */
-    varve_stats(keyspace->db, &stats);
-    saw(seq, keyspace->write_seq < stats.seq_applied ? keyspace->write_seq : stats.seq_applied);
+    keyspace_saw_newest(keyspace, seq); /* an upper bound that waits for a little more */
     struct varve_slice group = key_prefix_slice(&space->prefix);
     if (UNLIKELY(blocked_known_count(&keyspace->blocked, space->id, about, count)))
         return 0;
@@ -500,11 +482,9 @@ static int batch_ready(struct keyspace *keyspace, struct varve_err *err)
     return keyspace->batch == NULL ? err_set(err, VARVE_ENOMEM, "out of memory") : 0;
 }
 
-static int batch_put_id(struct keyspace *keyspace, struct varve_slice key, uint64_t id,
+static int batch_put_id(struct keyspace *keyspace, struct varve_slice key, struct varve_slice value,
                         struct varve_err *err)
 {
-    uint8_t bytes[SPACE_ID_MAX_BYTES];
-    struct varve_slice value = varve_slice(bytes, space_id_put(bytes, id));
     int rc = varve_batch_put(keyspace->batch, &key, 1, &value, 1, 0);
 
     return rc == 0 ? 0 : batch_failed(rc, key, err);
@@ -514,14 +494,17 @@ static int batch_put_id(struct keyspace *keyspace, struct varve_slice key, uint6
 static int space_claim(struct keyspace *keyspace, struct space *space, int db,
                        struct varve_err *err)
 {
+    uint8_t id[NEXT_SPACE_MAX_BYTES];
     uint8_t key[3];
 
     map_touch(keyspace);
     space->id = keyspace->map.next_id++;
     key_prefix_set(&space->prefix, space->id, KEY_TAG_NAME);
-    int rc = batch_put_id(keyspace, database_key(key, db), space->id, err);
+    int rc = batch_put_id(keyspace, database_key(key, db),
+                          varve_slice(id, space_id_put(id, space->id)), err);
     if (rc == 0)
-        rc = batch_put_id(keyspace, next_space_key(key), keyspace->map.next_id, err);
+        rc = batch_put_id(keyspace, next_space_key(key),
+                          varve_slice(id, next_space_put(id, keyspace->map.next_id)), err);
     return rc;
 }
 
@@ -530,6 +513,7 @@ int keyspace_put(struct keyspace *keyspace, int db, struct varve_slice key, uint
                  struct varve_err *err)
 {
     struct varve_slice value[1 + KEYSPACE_VALUE_PARTS_MAX] = {{.data = &head, .len = 1}};
+    struct name_prefix prefix;
     int rc = batch_ready(keyspace, err);
 
     CHECK(part_count >= 0 && part_count <= KEYSPACE_VALUE_PARTS_MAX);
@@ -540,7 +524,8 @@ int keyspace_put(struct keyspace *keyspace, int db, struct varve_slice key, uint
         return rc;
     for (int i = 0; i < part_count; i++)
         value[1 + i] = parts[i];
-    struct varve_slice name[2] = {key_prefix_slice(&space->prefix), key};
+    name_prefix_set(&prefix, &space->prefix, name_hash(key));
+    struct varve_slice name[2] = {name_prefix_slice(&prefix), key};
     rc = varve_batch_put(keyspace->batch, name, 2, value, 1 + part_count, expire_ms);
     return rc == 0 ? 0 : batch_failed(rc, key, err);
 }
@@ -548,6 +533,7 @@ int keyspace_put(struct keyspace *keyspace, int db, struct varve_slice key, uint
 int keyspace_delete(struct keyspace *keyspace, int db, struct varve_slice key,
                     struct varve_err *err)
 {
+    struct name_prefix prefix;
     int rc = batch_ready(keyspace, err);
 
     if (rc != 0)
@@ -555,7 +541,8 @@ int keyspace_delete(struct keyspace *keyspace, int db, struct varve_slice key,
     const struct space *space = space_of(keyspace, db);
     if (space->id == 0)
         return 0;
-    struct varve_slice name[2] = {key_prefix_slice(&space->prefix), key};
+    name_prefix_set(&prefix, &space->prefix, name_hash(key));
+    struct varve_slice name[2] = {name_prefix_slice(&prefix), key};
     rc = varve_batch_delete(keyspace->batch, name, 2);
     return rc == 0 ? 0 : batch_failed(rc, key, err);
 }
@@ -566,6 +553,48 @@ int keyspace_set_expiry(struct keyspace *keyspace, int db, struct varve_slice ke
 {
     return keyspace_put(keyspace, db, key, value_head(value->type, value->encoding),
                         &value->payload, 1, expire_ms, err);
+}
+
+int keyspace_put_value(struct keyspace *keyspace, int db, struct varve_slice key,
+                       const struct keyspace_value *value, struct varve_err *err)
+{
+    return keyspace_set_expiry(keyspace, db, key, value, value->expire_ms, err);
+}
+
+/* The record of a database as its space says. */
+static int space_record(struct keyspace *keyspace, int db, struct varve_err *err)
+{
+    uint8_t key[3];
+    struct varve_slice record = database_key(key, db);
+    uint64_t id = space_of(keyspace, db)->id;
+    uint8_t bytes[SPACE_ID_MAX_BYTES];
+
+    if (id != 0)
+        return batch_put_id(keyspace, record, varve_slice(bytes, space_id_put(bytes, id)), err);
+    int rc = varve_batch_delete(keyspace->batch, &record, 1);
+    return rc == 0 ? 0 : batch_failed(rc, record, err);
+}
+
+int keyspace_swap(struct keyspace *keyspace, int db, int other, struct varve_err *err)
+{
+    int rc = batch_ready(keyspace, err);
+
+    if (rc != 0)
+        return rc;
+    struct space *a = space_of(keyspace, db);
+    struct space *b = space_of(keyspace, other);
+    if (a->id == b->id) /* neither has any, or it is one database */
+        return 0;
+    map_touch(keyspace);
+    struct space swapped = *a;
+    *a = *b;
+    *b = swapped;
+    rc = space_record(keyspace, db, err);
+    if (rc == 0)
+        rc = space_record(keyspace, other, err);
+    if (rc != 0) /* they would seem swapped until the next batch begins */
+        keyspace_begin(keyspace);
+    return rc;
 }
 
 int keyspace_flush(struct keyspace *keyspace, int db, struct varve_err *err)
@@ -666,6 +695,15 @@ int keyspace_group_open(const struct keyspace *keyspace)
 uint64_t keyspace_group_bytes(const struct keyspace *keyspace)
 {
     return varve_group_open(keyspace->db) ? keyspace->group_bytes : 0;
+}
+
+void keyspace_sync(struct keyspace *keyspace, uint64_t *seq)
+{
+    struct varve_stats stats;
+
+    varve_stats(keyspace->db, &stats);
+    saw(seq, stats.seq_visible);
+    varve_sync(keyspace->db);
 }
 
 uint64_t keyspace_now_ms(struct keyspace *keyspace)

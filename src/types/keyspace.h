@@ -21,7 +21,9 @@
 
 #include "base/check.h"
 #include "types/keycode.h"
+#include "types/walk.h"
 #include "varve/db.h"
+#include "varve/executor.h"
 #include "varve/pin.h"
 #include "varve/slice.h"
 #include "varve/status.h"
@@ -93,6 +95,17 @@ int keyspace_count(struct keyspace *keyspace, int db, uint64_t *count, uint64_t 
 int keyspace_count_about(struct keyspace *keyspace, int db, uint64_t *count, uint64_t *seq,
                          struct varve_err *err) MUST_CHECK;
 
+/* The names of a database from a place on, those that are live at now_ms (walk.h). query is borrowed for the
+ * call; *page lives until the next walk, or keyspace_forget_fetched(). A short walk sees the open group; one
+ * that is fetched does not. It waits for the disk where there is no executor, and between keyspace_mark() and
+ * its end. seq is raised to that of the newest write. */
+int keyspace_walk(struct keyspace *keyspace, int db, const struct walk_query *query,
+                  uint64_t now_ms, const struct walk_page **page, uint64_t *seq,
+                  struct varve_err *err) MUST_CHECK;
+
+/* Where walks run as READ jobs; the engine's. Borrowed for life; NULL in the beginning. */
+void keyspace_set_executor(struct keyspace *keyspace, struct varve_executor *executor);
+
 /* ---- lookups that would block ---- */
 
 /* keyspace_stats()->blocked of them are noted. Once there are so many, all others return
@@ -104,11 +117,15 @@ struct keyspace_wanted {
     uint64_t counted_space; /* the space whose names are counted; 0: a key is read */
     int about;              /* the count need not be exact */
     uint32_t hash;          /* of that key */
+    struct walk_job *walk;  /* owned: neither, but a walk */
 };
 
 /* Starts the fetch of one of them (varve_fetch_start, varve_fetch_count, _about). Returns 0 or VARVE_ENOMEM. */
 int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fetch,
                    struct keyspace_wanted *wanted) MUST_CHECK;
+/* As varve_fetch_cancel() and varve_fetch_release(), for all that it starts. */
+void keyspace_fetch_cancel(struct keyspace_wanted *wanted, struct varve_fetch *fetch);
+void keyspace_fetch_release(struct keyspace_wanted *wanted, struct varve_fetch *fetch);
 /* Forgets them, and that a batch was refused: the next command begins. */
 void keyspace_forget_blocked(struct keyspace *keyspace);
 
@@ -141,6 +158,13 @@ int keyspace_set_expiry(struct keyspace *keyspace, int db, struct varve_slice ke
                         const struct keyspace_value *value, uint64_t expire_ms,
                         struct varve_err *err) MUST_CHECK;
 
+/* What a name holds, its expiry included, under another name or in another database. */
+int keyspace_put_value(struct keyspace *keyspace, int db, struct varve_slice key,
+                       const struct keyspace_value *value, struct varve_err *err) MUST_CHECK;
+
+/* Exchanges all that two databases hold, at the cost of two records. */
+int keyspace_swap(struct keyspace *keyspace, int db, int other, struct varve_err *err) MUST_CHECK;
+
 /* Empties a database at the cost of two records; one that is known to be empty costs nothing. */
 int keyspace_flush(struct keyspace *keyspace, int db, struct varve_err *err) MUST_CHECK;
 int keyspace_flush_all(struct keyspace *keyspace, struct varve_err *err) MUST_CHECK;
@@ -167,6 +191,7 @@ uint64_t keyspace_group_no(const struct keyspace *keyspace);
 struct keyspace_watch {
     uint64_t space_id; /* 0: the database had none */
     uint64_t seq;      /* of the record, or tombstone, that decided it; 0: none */
+    uint64_t at;       /* of the newest operation when it was looked at */
     int present;
 };
 
@@ -174,8 +199,8 @@ struct keyspace_watch {
 int keyspace_watch(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                    struct keyspace_watch *watch, struct varve_err *err) MUST_CHECK;
 /* 1 if the name was written, deleted, or expired between two looks, or its database was emptied or
- * swapped while it was there before or after. A name that came and went in between and whose tombstone is gone
- * as well has not changed. */
+ * swapped while it was there before or after. A name that came and went in between has not changed if its
+ * tombstone is gone as well, or went with the database. */
 int keyspace_watch_differs(const struct keyspace_watch *before,
                            const struct keyspace_watch *after) MUST_CHECK;
 
@@ -185,6 +210,9 @@ int keyspace_watch_differs(const struct keyspace_watch *before,
  * they are. */
 int keyspace_group_open(const struct keyspace *keyspace);
 uint64_t keyspace_group_bytes(const struct keyspace *keyspace);
+
+/* Starts a sync of all that is committed, up to *seq, whatever the durability mode is (varve_sync). */
+void keyspace_sync(struct keyspace *keyspace, uint64_t *seq);
 
 uint64_t keyspace_now_ms(struct keyspace *keyspace);
 

@@ -7,17 +7,7 @@
 #include "base/buf.h"
 #include "types/blocked.h"
 #include "types/keyspace.h"
-
-struct space {
-    uint64_t id;              /* 0: the database has none */
-    uint64_t map_seq;         /* of the record, or tombstone, that says so; 0: none */
-    struct key_prefix prefix; /* of names; if id is not 0 */
-};
-
-struct space_map {
-    struct space of_db[KEYSPACE_DATABASES_MAX];
-    uint64_t next_id;
-};
+#include "types/space_map.h"
 
 /* What is put back when the group is cut. */
 struct keyspace_mark {
@@ -30,6 +20,13 @@ struct keyspace_mark {
     uint64_t group_bytes;
     uint64_t groups_opened;
     uint64_t expired_keys;
+};
+
+/* What a note of a walk stands for; the pattern is borrowed from the command that waits. */
+struct wanted_walk {
+    uint64_t space_id;
+    uint64_t now_ms;
+    struct walk_query query;
 };
 
 struct keyspace {
@@ -50,6 +47,10 @@ struct keyspace {
     int marked;
     struct keyspace_stats stats;
     struct blocked blocked;
+    struct varve_executor *executor;   /* NULL: walks wait for the disk */
+    struct walk_page page;             /* of a walk that was made at once */
+    struct wanted_walk wanted_walk;    /* if one is noted */
+    const struct walk_job *known_walk; /* that was fetched; NULL: none */
 };
 
 static inline struct space *space_of(struct keyspace *keyspace, int db)
@@ -57,6 +58,20 @@ static inline struct space *space_of(struct keyspace *keyspace, int db)
     CHECK(db >= 0 && db < KEYSPACE_DATABASES_MAX);
     return &keyspace->map.of_db[db];
 }
+
+/* The space of a database as reads see it now; *seq is raised to the record that says so. */
+int keyspace_space_now(struct keyspace *keyspace, int db, struct space *space, uint64_t *seq,
+                       struct varve_err *err) MUST_CHECK;
+/* Of what no single record decides: *seq is raised to the newest write. */
+void keyspace_saw_newest(const struct keyspace *keyspace, uint64_t *seq);
+
+/* Notes keyspace->wanted_walk: VARVE_WOULD_BLOCK, or VARVE_ENOMEM. */
+int keyspace_note_walk(struct keyspace *keyspace, struct varve_err *err) MUST_CHECK;
+/* Starts it. 0, or VARVE_ENOMEM. The job is freed, or cancelled, by the keyspace's thread. */
+int walk_job_start(struct keyspace *keyspace, struct varve_fetch *fetch,
+                   struct walk_job **started) MUST_CHECK;
+void walk_job_cancel(struct walk_job *job);
+void walk_job_free(struct walk_job *job); /* takes NULL */
 
 /* The record of a name that is there at now_ms: 0, or VARVE_NOT_FOUND, or what keyspace_get() answers.
  * pin->seq is that of the record or tombstone that decided it, 0: none did. */

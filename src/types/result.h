@@ -9,6 +9,8 @@ enum types_result {
     TYPES_OVERFLOW = 102,    /* the sum is not an integer of 64 bits */
     TYPES_TOO_LONG = 103,    /* the string would pass its maximum */
     TYPES_UNMET = 104,       /* a condition (NX, XX, GT, LT) did not hold: nothing was written */
+    TYPES_NOT_FLOAT = 105,   /* the string is not a number */
+    TYPES_NOT_FINITE = 106,  /* the sum is not a finite number */
 };
 
 #endif

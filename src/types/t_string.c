@@ -42,7 +42,8 @@ int string_append(const struct string_at *at, struct varve_slice value, uint64_t
     struct varve_slice parts[2] = {old.payload, value};
     keyspace_begin(at->keyspace);
     rc = keyspace_put(at->keyspace, at->db, at->key, STRING_HEAD, found ? parts : parts + 1,
-                      found ? 2 : 1, found ? old.expire_ms : 0, at->err);
+                      found ? 2 : 1, found && !MUTANT("append-forgets-expiry") ? old.expire_ms : 0,
+                      at->err);
     if (rc == 0)
         rc = keyspace_apply(at->keyspace, at->seq, at->err);
     if (rc == 0)

@@ -36,4 +36,23 @@ int string_append(const struct string_at *at, struct varve_slice value, uint64_t
 /* Adds to the integer that the string is, 0 if it is absent; keeps the expiry. */
 int string_increment(const struct string_at *at, int64_t delta, int64_t *result) MUST_CHECK;
 
+/* ---- t_string_edit.c ---- */
+
+/* Puts value at the offset, behind zeros if the string is shorter, or creates; keeps the expiry. *length is
+ * the length then. An empty value writes nothing. TYPES_TOO_LONG: offset + value.len is past length_max. */
+int string_set_range(const struct string_at *at, uint64_t offset, struct varve_slice value,
+                     uint64_t length_max, uint64_t *length) MUST_CHECK;
+
+/* Adds to the number that the string is, 0 if it is absent; keeps the expiry. `text`, with
+ * LONGDOUBLE_TEXT_MAX_BYTES of room, gets the sum. TYPES_NOT_FLOAT: one of them is no number.
+ * TYPES_NOT_FINITE: the sum is too large, or infinite. */
+int string_add_float(const struct string_at *at, struct varve_slice increment, char *text,
+                     size_t *len) MUST_CHECK;
+
+/* What OBJECT ENCODING calls a string of these bytes that was just set. */
+enum string_encoding { STRING_INT, STRING_EMBSTR, STRING_RAW };
+#define STRING_EMBEDDED_MAX_BYTES 44
+
+enum string_encoding string_encoding(struct varve_slice value) MUST_CHECK;
+
 #endif

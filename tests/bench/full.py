@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""full.py - a small file system fills and is freed, over and over, under one server that never restarts.
+"""full.py - campaign: a small file system fills and is freed, over and over, under one server that never
+restarts.
 
-    tools/build release && tests/bench/full.py [--cycles N] [--size 256mb] [--value 1000] [--dir DIR]
-                                               [--resume S] [--delete-resume S]
+    tools/build release && tests/bench/full.py [--seed N] [--budget COUNT|TIME] [--size 256mb]
+                                               [--spare 8] [--value 1000] [--dir DIR] [--resume S]
+                                               [--delete-resume S]
 
-Mounts a tmpfs of that size (needs root; or name a directory of a small file system with --dir). Cycles of
-two kinds take turns:
+A budget is a count of cycles (default 20) or a time: 90s, 30m, 8h. Mounts a tmpfs of that size in a mount
+namespace of its own, which goes with the program; that wants root or user namespaces. Or name a directory of
+a small file system with --dir. The seed draws the keys; how many writes fit is up to the machine. Cycles of two
+kinds take turns:
 
 another   somebody else's file takes the room but for a little, and, once the server refuses writes, the
           rest to the last byte. When the file goes, writes must be taken again within --resume seconds.
@@ -14,12 +18,15 @@ own       the keys fill the disk themselves until writes are refused. Then half 
 
 While it is full: every refusal says -MISCONF or -OOM and names the cause, reads go on, and what is read is
 right. After each cycle every key is read: what was acknowledged is there, what was refused left no trace.
-At the end once more after kill -9 and after a clean restart. Small: --cycles 2 --size 128mb.
+At the end once more after kill -9 and after a clean restart. Small: --budget 2 --size 64mb. Closes as
+tests/support/campaign.h says: passed and failed are what the table has bounds for.
 """
 import argparse
 import contextlib
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,11 +34,33 @@ import time
 
 import show
 
+import campaign  # where show.py says
+
 BATCH = 100
-SERVER_OPTIONS = ("--memtable-size", "4mb", "--wal-size", "4mb", "--segment-size", "8mb",
-                  "--min-free", "16mb", "--reserve-size", "8mb", "--block-cache-size", "16mb")
-LITTLE = 24 * show.MB  # that is left free beside somebody else's file: a bit more than min-free
+CYCLES_DEFAULT = 20
 TRY_MAX_S = 120
+
+
+OWN_MOUNTS = "VARVE_FULL_OWN_MOUNTS"
+
+
+def server_options(disk_bytes, spare):
+    """Of a disk so large: a server whose files are small enough to be many."""
+    def part(of):
+        return str(disk_bytes // of)
+    return ("--memtable-size", part(64), "--wal-size", part(64), "--segment-size", part(32),
+            "--min-free", part(spare), "--reserve-size", part(2 * spare), "--block-cache-size", part(16))
+
+
+def own_mounts():
+    """Starts the program anew where it may mount and nobody else sees it, if that can be had."""
+    unshare = shutil.which("unshare")
+    how = [unshare, "-m"] if os.geteuid() == 0 else [unshare, "-rm"]
+    if OWN_MOUNTS in os.environ or not unshare or \
+            subprocess.run(how + ["true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        return
+    os.environ[OWN_MOUNTS] = "1"
+    os.execv(unshare, how + [sys.executable, *sys.argv])
 
 
 @contextlib.contextmanager
@@ -40,8 +69,13 @@ def small_disk(options):
         yield options.dir
         return
     folder = tempfile.mkdtemp(prefix="varve-full-")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={show.size(options.size)}", "varve-full", folder],
-                   check=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={show.size(options.size)}",
+                              "varve-full", folder], stderr=subprocess.PIPE, text=True, check=False)
+    if mounted.returncode != 0:
+        os.rmdir(folder)
+        why = " ".join(mounted.stderr.split())
+        sys.exit(f"full.py: no small file system can be mounted ({why}): it takes root, or user "
+                 "namespaces; or name a directory of one with --dir")
     try:
         yield folder
     finally:
@@ -59,7 +93,8 @@ class Full:
         self.unclear = 0
         self.waits = {"another": [], "own": []}
         self.writes = self.reads = 0
-        self.random = random.Random(4)
+        self.random = random.Random(options.seed)
+        self.cycles = 0
 
     # ---- the disk ----
 
@@ -81,7 +116,8 @@ class Full:
     # ---- commands ----
 
     def refused(self, reply):
-        self.refusals[reply] = self.refusals.get(reply, 0) + 1
+        text = re.sub(r"\S*/|[0-9]+", lambda found: "" if "/" in found.group() else "N", reply)
+        self.refusals[text] = self.refusals.get(text, 0) + 1
         if not (reply.startswith(("MISCONF ", "OOM ")) and len(reply) > 20):
             self.unclear += 1
 
@@ -137,8 +173,9 @@ class Full:
     # ---- cycles ----
 
     def cycle_another(self, connection, keys_max):
-        self.take_room(LITTLE)
-        self.fill(connection, keys_max, LITTLE)
+        little = show.size(self.options.size) * 3 // (2 * self.options.spare)  # a bit more than min-free
+        self.take_room(little)
+        self.fill(connection, keys_max, little)
         self.check_some(connection, 500)
         self.take_room(0)
         for _ in range(10):
@@ -171,14 +208,15 @@ class Full:
         many = show.size(self.options.size) * 2 // self.values.bytes
         pid = self.server.start().pid
         with self.server.connect(timeout_s=120) as connection:
-            for number in range(self.options.cycles):
-                another = number % 2 == 0
+            while self.options.budget.left(self.cycles):
+                another = self.cycles % 2 == 0
                 if another:
                     self.cycle_another(connection, few)
                 else:
                     self.cycle_own(connection, many)
                 self.check_all(many)
-                print(f"  cycle {number + 1}: {self.writes:,} writes, {self.reads:,} reads, "
+                self.cycles += 1
+                print(f"  cycle {self.cycles}: {self.writes:,} writes, {self.reads:,} reads, "
                       f"{self.free() // show.MB} MB free", file=sys.stderr, flush=True)
                 if not another:  # the next one has somebody else's file
                     self.shrink(connection, few)
@@ -217,32 +255,44 @@ class Full:
             self.report.add(f"refused {count:,} times", f"-{text}")
         self.report.add("restarts needed", "0", "= 0", True)
 
+    def figures(self):
+        longest = ", ".join(f"{max(took):.2f} s ('{kind}')" for kind, took in self.waits.items() if took)
+        refused = sum(self.refusals.values())
+        return (f"{self.cycles} cycles of {self.options.size}, {self.writes} writes acknowledged, none lost, "
+                f"{refused} refused, {self.reads} reads, all right, writes are taken again within {longest}, "
+                f"0 restarts")
+
 
 def main():
     parser = argparse.ArgumentParser(description="a disk that fills and is freed")
-    parser.add_argument("--cycles", type=int, default=20)
+    campaign.add_arguments(parser, CYCLES_DEFAULT)
     parser.add_argument("--size", default="256mb", help="of the file system")
+    parser.add_argument("--spare", type=int, default=8, help="min-free is so manieth a part of the disk")
     parser.add_argument("--value", type=int, default=1000, help="bytes of a value")
     parser.add_argument("--resume", type=float, default=2, help="bound in seconds, once there is room")
     parser.add_argument("--delete-resume", type=float, default=30, help="bound in seconds after deletes")
     parser.add_argument("--dir", help="a directory on a small file system, instead of a tmpfs")
     options = parser.parse_args()
     show.use_release()
-    report = show.Report(f"A file system of {options.size}, filled and freed {options.cycles} times")
+    if not options.dir:
+        own_mounts()
+    report = show.Report(f"A file system of {options.size}, filled and freed over and over")
+    figures = "stopped"
     with show.servers.scratch("full") as folder, small_disk(options) as disk:
         data = os.path.join(disk, "data")
-        server = show.servers.Server(folder, "--dir", data, *SERVER_OPTIONS)
+        server = show.servers.Server(folder, "--dir", data, *server_options(show.size(options.size), options.spare))
         full = Full(options, report, disk, server)
         try:
             full.run()
             full.tell()
+            figures = full.figures()
         except (show.servers.Failed, show.resp.Broken) as error:
             report.add("stopped", str(error), "", False)
             for text, count in full.refusals.items():
                 report.add(f"refused {count:,} times", f"-{text}")
         finally:
             server.discard()
-    return report.close()
+    return campaign.close("full", options.seed, *report.show(), figures)
 
 
 if __name__ == "__main__":

@@ -56,13 +56,18 @@ class Report:
     def equal(self, what, value, wanted):
         self.add(what, f"{value:,}", f"= {wanted:,}", value == wanted)
 
-    def close(self):
-        """Returns the exit code."""
+    def show(self):
+        """Prints the table; returns how many bounds are kept and how many are not."""
         print(f"\n## {self.title}\n\n| what | figure | bound | |\n|---|---|---|---|")
         for what, text, bound, ok in self.rows:
             print(f"| {what} | {text} | {bound} | {'' if ok is None else 'PASS' if ok else 'FAIL'} |")
         failed = sum(ok is False for *_, ok in self.rows)
         passed = sum(ok is True for *_, ok in self.rows)
+        return passed, failed
+
+    def close(self):
+        """Prints the table and the closing line; returns the exit code."""
+        passed, failed = self.show()
         print(f"\n{passed} passed, {failed} failed", flush=True)
         return 1 if failed or not passed else 0
 

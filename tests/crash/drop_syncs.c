@@ -124,7 +124,7 @@ static void drop_in_run(struct dropping *dropping, const struct plan *plan)
     struct run run;
 
     run_begin(&run, plan);
-    examiner_new_run(dropping->examiner);
+    examiner_new_run(dropping->examiner, &run);
     for (size_t i = 0; i < dropping->class_count; i++)
         dropping->classes[i].in_this_run = 0;
     /* A run that went wrong is the campaign's to tell. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "campaign.h"
 #include "rot.h"
 
 #define NESTED_TRIALS 4
@@ -58,6 +59,7 @@ struct examiner *examiner_create(uint64_t seed, unsigned nested_percent, unsigne
     rng_init(&examiner->rng, seed);
     examiner->nested_percent = nested_percent;
     examiner->rot_percent = rot_percent;
+    examiner->figures.digest = DIGEST_BEGIN;
     examiner->hash_cap = 1024;
     examiner->hashes = mem_alloc_zero(examiner->hash_cap * sizeof(uint64_t));
     CHECK(examiner->hashes != NULL);
@@ -87,9 +89,17 @@ const char *examiner_why(const struct examiner *examiner)
     return examiner->why;
 }
 
-void examiner_new_run(struct examiner *examiner)
+static void note(struct examiner *examiner, uint64_t value)
+{
+    examiner->figures.digest = digest_add(examiner->figures.digest, value);
+}
+
+void examiner_new_run(struct examiner *examiner, const struct run *run)
 {
     examiner->seen_count = 0;
+    note(examiner, sim_trace_digest(run->sim));
+    for (size_t i = 0; i < run->note_count; i++)
+        note(examiner, run->notes[i].value);
 }
 
 /* ---- counting distinct images ---- */
@@ -302,7 +312,9 @@ static int examine_image(struct examiner *examiner, const struct run *run, struc
     struct story *story = NULL;
     int rc;
 
-    count_distinct(examiner, sim_hash(image));
+    uint64_t hash = sim_hash(image);
+    count_distinct(examiner, hash);
+    note(examiner, hash);
     examiner->figures.opened++;
     *k = 0;
     if (bounds->clock_floor_ms != 0)
@@ -326,6 +338,8 @@ static int examine_image(struct examiner *examiner, const struct run *run, struc
     if (rc == 0 && story != NULL)
         rc = examine_some_nested(examiner, run, image, bounds, story);
     mem_free(story);
+    note(examiner, *k);
+    note(examiner, sim_trace_digest(image));
     return rc;
 }
 
@@ -420,6 +434,7 @@ static int examine_rot(struct examiner *examiner, const struct run *run,
     else if (opened != VARVE_ECORRUPT && opened != VARVE_EFOREIGN && opened != VARVE_EVERSION)
         rc = REFUTE(examiner, "%s: not said to be damage: %s", what, err.text);
     examiner->figures.refused += opened != 0;
+    note(examiner, (uint64_t)opened);
     (void)varve_close(db, NULL);
     sim_env_destroy(image);
     return rc;

@@ -19,6 +19,7 @@ struct figures {
     uint64_t refused;  /* of these: those that were not opened */
     uint64_t cuts;     /* moments */
     uint64_t span_max; /* the largest number of states that one moment allowed */
+    uint64_t digest;   /* of the runs, the images, and what was found in them (campaign.h) */
 };
 
 struct examiner; /* opaque */
@@ -29,8 +30,8 @@ struct examiner *examiner_create(uint64_t seed, unsigned nested_percent, unsigne
 void examiner_destroy(struct examiner *examiner);
 const struct figures *examiner_figures(const struct examiner *examiner);
 
-/* Forgets which images the run before had. To be called for each run. */
-void examiner_new_run(struct examiner *examiner);
+/* Forgets which images the run before had. To be called for each run, once it is over. */
+void examiner_new_run(struct examiner *examiner, const struct run *run);
 
 /* Images after more than `from` and at most all events of the run, in the order of the trace; as many
  * as the limit says. Stops at the first that fails: returns -1, and

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """kill9.py - campaign: a real server, real sockets, kill -9 at a random moment, restart.
 
-    kill9.py [--kills 100] [--seed N] [--mode always|everysec|no] [--connections 4] [--seconds S]
+    kill9.py [--seed N] [--budget COUNT|TIME] [--mode always|everysec|no] [--connections 4]
 
 Several connections write and read, in pipelines, values that name their writer. After each kill the
 server is started again with nothing but its command line, and every reply that a client got must be
@@ -10,11 +10,15 @@ shared counters and registers by those same k; what a read showed is not taken b
 read-back of every key counts. Some kills hit the start itself, some an idle server; some stops are
 SIGTERM instead. A directory serves several kills, so that recovery meets what recovery wrote.
 
-The seed repeats what is sent, not the moments. A directory that failed is kept under build/kill9/.
-Closes with `N passed, N failed`: a case is a kill and the check after it.
+Default: 100 kills; a budget is a count of kills or a time, 90s, 30m, 8h. The seed plans it: which options a
+server gets, what each connection sends in each life, after how many answers it is killed, or how far into a
+start. The digest is of that plan; where a kill hits the server is up to the machine. Without --seed one is
+drawn and printed. A directory that failed is kept under build/kill9/. Closes as tests/support/campaign.h
+says: a case is a kill and the check after it.
 """
 import argparse
 import contextlib
+import hashlib
 import os
 import random
 import shutil
@@ -24,6 +28,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
 
+import campaign  # noqa: E402
 import history  # noqa: E402
 import resp  # noqa: E402
 import server as servers  # noqa: E402
@@ -32,6 +37,8 @@ MODES = ("always", "everysec", "no")
 WAL_SIZES = ("16kb", "64kb", "256kb", "4mb")
 KILLS_A_DIRECTORY = 8
 FAILURES_MAX = 3
+KILLS_DEFAULT = 100
+PLANNED_COMMANDS = 20  # of each connection in each life that are part of the digest
 WINDOW_MAX = 400  # commands of a connection that may be unanswered
 FAR_FUTURE_MS = 4102444800000  # the year 2100
 EXCLUSIVE_DB = 5  # of the last connection; it alone flushes and knows DBSIZE
@@ -76,6 +83,14 @@ class Script:
             choices.update({self.shared_incr: 8, self.shared_set: 5, self.shared_read: 8})
         self.makers = list(choices)
         self.weights = list(choices.values())
+
+    def begin(self, life, seed, plan):
+        """Another life, whose commands are what the seed says however the one before ended."""
+        self.life = life
+        self.rng = random.Random(seed)
+        for index in range(PLANNED_COMMANDS):
+            plan.note(self.next(index))
+        self.rng = random.Random(seed)
 
     def next(self, index):
         self.index = index
@@ -205,9 +220,10 @@ class Client(threading.Thread):
 class Cell:
     """A directory, its server and its clients, over several kills."""
 
-    def __init__(self, folder, rng, connections, mode):
+    def __init__(self, folder, rng, connections, mode, plan):
         self.folder = folder
         self.rng = rng
+        self.plan = plan
         self.mode = mode
         self.count = connections
         self.life = 0
@@ -225,19 +241,20 @@ class Cell:
     def make_script(self, number):
         others = [key for other in range(self.count - 1) if other != number
                   for key in self.keys[other].plain]
-        return Script(random.Random(self.rng.random()), number, self.keys[number], others,
-                      number == self.count - 1)
+        return Script(None, number, self.keys[number], others, number == self.count - 1)
 
     def options(self):
         mode = self.mode or self.rng.choice(MODES)
-        return mode, ("--appendfsync", mode, "--wal-size", self.rng.choice(WAL_SIZES))
+        options = ("--appendfsync", mode, "--wal-size", self.rng.choice(WAL_SIZES))
+        self.plan.note(options)
+        return mode, options
 
     def start(self, kills_at_start):
         """Starts the server, killing so many starts first. Returns the mode that it runs in."""
         for _ in range(kills_at_start):
             _, options = self.options()
             self.server = servers.Server(self.folder, *options).spawn()
-            time.sleep(self.rng.uniform(0, self.start_s * 1.3))
+            time.sleep(self.start_s * self.plan.note(self.rng.uniform(0, 1.3)))
             self.server.kill()
         mode, options = self.options()
         began = time.monotonic()
@@ -249,7 +266,7 @@ class Cell:
         self.life += 1
         self.clients = []
         for number, script in enumerate(self.scripts):
-            script.life = self.life
+            script.begin(self.life, self.rng.random(), self.plan)
             log = history.Log(number, self.keys[number].all, self.states[number])
             self.clients.append(Client(self.server.port, self.database(number), log, script,
                                        self.life))
@@ -258,7 +275,7 @@ class Cell:
         """Lets the clients talk until a random number of answers, or for a few seconds."""
         for client in self.clients:
             client.start()
-        goal = int(10 ** self.rng.uniform(0.5, 4.5))
+        goal = self.plan.note(int(10 ** self.rng.uniform(0.5, 4.5)))
         deadline = time.monotonic() + 4.0
         while time.monotonic() < deadline and self.answered() < goal:
             if any(client.problem for client in self.clients):
@@ -318,6 +335,17 @@ class Cell:
         return sum(fits[log.number][-1] - len(log.answered_at) for log in logs)
 
 
+class Plan:
+    """A digest of all that the seed decided."""
+
+    def __init__(self):
+        self.hash = hashlib.blake2b(digest_size=8)
+
+    def note(self, what):
+        self.hash.update(repr(what).encode())
+        return what
+
+
 class Figures:
     """What the campaign did, for its last lines."""
 
@@ -334,20 +362,19 @@ class Figures:
         self.survived += survived
         self.start_s_max = max(self.start_s_max, cell.start_s)
 
-    def show(self):
+    def text(self):
         modes = ", ".join(f"{count} {mode}" for mode, count in self.stops.items())
-        print(f"{self.kills} kills ({self.start_kills} during a start, {self.idle_kills} idle; "
-              f"stops in {modes}), {self.terms} SIGTERM")
-        print(f"{self.answered} commands answered and explained; {self.unanswered} unanswered when "
-              f"the server died, {self.survived} of these took effect; "
-              f"slowest start {self.start_s_max * 1000:.0f} ms")
+        print(f"slowest start {self.start_s_max * 1000:.0f} ms", file=sys.stderr)
+        return (f"{self.kills} kills ({self.start_kills} during a start, {self.idle_kills} idle; "
+                f"stops in {modes}), {self.terms} SIGTERM; {self.answered} answers explained, "
+                f"{self.survived} of {self.unanswered} unanswered commands took effect")
 
 
 def one_stop(cell, figures, kills_left, mode):
     """Traffic, a stop, the restart, the check. Returns (kills done, mode of the next life)."""
     rng = cell.rng
-    idle = rng.random() < 0.1
-    term = rng.random() < 0.1
+    idle = cell.plan.note(rng.random() < 0.1)
+    term = cell.plan.note(rng.random() < 0.1)
     cell.begin_life()
     if not idle:
         cell.run_traffic()
@@ -357,7 +384,7 @@ def one_stop(cell, figures, kills_left, mode):
         cell.server.kill()
     figures.stops[mode] += 1
     cell.end_traffic()
-    at_start = rng.choice((0, 0, 0, 1, 2))
+    at_start = cell.plan.note(rng.choice((0, 0, 0, 1, 2)))
     kills = 0 if term else 1
     at_start = max(0, min(at_start, kills_left - kills))
     mode = cell.start(at_start)
@@ -369,10 +396,10 @@ def one_stop(cell, figures, kills_left, mode):
     return kills + at_start, mode
 
 
-def run_directory(folder, rng, options, figures, tally, kills_left):
-    """Up to KILLS_A_DIRECTORY kills in one directory. Returns how many there were."""
-    cell = Cell(folder, rng, options.connections, options.mode)
-    kills_left = min(kills_left, KILLS_A_DIRECTORY)
+def run_directory(folder, seed, options, figures, tally, plan, kills_left):
+    """So many kills in one directory. Returns how many there were."""
+    rng = random.Random(seed)
+    cell = Cell(folder, rng, options.connections, options.mode, plan)
     done = 0
     try:
         at_start = min(rng.choice((0, 1, 2)), kills_left)
@@ -412,26 +439,23 @@ def keep_evidence(cell, seed, kill):
 
 def main():
     parser = argparse.ArgumentParser(description="kill -9, restart, and ask what is left")
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10 ** 6))
+    campaign.add_arguments(parser, KILLS_DEFAULT, seed=random.SystemRandom().randrange(10 ** 6))
     parser.add_argument("--mode", choices=MODES, help="one appendfsync mode only")
     parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=600.0, help="end after so long")
     options = parser.parse_args()
-    print(f"kill9: seed {options.seed}, {servers.varved_path()}", flush=True)
+    print(f"kill9: seed {options.seed}", flush=True)
+    print(f"kill9: {servers.varved_path()}", file=sys.stderr, flush=True)
 
-    rng = random.Random(options.seed)
-    figures, tally = Figures(), servers.Tally()
-    deadline = time.monotonic() + options.seconds
-    kills = 0
-    while kills < options.kills and tally.failed < FAILURES_MAX:
-        if time.monotonic() > deadline:
-            tally.fail("the campaign", f"{kills} kills in {options.seconds:.0f} s")
-            break
+    figures, tally, plan = Figures(), servers.Tally(), Plan()
+    budget, kills, directories = options.budget, 0, 0
+    while budget.left(kills) and tally.failed < FAILURES_MAX:
+        most = min(budget.count - kills, KILLS_A_DIRECTORY) if budget.count else KILLS_A_DIRECTORY
         with servers.scratch("kill9") as folder:
-            kills += run_directory(folder, rng, options, figures, tally, options.kills - kills)
-    figures.show()
-    return tally.close()
+            kills += run_directory(folder, f"{options.seed}/{directories}", options, figures, tally,
+                                   plan, most)
+        directories += 1
+    return campaign.close("kill9", options.seed, tally.passed, tally.failed,
+                          f"{figures.text()}; digest of the plan {plan.hash.hexdigest()}")
 
 
 if __name__ == "__main__":

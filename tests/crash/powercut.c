@@ -3,8 +3,9 @@
  *
  *   powercut                          the kept cases, the campaign, the core, the dropped syncs
  *   powercut --seed N                 another seed (default 1)
- *   powercut --images N               the campaign opens about N images (default 150000; 0: all)
- *   powercut --seconds S              go on with the next seeds until S seconds are over
+ *   powercut --budget B               the campaign opens about B images (default 150000), seed after seed
+ *                                     if there are not so many; or goes on with the next seeds for so
+ *                                     long: 90s, 30m, 8h
  *   powercut --mode M                 always, everysec or no (default: all)
  *   powercut --length N               sequences of at most N actions (default 3)
  *   powercut --nested P               crash again within P percent of the recoveries (default 12)
@@ -18,22 +19,24 @@
  *   powercut --sequence A,B [--mode M] [--settle] [--drop-sync N] [--at CHAIN] [--verbose]
  *                                     one sequence, all its images or those of one chain
  *
- * The same arguments give the same run. Closes with `N passed, N failed`: sequences, kept cases,
- * classes of syncs. */
+ * The same arguments give the same run. Closes as campaign.h says; passed and failed are sequences, kept
+ * cases, syncs that were taken out. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "campaign.h"
 #include "drop_syncs.h"
 #include "examine.h"
 #include "plan.h"
 
 #define FAILURES_SHOWN_MAX 10
+#define IMAGES_DEFAULT 150000
+#define PASS_IMAGES 250000 /* of a pass over all sequences; the next pass has the next seed */
 #define SYNCS_PER_CLASS 4
 #define ROT_PERCENT 6
 #define REGRESS_FILE "tests/regress/powercut.txt"
@@ -42,8 +45,7 @@
 
 struct settings {
     uint64_t seed;
-    uint64_t images;
-    uint64_t seconds;
+    struct budget budget;
     uint64_t drop_sync;
     unsigned nested_percent;
     unsigned length;
@@ -59,9 +61,12 @@ struct settings {
     struct chain chain;
 };
 
+/* What was done. */
 struct tally {
-    unsigned passed;
-    unsigned failed;
+    uint64_t passed;
+    uint64_t failed;
+    struct examiner *examiner; /* of the campaign and the core */
+    struct drop_result syncs;
 };
 
 /* ---- where we are, should the program die ---- */
@@ -137,7 +142,7 @@ static int play(struct examiner *examiner, const struct plan *plan, struct trial
 
     place_set(plan);
     run_begin(&run, plan);
-    examiner_new_run(examiner);
+    examiner_new_run(examiner, &run);
     if (!run_failed(&run)) {
         sim_drop_nth_sync(run.sim, drop_sync);
         rc = chain != NULL ? examine_chain(examiner, &run, chain)
@@ -167,77 +172,93 @@ static void progress(const struct examiner *examiner, size_t done, size_t all)
                 examiner_figures(examiner)->opened, done == all ? "\n" : "");
 }
 
-/* What is left of the budget is shared by the sequences that are left. The empty one, which is how all
- * begin, has no limit. */
-static uint64_t share(const struct settings *settings, const struct plan *plan, uint64_t opened,
+/* What is left for one pass over all sequences is shared by those that are left. The empty one, which is
+ * how all begin, has no limit. */
+static uint64_t share(uint64_t images, const struct plan *plan, uint64_t opened,
                       size_t sequences_left)
 {
-    if (settings->images == 0 || plan->count == 0)
+    if (plan->count == 0)
         return 0;
-    uint64_t left = settings->images > opened ? settings->images - opened : 0;
+    uint64_t left = images > opened ? images - opened : 0;
     return 1 + 2 * left / sequences_left; /* many images of a sequence have the same bytes */
 }
 
 /* Sequences of the core, each cut at every moment. */
 static void exhaust(const struct settings *settings, struct tally *tally)
 {
-    struct examiner *examiner = examiner_create(settings->seed, settings->nested_percent,
-                                                ROT_PERCENT);
     struct trial_limit limit = {.per_cut = settings->per_cut};
     struct plan_list list;
-    unsigned failed = tally->failed;
+    uint64_t failed = tally->failed;
 
     plan_list_make(&list, settings->seed, settings->length, settings->length, settings->mode, 1);
     for (size_t i = 0; i < list.count && tally->failed - failed < FAILURES_SHOWN_MAX; i++) {
-        int rc = play(examiner, &list.items[i], limit, NULL, 0);
+        int rc = play(tally->examiner, &list.items[i], limit, NULL, 0);
         tally->passed += rc == 0;
         tally->failed += rc != 0;
-        progress(examiner, i + 1, list.count);
+        progress(tally->examiner, i + 1, list.count);
         if (rc != 0 && settings->stop)
             break;
     }
-    printf("core: seed %" PRIu64 ", %zu sequences of %u of 9 actions, every moment, %" PRIu64
-           " sampled images each: ",
-           settings->seed, list.count, settings->length, settings->per_cut);
-    tell_figures(examiner_figures(examiner));
+    printf("core: %zu sequences of %u of 9 actions, cut at every moment, %" PRIu64
+           " sampled images each\n",
+           list.count, settings->length, settings->per_cut);
     plan_list_free(&list);
-    examiner_destroy(examiner);
+}
+
+struct pass {
+    uint64_t seed;
+    uint64_t images; /* to be opened, about */
+    double began_s;  /* of the campaign */
+};
+
+/* Over all sequences, with one seed. Returns 1 if the campaign is to end. */
+static int campaign_pass(const struct settings *settings, struct tally *tally,
+                         const struct pass *pass)
+{
+    struct plan_list list;
+    uint64_t before = examiner_figures(tally->examiner)->opened;
+    int stop = 0;
+
+    plan_list_make(&list, pass->seed, 0, settings->length, settings->mode, 0);
+    for (size_t i = 0; i < list.count && !stop; i++) {
+        uint64_t opened = examiner_figures(tally->examiner)->opened - before;
+        struct trial_limit limit = {
+            .images = share(pass->images, &list.items[i], opened, list.count - i)};
+        int rc = play(tally->examiner, &list.items[i], limit, NULL, 0);
+        tally->passed += rc == 0;
+        tally->failed += rc != 0;
+        stop = (rc != 0 && settings->stop) || tally->failed == FAILURES_SHOWN_MAX ||
+               (settings->budget.seconds != 0 && !budget_left(&settings->budget, 0, pass->began_s));
+        progress(tally->examiner, i + 1, list.count);
+    }
+    plan_list_free(&list);
+    return stop;
 }
 
 static void campaign(const struct settings *settings, struct tally *tally)
 {
-    struct examiner *examiner = examiner_create(settings->seed, settings->nested_percent,
-                                                ROT_PERCENT);
-    time_t began = time(NULL);
-    uint64_t seed = settings->seed;
+    const struct budget *budget = &settings->budget;
+    struct pass pass = {.seed = settings->seed, .images = PASS_IMAGES, .began_s = campaign_now_s()};
+    uint64_t passes = (budget->count + PASS_IMAGES - 1) / PASS_IMAGES;
+    uint64_t done = 0;
     int stop = 0;
 
-    do {
-        struct plan_list list;
-        uint64_t before = examiner_figures(examiner)->opened;
-        plan_list_make(&list, seed++, 0, settings->length, settings->mode, 0);
-        for (size_t i = 0; i < list.count && !stop; i++) {
-            uint64_t opened = examiner_figures(examiner)->opened - before;
-            struct trial_limit limit = {
-                .images = share(settings, &list.items[i], opened, list.count - i)};
-            int rc = play(examiner, &list.items[i], limit, NULL, 0);
-            tally->passed += rc == 0;
-            tally->failed += rc != 0;
-            stop = (rc != 0 && settings->stop) || tally->failed == FAILURES_SHOWN_MAX ||
-                   (settings->seconds != 0 && (uint64_t)(time(NULL) - began) >= settings->seconds);
-            progress(examiner, i + 1, list.count);
-        }
-        plan_list_free(&list);
-    } while (settings->seconds != 0 && !stop);
-    printf("campaign: seed %" PRIu64 ", ", settings->seed);
-    tell_figures(examiner_figures(examiner));
-    examiner_destroy(examiner);
+    if (passes > 0)
+        pass.images = budget->count / passes;
+    while (!stop && (passes == 0 || done < passes)) {
+        stop = campaign_pass(settings, tally, &pass);
+        pass.seed++;
+        done++;
+    }
+    printf("campaign: seeds %" PRIu64 " to %" PRIu64 "\n", settings->seed,
+           settings->seed + done - 1);
 }
 
 static void dropped_syncs(const struct settings *settings, struct tally *tally)
 {
     struct drop_result result = drop_syncs(settings->seed, SYNCS_PER_CLASS);
 
+    tally->syncs = result;
     printf("syncs: %u taken out, %u noticed; %u more cover nothing, %u were followed by another in "
            "time\n",
            result.dropped, result.noticed, result.idle, result.relieved);
@@ -270,7 +291,7 @@ static void one_sequence(const struct settings *settings, struct tally *tally)
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: powercut [--seed N] [--images N | --seconds S] [--mode M] [--length N]"
+    fprintf(stderr, "usage: powercut [--seed N] [--budget COUNT|TIME] [--mode M] [--length N]"
                     " [--nested P] [--campaign] [--exhaustive] [--per-cut N] [--stop]"
                     " [--sync-mutation]\n"
                     "       powercut --sequence A,B,... [--mode M] [--settle] [--drop-sync N]"
@@ -280,9 +301,8 @@ static void usage(void)
 static int parse_one(struct settings *settings, int option, const char *value)
 {
     switch (option) {
-    case 's': settings->seed = strtoull(value, NULL, 10); return 0;
-    case 'i': settings->images = strtoull(value, NULL, 10); return 0;
-    case 't': settings->seconds = strtoull(value, NULL, 10); return 0;
+    case 's': return seed_parse(value, &settings->seed);
+    case 'b': return budget_parse(value, &settings->budget);
     case 'n': settings->nested_percent = (unsigned)strtoul(value, NULL, 10); return 0;
     case 'l':
         settings->length = (unsigned)strtoul(value, NULL, 10);
@@ -305,18 +325,22 @@ static int parse_one(struct settings *settings, int option, const char *value)
 static int parse(struct settings *settings, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seed", 1, NULL, 's'},     {"images", 1, NULL, 'i'},   {"seconds", 1, NULL, 't'},
-        {"nested", 1, NULL, 'n'},   {"length", 1, NULL, 'l'},   {"drop-sync", 1, NULL, 'd'},
-        {"stop", 0, NULL, 'S'},     {"campaign", 0, NULL, 'c'}, {"sync-mutation", 0, NULL, 'y'},
-        {"settle", 0, NULL, 'e'},   {"verbose", 0, NULL, 'v'},  {"mode", 1, NULL, 'm'},
-        {"sequence", 1, NULL, 'q'}, {"at", 1, NULL, 'a'},       {"exhaustive", 0, NULL, 'x'},
-        {"per-cut", 1, NULL, 'p'},  {NULL, 0, NULL, 0},
+        {"seed", 1, NULL, 's'},     {"budget", 1, NULL, 'b'},        {"nested", 1, NULL, 'n'},
+        {"length", 1, NULL, 'l'},   {"drop-sync", 1, NULL, 'd'},     {"stop", 0, NULL, 'S'},
+        {"campaign", 0, NULL, 'c'}, {"sync-mutation", 0, NULL, 'y'}, {"settle", 0, NULL, 'e'},
+        {"verbose", 0, NULL, 'v'},  {"mode", 1, NULL, 'm'},          {"sequence", 1, NULL, 'q'},
+        {"at", 1, NULL, 'a'},       {"exhaustive", 0, NULL, 'x'},    {"per-cut", 1, NULL, 'p'},
+        {NULL, 0, NULL, 0},
     };
     int option;
     int rc = 0;
 
-    *settings = (struct settings){
-        .seed = 1, .images = 150000, .per_cut = 2, .nested_percent = 12, .length = 3, .mode = -1};
+    *settings = (struct settings){.seed = 1,
+                                  .budget = {.count = IMAGES_DEFAULT},
+                                  .per_cut = 2,
+                                  .nested_percent = 12,
+                                  .length = 3,
+                                  .mode = -1};
     optind = 0; /* this is called again, for the kept cases */
     while (rc == 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1)
         rc = parse_one(settings, option, optarg);
@@ -368,6 +392,26 @@ static int kept_cases(struct tally *tally)
     return rc;
 }
 
+static int close_run(const struct settings *settings, const struct tally *tally)
+{
+    const struct figures *figures = examiner_figures(tally->examiner);
+    const struct drop_result *syncs = &tally->syncs;
+
+    if (settings->has_sequence)
+        return campaign_close("powercut", settings->seed, tally->passed, tally->failed,
+                              "one sequence");
+    if (settings->syncs_only)
+        return campaign_close("powercut", settings->seed, tally->passed, tally->failed,
+                              "%u of %u dropped syncs noticed", syncs->noticed, syncs->dropped);
+    return campaign_close(
+        "powercut", settings->seed, tally->passed, tally->failed,
+        "%" PRIu64 " images opened, %" PRIu64 " distinct, %" PRIu64 " nested, %" PRIu64
+        " damaged (%" PRIu64 " refused), at most %" PRIu64
+        " states allowed at a moment; %u of %u dropped syncs noticed; digest %016" PRIx64,
+        figures->opened, figures->distinct, figures->nested, figures->damaged, figures->refused,
+        figures->span_max, syncs->noticed, syncs->dropped, figures->digest);
+}
+
 int main(int argc, char **argv)
 {
     struct settings settings;
@@ -379,6 +423,7 @@ int main(int argc, char **argv)
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     watch_for_death();
+    tally.examiner = examiner_create(settings.seed, settings.nested_percent, ROT_PERCENT);
     if (settings.has_sequence) {
         one_sequence(&settings, &tally);
     } else if (settings.syncs_only) {
@@ -394,6 +439,7 @@ int main(int argc, char **argv)
             dropped_syncs(&settings, &tally);
         }
     }
-    printf("%u passed, %u failed\n", tally.passed, tally.failed);
-    return tally.failed == 0 && tally.passed > 0 ? 0 : 1;
+    int rc = close_run(&settings, &tally);
+    examiner_destroy(tally.examiner);
+    return rc;
 }

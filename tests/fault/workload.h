@@ -62,6 +62,7 @@ struct run {
     struct bed bed;
     const char *what; /* of the sweep, for reports */
     uint64_t nth;
+    uint64_t seed; /* of the disk, the order of jobs and, with nth, of crash images */
     const struct step *script;
     int step_no;
 
@@ -79,14 +80,18 @@ struct run {
     uint64_t fail_alloc; /* 0, or which allocation of ours fails */
     int fail_alloc_sticky;
     uint64_t allocs; /* up to now */
+    int crashed;     /* the power was cut */
     int faulted;     /* the first failure was seen, and its crash images tried */
     uint64_t images;
+    uint64_t digest; /* of the disks that were let go (campaign.h) */
     int wrong;
 };
 
-void run_init(struct run *run, const char *what, uint64_t nth, enum varve_durability durability,
-              const struct step *script);
+void run_init(struct run *run, const char *what, uint64_t nth, uint64_t seed,
+              enum varve_durability durability, const struct step *script);
 void run_deinit(struct run *run);
+/* The power is cut; of what was not synced chance decides. The database is closed afterwards. */
+void run_crash(struct run *run);
 /* Lets go of what is held. To be called before the database is closed by others. */
 void run_release(struct run *run);
 

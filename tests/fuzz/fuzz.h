@@ -1,5 +1,5 @@
 /* fuzz.h - what a fuzz target gives to the two programs made of it: libFuzzer's (clang, option
- * `fuzzers`), and the replayer (replay.c), which any compiler builds. */
+ * `fuzzers`), and the replayer (replay.c), which any compiler builds; and what both give to it. */
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
 
@@ -21,5 +21,9 @@ extern const struct fuzz_token fuzz_tokens[];
     {                                                                                              \
         text, sizeof(text) - 1                                                                     \
     }
+
+/* From now on an allocation of ours above so many bytes is a finding, where it is asked for; 0: none is
+ * (alloc_bound.c, which is linked to every target). */
+void fuzz_bound_allocations(size_t bytes_max);
 
 #endif

@@ -1,13 +1,12 @@
 /* Any bytes as the payload of a block: it is refused, or all that it holds can be walked and found, in
- * order, and is built again as what it was. Input: a byte of what it is (1 data, 3 ranges, 6
- * properties; 0x80 | that: as block_open() takes it, compressed), the payload. */
+ * order, and is built again as what it was. Input: a byte of what it is (1 data, 3 ranges; 0x80 | that:
+ * as block_open() takes it, compressed), the payload. */
 #include <string.h>
 
 #include "base/check.h"
 #include "base/mem.h"
 #include "fuzz.h"
 #include "segment/block.h"
-#include "segment/properties.h"
 
 #define VALUE_LIMIT ((uint64_t)1 << 32)
 #define AS_COMPRESSED 0x80
@@ -83,23 +82,6 @@ static void run_block(struct varve_slice payload, enum block_kind kind)
     block->cached.destroy(&block->cached);
 }
 
-static void run_properties(struct varve_slice payload)
-{
-    struct properties properties;
-    struct properties again;
-    struct buf buf;
-
-    if (properties_get(payload, &properties, NULL) != 0)
-        return;
-    buf_init(&buf, BOUND_OF_ALL);
-    CHECK(properties_put(&properties, &buf) == 0);
-    CHECK(properties_get(buf_slice(&buf), &again, NULL) == 0);
-    CHECK(again.group_count == properties.group_count);
-    CHECK(properties_all_dead(&again, 5) == properties_all_dead(&properties, 5));
-    CHECK(properties_expired_bytes(&again, 5) == properties_expired_bytes(&properties, 5));
-    buf_deinit(&buf);
-}
-
 /* With a trailer that is right, in memory of just its size. */
 static void run(uint8_t what, const uint8_t *data, size_t size)
 {
@@ -113,9 +95,7 @@ static void run(uint8_t what, const uint8_t *data, size_t size)
     buf_init(&scratch, BOUND_OF_ALL);
     block_trailer_put(bytes + size, 1, 64, kind, what & AS_COMPRESSED ? 1 : 0, payload);
     if (block_open(bytes, size, 1, 64, kind, &scratch, &payload, NULL) == 0) {
-        if (kind == BLOCK_PROPERTIES)
-            run_properties(payload);
-        else if (kind == BLOCK_DATA || kind == BLOCK_RANGES)
+        if (kind == BLOCK_DATA || kind == BLOCK_RANGES)
             run_block(payload, kind);
     }
     buf_deinit(&scratch);

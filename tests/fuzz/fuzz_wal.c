@@ -27,6 +27,7 @@ const struct fuzz_token fuzz_tokens[] = {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct sim_env *fresh;
+    struct dir_id id = log_disk_id();
 
     if (size == 0)
         return 0;
@@ -36,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *file = mem_alloc(size);
     CHECK(file != NULL);
     memcpy(file, data + 1, size - 1);
-    log_disk_repair(file, size - 1, WAL_MAGIC, LOG_DISK_WAL_NO, data[0]);
+    log_disk_repair(file, size - 1, WAL_MAGIC, &id, LOG_DISK_WAL_NO, data[0]);
     log_disk_put(sim, "/db/000002.wal", file, size - 1);
     mem_free(file);
     log_disk_open(sim, size);

@@ -1,5 +1,7 @@
 #include "log_disk.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -17,7 +19,7 @@
 #define MEMORY_BASE_BYTES ((size_t)4 * 1024 * 1024)
 #define MEMORY_FACTOR 300 /* a memtable entry of an empty key and value */
 
-static struct dir_id disk_id(void)
+struct dir_id log_disk_id(void)
 {
     struct dir_id id;
 
@@ -30,7 +32,7 @@ struct sim_env *log_disk_create(void)
 {
     struct sim_env *sim = sim_env_create(1);
     struct varve_env *env = sim_as_env(sim);
-    struct dir_id id = disk_id();
+    struct dir_id id = log_disk_id();
     struct manifest *manifest = NULL;
     struct log_writer *log = NULL;
     struct manifest_edit edit = {.change = MANIFEST_ADD_WAL, .file_no = LOG_DISK_WAL_NO};
@@ -63,6 +65,21 @@ void log_disk_put(struct sim_env *sim, const char *path, const uint8_t *data, si
     env->ops->close(env, file);
 }
 
+uint8_t *log_disk_get(struct sim_env *sim, const char *path, size_t *len)
+{
+    struct varve_env *env = sim_as_env(sim);
+    struct varve_file *file = NULL;
+    uint64_t size = 0;
+
+    CHECK(env->ops->open(env, path, VARVE_OPEN_READ, &file, NULL) == 0);
+    CHECK(env->ops->size(env, file, &size, NULL) == 0);
+    uint8_t *data = malloc(size + 1);
+    CHECK(data != NULL && env->ops->read_at(env, file, data, size, 0, len, NULL) == 0);
+    CHECK(*len == size);
+    env->ops->close(env, file);
+    return data;
+}
+
 static void repair_chunks(uint8_t *at, uint8_t *end, unsigned flags)
 {
     struct chunk chunk;
@@ -79,15 +96,14 @@ static void repair_chunks(uint8_t *at, uint8_t *end, unsigned flags)
     }
 }
 
-void log_disk_repair(uint8_t *data, size_t len, const char magic[8], uint64_t file_no,
-                     unsigned repairs)
+void log_disk_repair(uint8_t *data, size_t len, const char magic[8], const struct dir_id *id,
+                     uint64_t file_no, unsigned repairs)
 {
-    struct dir_id id = disk_id();
-    uint32_t salt = file_salt(&id, file_no);
+    uint32_t salt = file_salt(id, file_no);
     size_t at = FILE_HEADER_BYTES;
 
     if (len >= FILE_HEADER_BYTES && (repairs & LOG_DISK_REPAIR_FILE))
-        file_header_put(data, magic, &id, file_no);
+        file_header_put(data, magic, id, file_no);
     while ((repairs & LOG_DISK_REPAIR_RECORDS) && at < len && len - at >= RECORD_HEADER_BYTES) {
         uint8_t *header = data + at;
         uint8_t *payload = header + RECORD_HEADER_BYTES;
@@ -103,6 +119,20 @@ void log_disk_repair(uint8_t *data, size_t len, const char magic[8], uint64_t fi
         put_u32(header, crc32c(salt, header + 4, RECORD_HEADER_BYTES - 4));
         at += RECORD_HEADER_BYTES + (size_t)payload_len;
     }
+}
+
+void log_disk_repair_current(uint8_t *data, size_t len)
+{
+    static const char mark[] = " crc32c=";
+    char hex[9];
+
+    if (len < sizeof(mark) - 1 + 9)
+        return;
+    uint8_t *at = data + len - 9 - (sizeof(mark) - 1);
+    if (memcmp(at, mark, sizeof(mark) - 1) != 0)
+        return;
+    snprintf(hex, sizeof(hex), "%08x", crc32c(0, data, (size_t)(at - data)));
+    memcpy(at + sizeof(mark) - 1, hex, 8);
 }
 
 /* A hash of all that is read; the clock stands still, so that nothing expires between two. */
@@ -132,7 +162,13 @@ static int open_once(struct sim_env *sim, uint32_t *hash, uint64_t memory_max)
 {
     struct step_executor *stepper = step_executor_create(1);
     struct varve_options options = {
-        .env = sim_as_env(sim), .executor = step_as_executor(stepper), .wal_size_bytes = 4096};
+        .env = sim_as_env(sim),
+        .executor = step_as_executor(stepper),
+        .block_cache_size_bytes = 1024 * 1024,
+        .min_free_bytes = VARVE_NO_RESERVE,
+        .reserve_size_bytes = VARVE_NO_RESERVE,
+        .wal_size_bytes = 4096,
+    };
     struct varve_db *db = NULL;
     struct varve_err err = {0};
     int rc = varve_open("/db", &options, &db, &err);

@@ -1,27 +1,32 @@
-/* replay CORPUS-DIR [--seed N] [--budget-ms N] - runs a fuzz target without libFuzzer: each file of
- * the corpus, then mutations of them from the seed until the budget is used up.
+/* replay CORPUS-DIR [--seed N] [--budget N] - runs a fuzz target without libFuzzer: each file of the corpus,
+ * then mutations of them from the seed. The budget counts mutations (250000), or is a time (90s, 30m);
+ * without one it is FUZZ_INPUTS, the target's in CI.
  *
  * The inputs run in a child process, so that a finding is counted and its input kept instead of
- * ending the run without a word. The last line is "N passed, N failed"; exit 1 if any failed. */
+ * ending the run without a word. An input that takes INPUT_CPU_SECONDS_MAX is a finding, too. */
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/check.h"
-#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "campaign.h"
 #include "fuzz.h"
 
 #define FILES_MAX 10000
 #define INPUT_BYTES_MAX ((size_t)1 << 20)
 #define MUTATIONS_MAX 6
-#define KEPT_NAME "replay-failed-input"
+#define INPUT_CPU_SECONDS_MAX 20
+#define INPUT_SECONDS_MAX 300 /* one that waits for ever uses no CPU */
 
 struct corpus_file {
     char *name;
@@ -32,6 +37,7 @@ struct corpus_file {
 /* Shared with the child: what it did, and what it is doing. */
 struct progress {
     uint64_t passed;
+    uint64_t bytes; /* of inputs */
     char what[512];
     size_t input_len;
     uint8_t input[INPUT_BYTES_MAX];
@@ -132,8 +138,13 @@ static void mutate_once(struct progress *p, struct rng *rng)
 
 static void run_input(struct progress *p)
 {
+    struct itimerval limit = {.it_value.tv_sec = INPUT_CPU_SECONDS_MAX};
+
+    CHECK(setitimer(ITIMER_PROF, &limit, NULL) == 0); /* its signal ends the child */
+    alarm(INPUT_SECONDS_MAX);
     LLVMFuzzerTestOneInput(p->input, p->input_len);
     p->passed++;
+    p->bytes += p->input_len;
 }
 
 static void load_input(struct progress *p, const struct corpus_file *file)
@@ -142,9 +153,9 @@ static void load_input(struct progress *p, const struct corpus_file *file)
     p->input_len = file->len;
 }
 
-static void run_all(struct progress *p, uint64_t seed, uint64_t budget_us)
+static void run_all(struct progress *p, uint64_t seed, const struct budget *budget)
 {
-    uint64_t until_us = clock_mono_us() + budget_us;
+    double began_s = campaign_now_s();
     struct rng rng;
 
     for (size_t i = 0; i < file_count; i++) {
@@ -153,7 +164,7 @@ static void run_all(struct progress *p, uint64_t seed, uint64_t budget_us)
         run_input(p);
     }
     rng_init(&rng, seed);
-    for (uint64_t no = 1; clock_mono_us() < until_us; no++) {
+    for (uint64_t no = 1; budget_left(budget, no - 1, began_s); no++) {
         load_input(p, &files[rng_below(&rng, file_count)]);
         for (uint64_t n = 1 + rng_below(&rng, MUTATIONS_MAX); n > 0; n--)
             mutate_once(p, &rng);
@@ -163,34 +174,78 @@ static void run_all(struct progress *p, uint64_t seed, uint64_t budget_us)
     }
 }
 
-static void keep_input(const struct progress *p)
+static void keep_input(const struct progress *p, const char *target)
 {
-    FILE *out = fopen(KEPT_NAME, "wb");
+    char path[256];
 
+    snprintf(path, sizeof(path), "fuzz-%s-failed-input", target);
+    FILE *out = fopen(path, "wb");
     if (out == NULL || fwrite(p->input, 1, p->input_len, out) != p->input_len)
-        printf("the input could not be written to " KEPT_NAME "\n");
+        printf("the input could not be written to %s\n", path);
     else
-        printf("the input is in " KEPT_NAME "\n");
+        printf("the input is in %s\n", path);
     if (out != NULL)
         fclose(out);
 }
 
+/* Runs it all in a child; 1 if that failed. */
+static int run_child(struct progress *p, uint64_t seed, const struct budget *budget,
+                     const char *target)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    CHECK(child >= 0);
+    if (child == 0) {
+        run_all(p, seed, budget);
+        exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    printf("failed: %s\n", p->what);
+    if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGPROF || WTERMSIG(status) == SIGALRM))
+        printf("it took more than %d s of CPU, or %d s\n", INPUT_CPU_SECONDS_MAX,
+               INPUT_SECONDS_MAX);
+    if (getenv("VARVE_MUTANT") == NULL) /* a planted bug is meant to fail */
+        keep_input(p, target);
+    return 1;
+}
+
+static double child_cpu_s(void)
+{
+    struct rusage used;
+
+    CHECK(getrusage(RUSAGE_CHILDREN, &used) == 0);
+    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec + 1) / 1e6;
+}
+
+/* Returns 0, or -1 for arguments that are none of ours. */
+static int parse_args(int argc, char **argv, uint64_t *seed, struct budget *budget)
+{
+    if (argc < 2 || argc % 2 != 0)
+        return -1;
+    for (int i = 2; i < argc; i += 2) {
+        int rc = -1;
+        if (strcmp(argv[i], "--seed") == 0)
+            rc = seed_parse(argv[i + 1], seed);
+        else if (strcmp(argv[i], "--budget") == 0)
+            rc = budget_parse(argv[i + 1], budget);
+        if (rc != 0)
+            return -1;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    char name[128];
+    struct budget budget = {.count = FUZZ_INPUTS};
     uint64_t seed = 1;
-    uint64_t budget_ms = 0;
-    int status = 0;
 
-    for (int i = 2; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--seed") == 0)
-            seed = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--budget-ms") == 0)
-            budget_ms = strtoull(argv[i + 1], NULL, 10);
-        else
-            argc = 0;
-    }
-    if (argc < 2 || argc % 2 != 0) {
-        fprintf(stderr, "usage: replay CORPUS-DIR [--seed N] [--budget-ms N]\n");
+    if (parse_args(argc, argv, &seed, &budget) != 0) {
+        fprintf(stderr, "usage: replay CORPUS-DIR [--seed N] [--budget COUNT|TIME]\n");
         return 2;
     }
     if (read_corpus(argv[1]) != 0 || file_count == 0) {
@@ -202,18 +257,13 @@ int main(int argc, char **argv)
     struct progress *p = mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
                               -1, 0);
     CHECK(p != MAP_FAILED);
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        run_all(p, seed, budget_ms * 1000);
-        exit(0);
-    }
-    CHECK(waitpid(child, &status, 0) == child);
-    int failed = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-    if (failed) {
-        printf("failed: %s\n", p->what);
-        keep_input(p);
-    }
-    printf("%llu passed, %d failed\n", (unsigned long long)p->passed, failed);
-    return failed;
+    const char *slash = strrchr(argv[1], '/');
+    const char *target = slash == NULL ? argv[1] : slash + 1;
+    int failed = run_child(p, seed, &budget, target);
+    double cpu_s = child_cpu_s();
+    fprintf(stderr, "%.2f s of CPU, %.0f inputs a second\n", cpu_s, (double)p->passed / cpu_s);
+    snprintf(name, sizeof(name), "fuzz %s", target);
+    return campaign_close(name, seed, p->passed, (uint64_t)failed,
+                          "%zu files of the corpus, %llu inputs of %llu bytes", file_count,
+                          (unsigned long long)p->passed, (unsigned long long)p->bytes);
 }

@@ -25,6 +25,20 @@ def case_last_write_survives_kill(folder):
                     expect(connection.call("GET", "last"), value.encode(), "GET after kill -9")
 
 
+def case_save_waits_until_all_is_durable(folder):
+    for mode in MODES:
+        with Server(folder, "--appendfsync", mode) as server, server.connect() as connection:
+            for number in range(20):
+                connection.call("SET", "k", number)
+                if number % 2 == 0:
+                    connection.calls([("SET", "k", i) for i in range(100)])
+                expect(connection.call("SAVE"), b"OK", f"SAVE with appendfsync {mode}")
+                seqs = [info_field(connection, "varve", name)
+                        for name in ("seq_applied", "seq_durable")]
+                expect(seqs[1], seqs[0], f"durable after SAVE with appendfsync {mode}")
+            expect(abs(connection.call("LASTSAVE") - time.time()) < 5, True, "LASTSAVE")
+
+
 def case_dbsize_before_and_after_kill(folder):
     with Server(folder) as server:
         with server.connect() as connection:

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "campaign.h"
 #include "model.h"
 
 #define WAL_SIZE_BYTES ((uint64_t)256 * 1024)
@@ -140,6 +141,14 @@ void model_reopen(struct model *model)
     model_compare(model);
 }
 
+static void end_disk(struct model *model)
+{
+    struct figures *figures = model->figures;
+
+    figures->digest = digest_add(figures->digest, sim_trace_digest(model->sim));
+    sim_env_destroy(model->sim);
+}
+
 /* The process or the machine dies. */
 void model_crash(struct model *model)
 {
@@ -161,7 +170,7 @@ void model_crash(struct model *model)
     (void)varve_close(model->db, NULL); /* only its memory matters now */
     step_drop_all(model->stepper);
     fault_env_destroy(model->fault);
-    sim_env_destroy(model->sim);
+    end_disk(model);
     model->sim = image;
     if (model->plan.twin) /* an image has the clock of its last event */
         sim_clock_set_real_ms(image, model->clock_ms);
@@ -271,7 +280,7 @@ void model_end(struct model *model)
     model->answers = model->plan.twin ? model->answers : rng_next(&rng);
     step_executor_destroy(model->stepper);
     fault_env_destroy(model->fault);
-    sim_env_destroy(model->sim);
+    end_disk(model);
     varve_batch_destroy(model->batch);
     oracle_deinit(&model->oracle);
 }

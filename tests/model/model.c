@@ -2,29 +2,29 @@
  * be what the oracle says, now, in snapshots and in iterators that are held over flushes, compactions and
  * changes of the clock; after a reopen or a crash the state is one that was promised. See model.h.
  *
- *   model                         the kept seeds, then 5 million operations (--ops)
+ *   model                         the kept seeds, then 5 million operations (--budget)
  *   model --seed N                begin with episode N (default 1): each seed is an episode
- *   model --ops N                 until N operations were done
- *   model --seconds S             or until S seconds are over
+ *   model --budget B              until B operations were done, or for so long: 90s, 30m, 8h
  *   model --episodes N            or N episodes
  *   model --config C              of one episode: configuration 0 or 1
  *   model --stop-at N [--verbose] end the episode after step N; tell its last steps
  *   model --no-regress            without the kept seeds
  *
  * Every fourth seed is run under two configurations, which must give the same answers. The same arguments
- * are the same run, byte for byte: it closes with a hash. Ends at the first failure, with what shows it
- * again. Closes with `N passed, N failed`: episodes. */
+ * are the same run, byte for byte: the digest is of all answers and of all that was done to the disk. Ends at
+ * the first failure, with what shows it again. Closes as campaign.h says; passed are episodes. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "campaign.h"
 #include "model.h"
 
+#define OPERATIONS_DEFAULT 5000000
 #define REGRESS_FILE "tests/regress/model.txt"
 #define LAST_STEPS 40
 #define TWIN_EVERY 4
@@ -32,9 +32,8 @@
 
 struct settings {
     uint64_t seed;
-    uint64_t ops;
-    uint64_t seconds;
-    uint64_t episodes;
+    struct budget budget;
+    uint64_t episodes; /* 0: as the budget says */
     uint64_t stop_at;
     int config; /* -1: as the seed says */
     int verbose;
@@ -300,56 +299,45 @@ static uint64_t operations(const struct figures *figures)
     return figures->writes + figures->gets + figures->moves + figures->counts;
 }
 
-static void tell_figures(const struct figures *figures, uint64_t seed, uint64_t hash,
-                         double seconds)
+static int tell_figures(const struct figures *figures, uint64_t seed)
 {
-    printf("model: seed %" PRIu64 ", %" PRIu64 " operations (%.0f a second): %" PRIu64
-           " writes, %" PRIu64 " gets, %" PRIu64 " moves, %" PRIu64 " counts\n",
-           seed, operations(figures), (double)operations(figures) / (seconds > 0 ? seconds : 1),
-           figures->writes, figures->gets, figures->moves, figures->counts);
     printf("model: %" PRIu64 " jobs, asked for %" PRIu64 " flushes and %" PRIu64
-           " compactions, %" PRIu64 " snapshots, %" PRIu64 " reopens, %" PRIu64 " crashes, %" PRIu64
-           " failed groups, %" PRIu64 " would block, %" PRIu64 " full\n",
-           figures->jobs, figures->flushes, figures->compactions, figures->snapshots,
-           figures->reopens, figures->crashes, figures->failed_groups, figures->blocked,
-           figures->full);
+           " compactions, %" PRIu64 " failed groups, %" PRIu64 " would block, %" PRIu64 " full\n",
+           figures->jobs, figures->flushes, figures->compactions, figures->failed_groups,
+           figures->blocked, figures->full);
     printf("model: the engine made %" PRIu64 " flushes, %" PRIu64 " compactions, %" PRIu64
-           " moves, %" PRIu64 " drops; hash %016" PRIx64 "\n",
+           " moves, %" PRIu64 " drops\n",
            figures->engine_flushes, figures->engine_compactions, figures->engine_moves,
-           figures->engine_drops, hash);
+           figures->engine_drops);
+    return campaign_close("model", seed, passed, 0,
+                          "%" PRIu64 " operations (%" PRIu64 " writes, %" PRIu64 " gets, %" PRIu64
+                          " moves, %" PRIu64 " counts), %" PRIu64 " snapshots, %" PRIu64
+                          " reopens, %" PRIu64 " crashes, no difference; digest %016" PRIx64,
+                          operations(figures), figures->writes, figures->gets, figures->moves,
+                          figures->counts, figures->snapshots, figures->reopens, figures->crashes,
+                          figures->digest);
 }
 
-static double seconds_now(void)
+static int campaign(const struct settings *settings)
 {
-    struct timespec now;
+    static struct figures figures = {.digest = DIGEST_BEGIN};
+    double began_s = campaign_now_s();
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static void campaign(const struct settings *settings)
-{
-    static struct figures figures;
-    double began = seconds_now();
-    uint64_t hash = 0;
-
-    for (uint64_t i = 0;; i++) {
-        double took = seconds_now() - began;
-        if ((settings->ops != 0 && operations(&figures) >= settings->ops) ||
-            (settings->seconds != 0 && took >= (double)settings->seconds) ||
-            (settings->episodes != 0 && i >= settings->episodes))
-            break;
+    for (uint64_t i = 0;
+         settings->episodes != 0 ? i < settings->episodes
+                                 : budget_left(&settings->budget, operations(&figures), began_s);
+         i++) {
         uint64_t answers = run_seed(settings, settings->seed + i, &figures);
-        struct rng rng = {.state = hash ^ answers};
-        hash = rng_next(&rng);
+        figures.digest = digest_add(figures.digest, answers);
         passed++;
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "\r\033[Kseed %" PRIu64 ", %" PRIu64 " operations, %.0f s",
-                    settings->seed + i, operations(&figures), took);
+                    settings->seed + i, operations(&figures), campaign_now_s() - began_s);
     }
-    if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\n");
-    tell_figures(&figures, settings->seed, hash, seconds_now() - began);
+    double took_s = campaign_now_s() - began_s;
+    fprintf(stderr, "%smodel: %.0f operations a second\n", isatty(STDERR_FILENO) ? "\n" : "",
+            (double)operations(&figures) / (took_s > 0 ? took_s : 1));
+    return tell_figures(&figures, settings->seed);
 }
 
 /* One seed a line, and what it once showed behind a #. */
@@ -381,18 +369,18 @@ static int kept_seeds(void)
 static int parse(struct settings *settings, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seed", 1, NULL, 's'},     {"ops", 1, NULL, 'o'},        {"seconds", 1, NULL, 't'},
-        {"episodes", 1, NULL, 'e'}, {"config", 1, NULL, 'c'},     {"stop-at", 1, NULL, 'a'},
-        {"verbose", 0, NULL, 'v'},  {"no-regress", 0, NULL, 'r'}, {NULL, 0, NULL, 0},
+        {"seed", 1, NULL, 's'},       {"budget", 1, NULL, 'b'},  {"episodes", 1, NULL, 'e'},
+        {"config", 1, NULL, 'c'},     {"stop-at", 1, NULL, 'a'}, {"verbose", 0, NULL, 'v'},
+        {"no-regress", 0, NULL, 'r'}, {NULL, 0, NULL, 0},
     };
     int option;
+    int rc = 0;
 
-    *settings = (struct settings){.seed = 1, .config = -1};
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+    *settings = (struct settings){.seed = 1, .budget = {.count = OPERATIONS_DEFAULT}, .config = -1};
+    while (rc == 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
-        case 's': settings->seed = strtoull(optarg, NULL, 10); break;
-        case 'o': settings->ops = strtoull(optarg, NULL, 10); break;
-        case 't': settings->seconds = strtoull(optarg, NULL, 10); break;
+        case 's': rc = seed_parse(optarg, &settings->seed); break;
+        case 'b': rc = budget_parse(optarg, &settings->budget); break;
         case 'e': settings->episodes = strtoull(optarg, NULL, 10); break;
         case 'c': settings->config = (int)strtol(optarg, NULL, 10); break;
         case 'a': settings->stop_at = strtoull(optarg, NULL, 10); break;
@@ -401,9 +389,7 @@ static int parse(struct settings *settings, int argc, char **argv)
         default: return -1;
         }
     }
-    if (settings->ops + settings->seconds + settings->episodes == 0)
-        settings->ops = 5000000;
-    return optind >= argc ? 0 : -1;
+    return rc == 0 && optind >= argc ? 0 : -1;
 }
 
 int main(int argc, char **argv)
@@ -411,7 +397,7 @@ int main(int argc, char **argv)
     struct settings settings;
 
     if (parse(&settings, argc, argv) != 0) {
-        fprintf(stderr, "usage: model [--seed N] [--ops N | --seconds S | --episodes N]"
+        fprintf(stderr, "usage: model [--seed N] [--budget COUNT|TIME | --episodes N]"
                         " [--config C] [--stop-at N] [--verbose] [--no-regress]\n");
         return 2;
     }
@@ -419,7 +405,5 @@ int main(int argc, char **argv)
     watch_for_death();
     if (!settings.no_regress && kept_seeds() != 0)
         return 2;
-    campaign(&settings);
-    printf("%" PRIu64 " passed, 0 failed\n", passed);
-    return passed > 0 ? 0 : 1;
+    return campaign(&settings);
 }

@@ -64,6 +64,7 @@ struct figures {
     uint64_t engine_compactions;
     uint64_t engine_moves;
     uint64_t engine_drops;
+    uint64_t digest; /* of all disks and answers (campaign.h) */
 };
 
 struct plan {

@@ -2,20 +2,30 @@
 """run.py - proves that the campaigns see bugs: each bug that is planted in the sources must make its
 campaign fail, and without one the same campaign must pass.
 
-    tests/mutants/run.py             all
-    tests/mutants/run.py NAME...     some
-    tests/mutants/run.py --list      what is planted where
+    tests/mutants/run.py                     all
+    tests/mutants/run.py NAME...             some
+    tests/mutants/run.py --seed N            with another seed of the campaigns that take one (default 1)
+    tests/mutants/run.py --budget COUNT|TIME so many planted bugs, or for so long: 90s, 30m, 8h; over again
+                                             with the next seed
+    tests/mutants/run.py --list              what is planted where
 
 Planted bugs are MUTANT("name") in src/ and tools/ (base/mutant.h); the build of -Dmutants=true has them all, and
 VARVE_MUTANT=name turns one on. Every name in the sources must have a row here, and the other way
-round. Closes with `N passed, N failed`.
+round. Runs as many at once as there are cores. Closes as tests/support/campaign.h says; each bug is a case,
+and so is each campaign without one.
 """
+import argparse
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import namedtuple
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "support"))
+
+import campaign as campaigns  # noqa: E402
 
 ROOT = os.environ.get("VARVE_ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -23,14 +33,24 @@ BUILD = os.environ.get("VARVE_BUILD") or os.path.join(ROOT, "build", "mutants")
 PLANTED = re.compile(r'MUTANT\("([\w-]+)"\)')
 
 # command: a program of BUILD, or an absolute path. limit_s: a mutant that hangs its campaign has been seen as well.
-Campaign = namedtuple("Campaign", "command limit_s")
+# seeded: it takes --seed.
+Campaign = namedtuple("Campaign", "command limit_s seeded", defaults=(False,))
+
+
+def fuzz(target, inputs):
+    """A fuzz target over its corpus and so many mutations."""
+    return Campaign([f"tests/fuzz/replay_{target}", os.path.join(ROOT, "tests", "fuzz", "corpus", target),
+                     "--budget", str(inputs)], 120)
+
+
 CAMPAIGNS = {
-    "powercut": Campaign(["tests/crash/powercut", "--campaign", "--stop", "--images", "60000"], 300),
-    "model": Campaign(["tests/model/model", "--no-regress", "--ops", "2000000"], 300),
-    "model-kept": Campaign(["tests/model/model", "--ops", "1"], 120),
+    "powercut": Campaign(["tests/crash/powercut", "--campaign", "--stop", "--budget", "60000"], 300,
+                         True),
+    "model": Campaign(["tests/model/model", "--no-regress", "--budget", "2000000"], 300, True),
+    "model-kept": Campaign(["tests/model/model", "--budget", "1"], 120),
     "kill9": Campaign([sys.executable, os.path.join(ROOT, "tests", "crash", "kill9.py"),
-                       "--kills", "6"], 300),
-    "iofail": Campaign(["tests/fault/test_iofail"], 300),
+                       "--budget", "6"], 300, True),
+    "iofail": Campaign(["tests/fault/iofail", "--budget", "5000"], 300, True),
     "property": Campaign(["tests/property/test_memtable_model"], 120),
     "rewrite": Campaign(["tests/property/test_rewrite_model"], 120),
     "segment-set": Campaign(["tests/unit/lsm/test_segment_set"], 120),
@@ -41,6 +61,9 @@ CAMPAIGNS = {
     "cmd-park": Campaign(["tests/unit/cmd/test_cmd_park"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
+    "cmd-scan": Campaign(["tests/unit/cmd/test_cmd_scan"], 120),
+    "types-lcs": Campaign(["tests/unit/types/test_types_lcs"], 120),
+    "types-rdb": Campaign(["tests/unit/types/test_types_rdb_value"], 120),
     "cmd-transaction": Campaign(["tests/unit/cmd/test_cmd_transaction"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
     "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
@@ -66,6 +89,7 @@ CAMPAIGNS = {
     "watchdog": Campaign(["tests/unit/lsm/test_watchdog"], 120),
     "fetch": Campaign(["tests/unit/lsm/test_fetch"], 120),
     "space": Campaign(["tests/unit/lsm/test_space"], 120),
+    "leftovers": Campaign(["tests/unit/lsm/test_leftovers"], 120),
     "count-keys": Campaign(["tests/unit/lsm/test_count_keys"], 120),
     "count-about": Campaign(["tests/unit/lsm/test_count_about"], 120),
     "pacer": Campaign(["tests/unit/lsm/test_pacer"], 20),
@@ -78,11 +102,28 @@ CAMPAIGNS = {
                          "checkpoint/closed"], 300),
     "tool": Campaign([sys.executable, os.path.join(ROOT, "tests", "tool", "run.py"), "damage"], 300),
     "bitrot": Campaign(["tests/crash/bitrot"], 300),
+    "linear-engine": Campaign(["tests/race/linear_engine", "--budget", "200000"], 120),
+    "linear-server": Campaign(["tests/race/linear_server", "--budget", "200000"], 200),
+    "explore": Campaign(["tests/race/explore"], 120),
     "picker-sim": Campaign(["tests/property/test_picker_sim"], 300),
+    "fuzz-batch": fuzz("batch", 20000),
+    "fuzz-commands": fuzz("commands", 2000),
+    "fuzz-glob": fuzz("glob", 20000),
+    "fuzz-numbers": fuzz("numbers", 20000),
+    "fuzz-properties": fuzz("properties", 50000),
+    "fuzz-reply": fuzz("reply", 20000),
+    "fuzz-segment": fuzz("segment", 5000),
+    "fuzz-segment-index": fuzz("segment_index", 50000),
 }
 
 Mutant = namedtuple("Mutant", "name campaign what")
 MUTANTS = (
+    # Walks over names.
+    Mutant("scan-cuts-a-hash", "cmd-scan", "a page of SCAN ends between two names of one hash"),
+    Mutant("scan-skips-a-hash", "cmd-scan", "SCAN's cursor stands behind the name that comes next"),
+    # Values.
+    Mutant("lcs-prefers-up", "types-lcs", "of two as long subsequences LCS takes the other one"),
+    Mutant("restore-trusts-length", "types-rdb", "RESTORE reads as far as a payload says"),
     # Transactions.
     Mutant("cut-keeps-log", "model", "what was cut off the open group stays in its log record"),
     Mutant("cut-keeps-map", "cmd-transaction", "a cut leaves the map of databases as it was changed"),
@@ -134,6 +175,7 @@ MUTANTS = (
     Mutant("reuse-file-number", "powercut", "numbers of files that are there are given out again"),
     Mutant("unlink-manifest-early", "powercut", "the old manifest goes before the new one counts"),
     Mutant("forget-clock", "powercut", "the clock runs back over a restart"),
+    Mutant("reuse-found-log", "leftovers", "a log file whose first sync failed is written anew"),
     # Segments.
     Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
     Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),
@@ -174,6 +216,10 @@ MUTANTS = (
     Mutant("release-held-early", "net-held", "a reply does not wait for the sync"),
     Mutant("map-not-undone", "keyspace", "a flush that was refused stays"),
     # What is read.
+    Mutant("publish-late", "linear-engine", "a write is answered before it can be seen"),
+    Mutant("oldest-memtable-first", "linear-engine", "the memtable that waits is asked first"),
+    Mutant("read-before-turn", "linear-server", "INCR does not see what its turn wrote"),
+    Mutant("skip-log-write", "linear-server", "what was answered is gone after a kill"),
     Mutant("snapshot-sees-new", "property", "a reader sees what was written after it began"),
     Mutant("log-parked", "net-park", "a parked command runs again with its turn, and later"),
     Mutant("overtake-parked", "net-park", "commands of a turn that runs again overtake one that parks"),
@@ -206,6 +252,11 @@ MUTANTS = (
     # What lies in memory.
     Mutant("skip-grace-period", "rcu", "what readers may look at is freed"),
     Mutant("free-view-at-once", "view", "a view goes while a reader takes its reference"),
+    Mutant("skip-grace-period", "explore", "what readers may look at is freed"),
+    Mutant("free-view-at-once", "explore", "a view goes while a reader takes its reference"),
+    Mutant("skip-view-recheck", "explore", "a read's sequence is newer than its view"),
+    Mutant("publish-before-fill", "explore", "a view is seen before all memtables are in it"),
+    Mutant("retire-over-another", "explore", "of two that retire at once, one is lost"),
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
@@ -224,6 +275,15 @@ MUTANTS = (
     Mutant("merge-ignores-ranges", "count-keys", "what a range tombstone covers counts as live below"),
     Mutant("counts-side-by-side", "count-about", "several counts run at once"),
     Mutant("pacer-waits-for-nobody", "pacer", "flushes and compactions write as fast as they can"),
+    # What comes from files and clients, as the fuzz targets see it.
+    Mutant("key-length-unchecked", "fuzz-batch", "a key in a log record may reach past the record"),
+    Mutant("append-forgets-expiry", "fuzz-commands", "APPEND takes the expiry off its key"),
+    Mutant("glob-skips-a-place", "fuzz-glob", "behind a * some places are not tried"),
+    Mutant("size-wraps", "fuzz-numbers", "a size that passes 64 bits is taken modulo 2^64"),
+    Mutant("group-live-unchecked", "fuzz-properties", "a count group may have more keys than entries"),
+    Mutant("error-keeps-newline", "fuzz-reply", "an error reply may hold a line end"),
+    Mutant("place-length-unchecked", "fuzz-segment", "a length of the properties is allocated as it is"),
+    Mutant("index-end-unchecked", "fuzz-segment-index", "the index need not cover all of the data"),
 )
 
 Outcome = namedtuple("Outcome", "failed how took_s")
@@ -247,12 +307,12 @@ def planted():
 
 def first_words(output):
     for line in output.splitlines():
-        if re.match(r"FAILED|died|CHECK|check|.*WRONG|\[  ERROR", line):
+        if re.match(r"FAILED|failed:|died|CHECK|check|.*WRONG|\[  ERROR", line):
             return re.sub(r"^(FAILED:?|\[  ERROR   \] ---) *", "", line)[:90]
     return output.strip().splitlines()[-1][:90] if output.strip() else "nothing said"
 
 
-def run(campaign, mutant):
+def run(campaign, mutant, seed):
     """Runs the campaign with a mutant, or with none."""
     env = dict(os.environ, VARVE_ROOT=ROOT)
     env.pop("VARVE_MUTANT", None)
@@ -260,6 +320,8 @@ def run(campaign, mutant):
         env["VARVE_MUTANT"] = mutant
     env.setdefault("VARVED", os.path.join(BUILD, "src", "server", "varved"))
     command = [os.path.join(BUILD, campaign.command[0])] + campaign.command[1:]
+    if campaign.seeded:
+        command += ["--seed", str(seed)]
     began = time.monotonic()
     try:
         done = subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, check=False,
@@ -288,33 +350,81 @@ def check_table(found):
     return wrong
 
 
+class Round:
+    """Hands out what is to be run: each campaign without a planted bug, then the bugs, then the bugs with the
+    next seed, as long as the budget lasts."""
+
+    def __init__(self, chosen, seed, budget):
+        self.chosen, self.seed, self.budget = chosen, seed, budget
+        self.clean = sorted({mutant.campaign for mutant in chosen})
+        self.lock = threading.Lock()
+        self.begun = self.passed = self.failed = 0
+        self.caught, self.missed = 0, []
+
+    def take(self):
+        """(campaign, mutant or None, seed), or None at the end."""
+        with self.lock:
+            if self.clean:
+                return self.clean.pop(0), None, self.seed
+            more = self.budget.left(self.begun) if self.budget else self.begun < len(self.chosen)
+            if not more:
+                return None
+            mutant = self.chosen[self.begun % len(self.chosen)]
+            seed = self.seed + self.begun // len(self.chosen)
+            self.begun += 1
+            return mutant.campaign, mutant, seed
+
+    def note(self, name, mutant, outcome):
+        with self.lock:
+            good = outcome.failed == (mutant is not None)
+            self.passed += good
+            self.failed += not good
+            if mutant is None:
+                tell("passed" if good else "FAILED", "(none)", name, outcome.took_s,
+                     outcome.how or "passes without a planted bug")
+                return
+            self.caught += good
+            if not good:
+                self.missed.append(mutant.name)
+            tell("caught" if good else "MISSED", mutant.name, name, outcome.took_s,
+                 outcome.how or mutant.what)
+
+    def work(self):
+        while (task := self.take()) is not None:
+            name, mutant, seed = task
+            self.note(name, mutant, run(CAMPAIGNS[name], mutant.name if mutant else None, seed))
+
+    def run(self):
+        workers = [threading.Thread(target=self.work) for _ in range(os.cpu_count() or 2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+
 def main():
-    args = sys.argv[1:]
+    parser = argparse.ArgumentParser(description="planted bugs must be caught")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--budget", type=campaigns.Budget, help="planted bugs, or a time: 90s, 30m, 8h")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    options = parser.parse_args()
     found = planted()
-    if args == ["--list"]:
+    if options.list:
         for mutant in MUTANTS:
             print(f"{mutant.name:<22} {mutant.campaign:<10} {mutant.what} "
                   f"({', '.join(found.get(mutant.name, ['nowhere']))})")
         return 0
-    unknown = set(args) - {mutant.name for mutant in MUTANTS}
+    unknown = set(options.names) - {mutant.name for mutant in MUTANTS}
     if unknown:
         sys.exit(f"run.py: there is no mutant {', '.join(sorted(unknown))}")
-    chosen = [mutant for mutant in MUTANTS if not args or mutant.name in args]
-    passed, failed = 0, check_table(found)
-    for name in sorted({mutant.campaign for mutant in chosen}):
-        outcome = run(CAMPAIGNS[name], None)
-        tell("FAILED" if outcome.failed else "passed", "(none)", name, outcome.took_s,
-             outcome.how or "passes without a planted bug")
-        passed += not outcome.failed
-        failed += outcome.failed
-    for mutant in chosen:
-        outcome = run(CAMPAIGNS[mutant.campaign], mutant.name)
-        tell("caught" if outcome.failed else "MISSED", mutant.name, mutant.campaign,
-             outcome.took_s, outcome.how or mutant.what)
-        passed += outcome.failed
-        failed += not outcome.failed
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    chosen = [mutant for mutant in MUTANTS if not options.names or mutant.name in options.names]
+    wrong = check_table(found)
+    work = Round(chosen, options.seed, options.budget)
+    work.run()
+    missed = f"; missed: {', '.join(work.missed)}" if work.missed else ""
+    return campaigns.close("mutants", options.seed, work.passed, work.failed + wrong,
+                           f"{len(found)} planted, {work.caught} of {work.begun} caught{missed}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 /* race - see race.h.
  *
- *   race [--seed N] [--writes N] [--readers N] [--rounds N] [--dir D]
+ *   race [--seed N] [--budget COUNT|TIME] [--readers N] [--dir D]
  *
- * Default: seed 1, 60,000 writes in 3 rounds, 3 readers; each round ends with a clean close. Threads do
- * not run alike twice: the seed draws what is done, not when. Closes with `N passed, N failed`: rounds. */
+ * Default: seed 1, a million operations, of which a fifth are writes, and 3 readers. They come in rounds, each
+ * of which ends with a clean close; after some rounds the next seed has an empty directory, made below D.
+ * What every thread does comes from the seed, and the digest is of that plan; threads do not run alike twice,
+ * so when they do it does not. Closes as campaign.h says; passed are rounds. */
 #include "race.h"
 
 #include <dirent.h>
@@ -16,18 +18,34 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "campaign.h"
 #include "varve/iter.h"
 
+#define OPERATIONS_DEFAULT 1000000
+#define ROUND_OPERATIONS 100000
+#define ROUNDS_A_DIRECTORY 10
+#define WRITES_OF 5 /* every so manieth operation is a write */
 #define READERS_MAX 64
 #define BATCH_MAX 6
 #define KIB ((uint64_t)1024)
 
 struct settings {
     uint64_t seed;
-    uint64_t writes;
-    uint64_t rounds;
+    struct budget budget;
     uint32_t readers;
-    const char *dir; /* NULL: a new one, removed at the end */
+    const char *dir; /* where directories are made */
+};
+
+/* Of all rounds. */
+struct totals {
+    double began_s;
+    uint64_t rounds;
+    uint64_t done; /* operations */
+    uint64_t writes;
+    uint64_t reads;
+    uint64_t snapshots;
+    uint64_t fetches;
+    uint64_t digest; /* of the plan */
 };
 
 struct writer {
@@ -236,40 +254,49 @@ static void open_db(struct race *race, const char *dir, struct varve_executor *e
         race_fail(race, "open: %s", err.text);
 }
 
-static void run_round(struct race *race, struct writer *writer, const struct settings *settings,
-                      const char *dir)
+static void start_readers(struct race *race, struct reader *readers, uint32_t count, uint64_t reads)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        readers[i] = (struct reader){.race = race, .no = i, .reads = reads / count};
+        CHECK(thread_start(&readers[i].thread, "reader", reader_run, &readers[i]) == 0);
+    }
+}
+
+static void run_round(struct race *race, struct writer *writer, uint32_t reader_count,
+                      uint64_t operations, struct totals *totals)
 {
     static struct reader readers[READERS_MAX];
+    uint64_t writes = operations / WRITES_OF;
+    uint64_t reads_before = atomic_load(&race->reads);
+    uint64_t seq_before = writer->seq;
     struct varve_executor_threads threads = {.compaction = 2, .read = 2};
     struct varve_executor *executor;
     struct varve_err err = {0};
     struct varve_stats stats;
 
     CHECK(varve_executor_threads_create(&threads, &executor, NULL) == 0);
-    open_db(race, dir, executor);
+    open_db(race, race->dir, executor);
     varve_stats(race->db, &stats);
     if (stats.seq_visible != writer->seq)
         race_fail(race, "opened at %" PRIu64 " instead of %" PRIu64, stats.seq_visible,
                   writer->seq);
-    atomic_store(&race->stop, 0);
-    for (uint32_t i = 0; i < settings->readers; i++) {
-        readers[i] = (struct reader){.race = race, .no = i};
-        CHECK(thread_start(&readers[i].thread, "reader", reader_run, &readers[i]) == 0);
-    }
-    write_round(writer, settings->writes / settings->rounds);
-    atomic_store(&race->stop, 1);
-    for (uint32_t i = 0; i < settings->readers; i++)
+    start_readers(race, readers, reader_count, operations - writes);
+    write_round(writer, writes);
+    for (uint32_t i = 0; i < reader_count; i++) {
         thread_join(&readers[i].thread);
+        totals->digest = digest_add(totals->digest, readers[i].plan);
+    }
     varve_stats(race->db, &stats);
-    printf("race: %" PRIu64 " writes, %" PRIu64 " reads, %" PRIu64 " snapshots, %" PRIu64
-           " walks, %" PRIu64 " fetches; %" PRIu64 " flushes, %" PRIu64 " compactions, %" PRIu64
-           " delays\n",
-           writer->seq, atomic_load(&race->reads), atomic_load(&race->snapshots),
-           atomic_load(&race->walks), atomic_load(&race->fetches), stats.flushes, stats.compactions,
-           writer->delays);
+    fprintf(stderr,
+            "race: seed %" PRIu64 ", round %" PRIu64 ": %" PRIu64 " flushes, %" PRIu64
+            " compactions, %" PRIu64 " fetches, %" PRIu64 " delays\n",
+            race->seed, race->round, stats.flushes, stats.compactions, atomic_load(&race->fetches),
+            writer->delays);
     if (varve_close(race->db, &err) != 0)
         race_fail(race, "close: %s", err.text);
     varve_executor_threads_destroy(executor);
+    totals->rounds++;
+    totals->done += writer->seq - seq_before + atomic_load(&race->reads) - reads_before;
 }
 
 static void remove_dir(const char *dir)
@@ -289,56 +316,92 @@ static void remove_dir(const char *dir)
     (void)rmdir(dir);
 }
 
+static void note_plan(struct totals *totals, const struct writer *writer)
+{
+    for (uint64_t seq = 1; seq <= writer->seq; seq++) {
+        struct op op = history_get(&writer->race->history, seq);
+        totals->digest = digest_add(totals->digest, op.kind);
+        totals->digest = digest_add(totals->digest, op.from);
+        totals->digest = digest_add(totals->digest, op.to);
+    }
+}
+
+/* Some rounds in a directory of their own. */
+static void run_directory(const struct settings *settings, uint64_t seed, struct totals *totals)
+{
+    static struct race race;
+    static struct writer writer;
+    char dir[512];
+
+    snprintf(dir, sizeof(dir), "%s/varve-race-XXXXXX", settings->dir);
+    CHECK(mkdtemp(dir) != NULL);
+    race = (struct race){.seed = seed, .dir = dir};
+    memset(&writer, 0, sizeof(writer));
+    history_init(&race.history, ROUNDS_A_DIRECTORY * (ROUND_OPERATIONS / WRITES_OF + 4096));
+    writer.race = &race;
+    writer.batch = varve_batch_create();
+    CHECK(writer.batch != NULL);
+    rng_init(&writer.rng, seed);
+    while (race.round < ROUNDS_A_DIRECTORY &&
+           budget_left(&settings->budget, totals->done, totals->began_s)) {
+        uint64_t operations = ROUND_OPERATIONS;
+        if (settings->budget.count != 0 && settings->budget.count - totals->done < operations)
+            operations = settings->budget.count - totals->done;
+        race.round++;
+        run_round(&race, &writer, settings->readers, operations, totals);
+    }
+    note_plan(totals, &writer);
+    totals->writes += writer.seq;
+    totals->reads += atomic_load(&race.reads);
+    totals->snapshots += atomic_load(&race.snapshots);
+    totals->fetches += atomic_load(&race.fetches);
+    varve_batch_destroy(writer.batch);
+    history_deinit(&race.history);
+    remove_dir(dir);
+}
+
 static int parse(struct settings *settings, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seed", 1, NULL, 's'},   {"writes", 1, NULL, 'w'}, {"readers", 1, NULL, 'r'},
-        {"rounds", 1, NULL, 'o'}, {"dir", 1, NULL, 'd'},    {NULL, 0, NULL, 0},
+        {"seed", 1, NULL, 's'}, {"budget", 1, NULL, 'b'}, {"readers", 1, NULL, 'r'},
+        {"dir", 1, NULL, 'd'},  {NULL, 0, NULL, 0},
     };
     int option;
+    int rc = 0;
 
-    *settings = (struct settings){.seed = 1, .writes = 60000, .rounds = 3, .readers = 3};
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+    *settings = (struct settings){
+        .seed = 1, .budget = {.count = OPERATIONS_DEFAULT}, .readers = 3, .dir = "/tmp"};
+    while (rc == 0 && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
-        case 's': settings->seed = strtoull(optarg, NULL, 10); break;
-        case 'w': settings->writes = strtoull(optarg, NULL, 10); break;
+        case 's': rc = seed_parse(optarg, &settings->seed); break;
+        case 'b': rc = budget_parse(optarg, &settings->budget); break;
         case 'r': settings->readers = (uint32_t)strtoul(optarg, NULL, 10); break;
-        case 'o': settings->rounds = strtoull(optarg, NULL, 10); break;
         case 'd': settings->dir = optarg; break;
-        default: return -1;
+        default: rc = -1; break;
         }
     }
-    return settings->readers <= READERS_MAX && settings->rounds > 0 ? 0 : -1;
+    return rc == 0 && settings->readers > 0 && settings->readers <= READERS_MAX ? 0 : -1;
 }
 
 int main(int argc, char **argv)
 {
-    static struct race race;
-    static struct writer writer;
     struct settings settings;
-    char made[] = "/tmp/varve-race-XXXXXX";
+    struct totals totals = {.began_s = campaign_now_s(), .digest = DIGEST_BEGIN};
+    uint64_t seeds = 0;
 
     if (parse(&settings, argc, argv) != 0) {
-        fprintf(stderr,
-                "usage: race [--seed N] [--writes N] [--readers N] [--rounds N] [--dir D]\n");
+        fprintf(stderr, "usage: race [--seed N] [--budget COUNT|TIME] [--readers N] [--dir D]\n");
         return 2;
     }
-    const char *dir = settings.dir != NULL ? settings.dir : mkdtemp(made);
-    CHECK(dir != NULL);
-    race.seed = settings.seed;
     cold_ops = *varve_env_posix()->ops;
     cold_ops.read_at_nowait = read_would_block;
-    history_init(&race.history, settings.writes + settings.rounds * 4096);
-    writer.race = &race;
-    writer.batch = varve_batch_create();
-    CHECK(writer.batch != NULL);
-    rng_init(&writer.rng, settings.seed);
-    for (uint64_t round = 0; round < settings.rounds; round++)
-        run_round(&race, &writer, &settings, dir);
-    varve_batch_destroy(writer.batch);
-    history_deinit(&race.history);
-    if (settings.dir == NULL)
-        remove_dir(dir);
-    printf("%" PRIu64 " passed, 0 failed\n", settings.rounds);
-    return 0;
+    while (budget_left(&settings.budget, totals.done, totals.began_s))
+        run_directory(&settings, settings.seed + seeds++, &totals);
+    fprintf(stderr, "race: %" PRIu64 " fetches\n", totals.fetches);
+    return campaign_close("race", settings.seed, totals.rounds, 0,
+                          "%" PRIu64 " operations (%" PRIu64 " writes, %" PRIu64 " reads, %" PRIu64
+                          " snapshots) by %u threads in %" PRIu64
+                          " rounds, all answers explained; digest of the plan %016" PRIx64,
+                          totals.writes + totals.reads, totals.writes, totals.reads,
+                          totals.snapshots, settings.readers + 1, totals.rounds, totals.digest);
 }

@@ -11,12 +11,13 @@
 struct race {
     struct varve_db *db;
     struct history history;
-    _Atomic int stop; /* the readers' sign to end */
     _Atomic uint64_t reads;
     _Atomic uint64_t snapshots;
     _Atomic uint64_t walks;
     _Atomic uint64_t fetches;
     uint64_t seed;
+    uint64_t round; /* from 1 */
+    const char *dir;
 };
 
 /* Says what is wrong and ends the program. Any thread. */
@@ -25,9 +26,11 @@ _Noreturn void race_fail(const struct race *race, const char *fmt, ...) PRINTF_L
 struct reader {
     struct race *race;
     uint32_t no;
+    uint64_t reads; /* to be done, about */
+    uint64_t plan;  /* after its end: where its random numbers stand */
     struct thread thread;
 };
 
-void reader_run(void *arg); /* of a struct reader, until race->stop */
+void reader_run(void *arg); /* of a struct reader */
 
 #endif

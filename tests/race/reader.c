@@ -80,6 +80,7 @@ static void get_newest(struct sight *sight, const struct varve_read *read, uint3
     char text[RACE_KEY_BYTES];
     struct varve_pin pin = {0};
     struct varve_err err = {0};
+    uint64_t slot = keep ? rng_below(&sight->rng, PINS_MAX) : 0; /* drawn whatever is found */
     uint64_t before = atomic_load_explicit(&sight->race->history.newest[key], memory_order_relaxed);
     int rc = varve_get(sight->race->db, read, race_key(key, text), &pin, &err);
 
@@ -94,7 +95,7 @@ static void get_newest(struct sight *sight, const struct varve_read *read, uint3
         varve_pin_release(&pin);
         return;
     }
-    struct kept *kept = &sight->kept[rng_below(&sight->rng, PINS_MAX)];
+    struct kept *kept = &sight->kept[slot];
     if (kept->pin.value.data != NULL) {
         check_found(sight, kept->key, &kept->pin);
         varve_pin_release(&kept->pin);
@@ -277,11 +278,12 @@ void reader_run(void *arg)
 
     CHECK(sight != NULL);
     sight->race = race;
-    rng_init(&sight->rng, race->seed * 1000 + reader->no);
+    rng_init(&sight->rng, (race->seed * 1000 + race->round) * 1000 + reader->no);
     mutex_init(&sight->mutex);
     cond_init(&sight->changed);
-    while (!atomic_load_explicit(&race->stop, memory_order_relaxed)) {
+    for (uint64_t done = 0; done < reader->reads;) {
         uint64_t draw = rng_below(&sight->rng, 32);
+        uint64_t reads = draw < 16 ? 1 : 16;
         if (draw == 0)
             read_snapshot(sight);
         else if (draw < 4)
@@ -290,8 +292,10 @@ void reader_run(void *arg)
             get_newest(sight, NULL, draw_key(sight), draw == 4);
         else
             read_inside(sight);
-        atomic_fetch_add_explicit(&race->reads, draw < 16 ? 1 : 16, memory_order_relaxed);
+        atomic_fetch_add_explicit(&race->reads, reads, memory_order_relaxed);
+        done += reads;
     }
+    reader->plan = sight->rng.state;
     for (int i = 0; i < PINS_MAX; i++) {
         if (sight->kept[i].pin.value.data == NULL)
             continue;

@@ -12,6 +12,7 @@
 #ifndef VARVE_TESTS_CAMPAIGN_H
 #define VARVE_TESTS_CAMPAIGN_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct budget {
@@ -30,6 +31,26 @@ double campaign_now_s(void);
 
 /* Reads a seed, a whole number; 0 or -1. */
 int seed_parse(const char *text, uint64_t *seed);
+
+/* A digest of what a run did (FNV-1a), in the figures of the campaigns: two runs of a seed must have the
+ * same one, on any machine. */
+#define DIGEST_BEGIN 0xcbf29ce484222325u
+
+static inline uint64_t digest_bytes(uint64_t digest, const void *bytes, size_t len)
+{
+    const uint8_t *at = bytes;
+
+    for (size_t i = 0; i < len; i++)
+        digest = (digest ^ at[i]) * 0x100000001b3u;
+    return digest;
+}
+
+static inline uint64_t digest_add(uint64_t digest, uint64_t value)
+{
+    for (unsigned shift = 0; shift < 64; shift += 8)
+        digest = (digest ^ (value >> shift & 0xff)) * 0x100000001b3u;
+    return digest;
+}
 
 /* Prints the two closing lines, the figures by a printf format without a line end. Returns the exit code
  * of the program: 0 if nothing failed and something passed. */

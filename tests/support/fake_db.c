@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "types/keycode.h"
+#include "varve/executor.h"
+#include "varve/iter.h"
 
 enum kind { PUT, DELETE, RANGE };
 
@@ -43,6 +46,8 @@ struct fetching {
 };
 
 struct varve_db {
+    struct varve_executor executor;
+    struct varve_job *jobs;
     char cold[8][32]; /* names; one that is empty is every name */
     unsigned cold_count;
     int cold_counts;
@@ -56,6 +61,8 @@ struct varve_db {
     uint64_t delay_us;
     enum varve_stall_cause delay_cause;
     uint64_t delay_asked;
+    uint64_t syncs;
+    uint64_t flushes;
     struct list versions; /* oldest first */
     uint64_t seq;
     uint64_t committed;
@@ -238,6 +245,21 @@ void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const v
     db->committed = db->seq;
 }
 
+void plant_name(struct varve_db *db, const char *name, const void *value, size_t value_len)
+{
+    struct key_prefix space;
+    struct name_prefix prefix;
+    uint8_t key[64];
+    size_t len = strlen(name);
+
+    key_prefix_set(&space, SPACE_FIRST, KEY_TAG_NAME);
+    name_prefix_set(&prefix, &space, name_hash(varve_slice(name, len)));
+    CHECK(prefix.len + len <= sizeof(key));
+    memcpy(key, prefix.bytes, prefix.len);
+    memcpy(key + prefix.len, name, len);
+    fake_db_plant(db, key, prefix.len + len, value, value_len);
+}
+
 int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
                     struct varve_err *err)
 {
@@ -417,8 +439,31 @@ int varve_fetch_count_about(struct varve_db *db, struct varve_slice group,
     return fetch_add(db, group, FETCH_ABOUT, fetch);
 }
 
+static void submit(struct varve_executor *executor, enum varve_job_class job_class,
+                   struct varve_job *job)
+{
+    struct varve_db *db = CONTAINER_OF(executor, struct varve_db, executor);
+
+    CHECK(job_class == VARVE_JOB_READ);
+    job->next = db->jobs;
+    db->jobs = job;
+}
+
+struct varve_executor *fake_db_executor(struct varve_db *db)
+{
+    db->executor.submit = submit;
+    return &db->executor;
+}
+
 int fake_db_step(struct varve_db *db)
 {
+    struct varve_job *job = db->jobs;
+
+    if (job != NULL) {
+        db->jobs = job->next;
+        job->run(job);
+        return 1;
+    }
     struct fetching *f = db->fetches;
 
     while (f != NULL && f->ended)
@@ -557,6 +602,28 @@ uint64_t varve_now_ms(struct varve_db *db)
     return db->now_ms;
 }
 
+int varve_flush(struct varve_db *db, struct varve_err *err)
+{
+    (void)err;
+    db->flushes++;
+    return db->refuse;
+}
+
+uint64_t fake_db_flushes(const struct varve_db *db)
+{
+    return db->flushes;
+}
+
+void varve_sync(struct varve_db *db)
+{
+    db->syncs++;
+}
+
+uint64_t fake_db_syncs(const struct varve_db *db)
+{
+    return db->syncs;
+}
+
 void varve_stats(const struct varve_db *db, struct varve_stats *stats)
 {
     *stats = (struct varve_stats){.seq_applied = db->seq, .seq_visible = db->committed};
@@ -571,4 +638,95 @@ const char *varve_id(const struct varve_db *db)
 const char *varve_version(void)
 {
     return "0.0.0";
+}
+
+/* ---- iterators: a copy of what is live, in order ---- */
+
+struct varve_iter {
+    struct varve_db *db;
+    struct version **at;
+    size_t count;
+    size_t place;
+    int rc;
+};
+
+static int compare_versions(const void *a, const void *b)
+{
+    return varve_slice_compare(key_of(*(struct version *const *)a),
+                               key_of(*(struct version *const *)b));
+}
+
+static int is_shown(struct varve_db *db, const struct varve_read *read, const struct version *v)
+{
+    return v->kind == PUT && (read->uncommitted || v->seq <= db->committed) &&
+           find(db, key_of(v), db->versions.count) == v &&
+           (read->dead || v->expire_ms == 0 || v->expire_ms > read->now_ms);
+}
+
+struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_read *read,
+                                     const struct varve_slice *lower,
+                                     const struct varve_slice *upper, struct varve_err *err)
+{
+    struct varve_iter *iter = calloc(1, sizeof(*iter));
+
+    (void)err;
+    iter->db = db;
+    iter->at = calloc(db->versions.count + 1, sizeof(struct version *));
+    for (size_t i = 0; i < db->versions.count; i++) {
+        struct version *v = &db->versions.at[i];
+        if (varve_slice_compare(key_of(v), *lower) < 0 ||
+            varve_slice_compare(key_of(v), *upper) >= 0 || !is_shown(db, read, v))
+            continue;
+        if (is_cold(db, read, key_of(v))) {
+            db->blocked += read->no_wait != 0;
+            db->waited += read->no_wait == 0;
+            iter->rc = read->no_wait ? VARVE_WOULD_BLOCK : db->fail_fetches;
+        }
+        iter->at[iter->count++] = v;
+    }
+    qsort(iter->at, iter->count, sizeof(struct version *), compare_versions);
+    return iter;
+}
+
+void varve_iter_destroy(struct varve_iter *iter)
+{
+    free(iter->at);
+    free(iter);
+}
+
+void varve_iter_first(struct varve_iter *iter)
+{
+    iter->place = 0;
+}
+
+void varve_iter_next(struct varve_iter *iter)
+{
+    iter->place++;
+}
+
+int varve_iter_valid(const struct varve_iter *iter)
+{
+    return iter->rc == 0 && iter->place < iter->count;
+}
+
+int varve_iter_status(const struct varve_iter *iter, struct varve_err *err)
+{
+    return iter->rc == 0 ? 0 : err_set(err, iter->rc, "failed by the test");
+}
+
+struct varve_slice varve_iter_key(const struct varve_iter *iter)
+{
+    return key_of(iter->at[iter->place]);
+}
+
+struct varve_slice varve_iter_value(struct varve_iter *iter)
+{
+    const struct version *v = iter->at[iter->place];
+
+    return varve_slice(v->value, v->value_len);
+}
+
+uint64_t varve_iter_expire_ms(const struct varve_iter *iter)
+{
+    return iter->at[iter->place]->expire_ms;
 }

@@ -26,6 +26,8 @@ uint64_t fake_db_version_count(const struct varve_db *db);
 /* Puts a record past all layers, to plant what cannot be written. */
 void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const void *value,
                    size_t value_len);
+/* The same of a name in space 1. */
+void plant_name(struct varve_db *db, const char *name, const void *value, size_t value_len);
 
 /* ---- what is not in memory ---- */
 
@@ -36,6 +38,8 @@ void fake_db_chill(struct varve_db *db, const char *name);
 #define FAKE_DB_ABOUT 100
 /* So do counts. */
 void fake_db_chill_counts(struct varve_db *db, int on);
+/* Runs the jobs of keyspace_set_executor(): fake_db_step() does, before fetches. */
+struct varve_executor *fake_db_executor(struct varve_db *db);
 /* Ends the oldest fetch that runs; 0: there is none. The test is the job's thread. */
 int fake_db_step(struct varve_db *db);
 /* The next fetch to be started has this result, and so have reads of cold keys that wait; 0: neither. */
@@ -48,6 +52,9 @@ uint64_t fake_db_blocked(const struct varve_db *db);   /* VARVE_WOULD_BLOCK answ
 uint64_t fake_db_waited(const struct varve_db *db);    /* and reads of cold keys that waited */
 uint64_t fake_db_cancelled(const struct varve_db *db); /* fetches that were, */
 uint64_t fake_db_held(const struct varve_db *db);      /* fetches that are not released */
+
+uint64_t fake_db_syncs(const struct varve_db *db);   /* varve_sync() calls so far, */
+uint64_t fake_db_flushes(const struct varve_db *db); /* and varve_flush() */
 
 /* What varve_write_delay_us() answers. */
 void fake_db_delay_writes(struct varve_db *db, uint64_t us, enum varve_stall_cause cause);

@@ -55,6 +55,20 @@ static int ends_with(const char *text, const char *suffix)
     return len >= suffix_len && strcmp(text + len - suffix_len, suffix) == 0;
 }
 
+static int op_matches(enum fault_op planned, enum fault_op op)
+{
+    switch (planned) {
+    case FAULT_ANY: return 1;
+    case FAULT_TAKES_ROOM:
+        return op == FAULT_OPEN || op == FAULT_WRITE || op == FAULT_SYNC || op == FAULT_TRUNCATE ||
+               op == FAULT_MAKE_DIR || op == FAULT_RENAME || op == FAULT_LINK ||
+               op == FAULT_SYNC_DIR;
+    case FAULT_TAKES_HANDLE:
+        return op == FAULT_OPEN || op == FAULT_LIST_DIR || op == FAULT_SYNC_DIR || op == FAULT_LOCK;
+    default: return planned == op;
+    }
+}
+
 /* Counts a call and says whether it fails. */
 static struct verdict judge(struct fault_env *fault, enum fault_op op, const char *path)
 {
@@ -64,7 +78,7 @@ static struct verdict judge(struct fault_env *fault, enum fault_op op, const cha
     mutex_lock(&fault->mutex);
     fault->calls[FAULT_ANY] += !fault->paused;
     fault->calls[op] += !fault->paused;
-    if (!fault->paused && plan->nth > 0 && (plan->op == FAULT_ANY || plan->op == op) &&
+    if (!fault->paused && plan->nth > 0 && op_matches(plan->op, op) &&
         (plan->path_suffix == NULL || ends_with(path, plan->path_suffix))) {
         fault->matched++;
         if (fault->matched == plan->nth ||
@@ -475,6 +489,16 @@ uint64_t fault_env_calls(struct fault_env *fault, enum fault_op op)
     calls = fault->calls[op];
     mutex_unlock(&fault->mutex);
     return calls;
+}
+
+uint64_t fault_env_matched(struct fault_env *fault)
+{
+    uint64_t matched;
+
+    mutex_lock(&fault->mutex);
+    matched = fault->matched;
+    mutex_unlock(&fault->mutex);
+    return matched;
 }
 
 uint64_t fault_env_fired(struct fault_env *fault)

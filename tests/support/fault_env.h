@@ -34,7 +34,10 @@ enum fault_op {
     FAULT_REMOVE,
     FAULT_SYNC_DIR,
     FAULT_LOCK,
-    FAULT_OP_COUNT
+    FAULT_OP_COUNT,
+    /* In a plan, for errors that not every call has: */
+    FAULT_TAKES_ROOM,   /* open, write, sync, truncate, make_dir, rename, link, sync_dir */
+    FAULT_TAKES_HANDLE, /* open, list_dir, sync_dir, lock */
 };
 
 enum fault_mode {
@@ -81,6 +84,8 @@ void fault_env_pause(struct fault_env *fault, int paused);
 
 /* Calls since the plan was set, failed ones included. FAULT_ANY: all. */
 uint64_t fault_env_calls(struct fault_env *fault, enum fault_op op);
+/* Calls that the plan is about, whether they failed or not. */
+uint64_t fault_env_matched(struct fault_env *fault);
 /* Calls that the plan made fail. */
 uint64_t fault_env_fired(struct fault_env *fault);
 /* The first call that the plan made fail, for reports: "write /db/000001.wal"; "" if none. Static

@@ -70,7 +70,7 @@ void sim_sector_unref(struct sim_sector *sector)
         free(sector);
 }
 
-static uint64_t sector_hash(struct sim_sector *sector)
+uint64_t sim_sector_hash(struct sim_sector *sector)
 {
     uint64_t hash = atomic_load_explicit(&sector->hash, memory_order_relaxed);
 
@@ -347,7 +347,7 @@ static uint64_t node_hash(const struct sim_tree *tree, uint32_t id)
     hash = sim_mix(hash, node->content->size);
     for (size_t i = 0; i < node->content->count; i++) {
         struct sim_sector *sector = node->content->sectors[i];
-        uint64_t one = sector != NULL ? sector_hash(sector) : HASH_OF_ZEROS;
+        uint64_t one = sector != NULL ? sim_sector_hash(sector) : HASH_OF_ZEROS;
         if (one != HASH_OF_ZEROS)
             hash += sim_mix(one, i);
     }

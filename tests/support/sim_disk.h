@@ -37,6 +37,7 @@ extern struct sim_sector sim_zero_sector;
 struct sim_sector *sim_sector_make(const uint8_t bytes[SIM_SECTOR_BYTES]);
 struct sim_sector *sim_sector_ref(struct sim_sector *sector); /* takes NULL */
 void sim_sector_unref(struct sim_sector *sector);             /* takes NULL */
+uint64_t sim_sector_hash(struct sim_sector *sector);
 
 /* The bytes of one file. Shared between trees; changed only by sim_node_own_content(). */
 struct sim_content {

@@ -74,6 +74,10 @@ void sim_mark(struct sim_env *sim, int tag, uint64_t value);
 /* The value of the last marker with that tag among the first `upto` events, or `missing`. */
 uint64_t sim_last_mark(struct sim_env *sim, uint64_t upto, int tag, uint64_t missing);
 
+/* A digest (campaign.h) of all that happened to this disk since it was made: the events with their names,
+ * places, clocks and bytes, those that were forgotten as well. */
+uint64_t sim_trace_digest(struct sim_env *sim);
+
 /* Forgets the trace (not what is unsynced): the present is the new event 0, syncs count from 1.
  * For long runs, whose trace would fill the memory. */
 void sim_trace_forget(struct sim_env *sim);

@@ -99,6 +99,7 @@ struct sim_env {
     struct event *events;
     size_t event_count;
     size_t event_cap;
+    uint64_t forgotten; /* the digest of the events before these; 0: there were none */
     uint64_t sync_count;
     uint64_t drop_nth;          /* 0: none */
     int fail_sync;              /* errno for the next sync, 0: none */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "campaign.h"
 #include "sim_internal.h"
 
 struct name_step *name_step_ref(struct name_step *step)
@@ -116,9 +117,46 @@ static void free_dead_nodes(struct sim_env *sim)
     sim_free(keep);
 }
 
+static uint64_t event_digest(uint64_t digest, const struct event *event)
+{
+    digest = digest_add(digest, (uint64_t)event->kind);
+    digest = digest_add(digest, event->real_ms);
+    digest = digest_add(digest, event->mono_us);
+    digest = digest_add(digest, event->offset);
+    digest = digest_add(digest, event->len);
+    digest = digest_add(digest, event->size_after);
+    digest = digest_add(digest, event->value);
+    if (event->path != NULL)
+        digest = digest_bytes(digest, event->path, strlen(event->path));
+    for (size_t i = 0; i < event->sector_count; i++)
+        digest = digest_add(digest,
+                            event->sectors[i] == NULL ? 0 : sim_sector_hash(event->sectors[i]));
+    return digest;
+}
+
+static uint64_t trace_digest(const struct sim_env *sim)
+{
+    uint64_t digest = sim->forgotten == 0 ? DIGEST_BEGIN : sim->forgotten;
+
+    for (size_t i = 0; i < sim->event_count; i++)
+        digest = event_digest(digest, &sim->events[i]);
+    return digest;
+}
+
+uint64_t sim_trace_digest(struct sim_env *sim)
+{
+    uint64_t digest;
+
+    mutex_lock(&sim->mutex);
+    digest = trace_digest(sim);
+    mutex_unlock(&sim->mutex);
+    return digest;
+}
+
 void sim_trace_forget(struct sim_env *sim)
 {
     mutex_lock(&sim->mutex);
+    sim->forgotten = trace_digest(sim);
     cursor_seek(sim, sim->event_count);
     crash_state_deinit(&sim->base);
     sim->base = sim->cursor;

@@ -59,7 +59,7 @@ def case_value_blocks(folder):
     made.settle()
     made.server.terminate()
     files = live_files(made.data)
-    name = segments_of(files)[0]
+    name = max(segments_of(files), key=lambda one: os.path.getsize(os.path.join(made.data, one)))
     path = os.path.join(made.data, name)
     flip(path, 5000)
     flip(path, 64 + 20009 + 5000)

@@ -37,7 +37,7 @@ def expect_dump(data, live):
     spaces = {key[2]: varve.as_bytes(entry["value"]) for key, entry in newest.items()
               if key[:2] == b"\0\1" and entry["kind"] == "put"}
     for (db, name), (value, expires) in live.items():
-        entry = newest[spaces[db] + b"\1" + name]
+        entry = newest[spaces[db] + b"\1" + varve.name_hash(name) + name]
         expect(entry["kind"], "put", f"kind of {name}")
         expect(varve.as_bytes(entry["value"]), b"\0" + value, f"dumped value of {name}")
         expect("expire_ms" in entry, expires, f"expiry of {name}")
@@ -128,7 +128,7 @@ def case_scan_options(folder):
     expect(found, {(2, names[4]): (None, False)}, "scan --prefix with an escape")
     expect(varve.scan(made.data, "--prefix", "b"), {}, "scan of what is not there")
     raw = varve.scan(made.data, "--raw")
-    expect(raw[(None, b"\x01\x01a")], (b"\0" + b"v" * 100 + b"a", False), "a raw key")
+    expect(raw[(None, b"\x01\x01" + varve.name_hash(b"a") + b"a")], (b"\0" + b"v" * 100 + b"a", False), "a raw key")
     expect(raw[(None, b"\x00\x01\x02")], (b"\x01", False), "the record of the database")
     expect(len(raw), len(names) + 2, "raw keys")
     _, out, _ = varve.run("scan", made.data, "--prefix", "a")

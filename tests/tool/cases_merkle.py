@@ -76,7 +76,7 @@ def expect_found(said, db, key, keys):
     expect(len(said["differences"]), 1, f"differences around {key}")
     found = said["differences"][0]
     expect(found["db"], db, "its database")
-    if not varve.as_bytes(found["first"]) <= key <= varve.as_bytes(found["last"]):
+    if not varve.lies_between(varve.as_bytes(found["first"]), key, varve.as_bytes(found["last"])):
         raise Failed(f"{key} does not lie in {found}")
     if max(found["keys_first"], found["keys_second"]) > FEW_KEYS:
         raise Failed(f"a difference of one key among {keys} is {found}")
@@ -129,7 +129,7 @@ def case_missing_database_and_several_changes(folder):
     other = change(folder, "four", data, 0, *[("APPEND", key, "!") for key in changed])
     said = merkle(data, other, wanted=1)
     for key in changed:
-        if not any(varve.as_bytes(one["first"]) <= key <= varve.as_bytes(one["last"])
+        if not any(varve.lies_between(varve.as_bytes(one["first"]), key, varve.as_bytes(one["last"]))
                    for one in said["differences"]):
             raise Failed(f"{key} is in none of {said['differences']}")
     empty = os.path.join(folder, "empty")

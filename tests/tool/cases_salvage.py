@@ -147,10 +147,10 @@ class Said:
             return missing
         if "engine_key" in said:
             return varve.as_bytes(said["engine_key"])
-        return self.spaces[said["db"]] + varve.as_bytes(said["key"])
+        return self.spaces[said["db"]] + bytes.fromhex(said["hash"]) + varve.as_bytes(said["key"])
 
     def covers(self, db, key):
-        whole = self.spaces.get(db, b"") + key
+        whole = self.spaces.get(db, b"") + varve.name_hash(key) + key
         return self.anything or any(lower <= whole and (upper is None or whole < upper)
                                     for lower, upper in self.ranges)
 
@@ -358,7 +358,7 @@ def case_forged_record(folder):
                  key=lambda file: file["seq_max"])
     path = os.path.join(data, os.path.basename(oldest["file"]))
     block = oldest["blocks"][1]
-    last = varve.as_bytes(block["entries"][-1]["key"])[2:].decode()
+    last = varve.as_bytes(block["entries"][-1]["key"])[6:].decode()
     with open(path, "r+b") as file:
         salt = varve.crc32c(0, file.read(HEADER_BYTES)[16:40])
         file.seek(block["offset"])
@@ -371,8 +371,9 @@ def case_forged_record(folder):
     new = os.path.join(folder, "new")
     _, report = varve.run_json("salvage", data, new, wanted=(1,))
     expect(report["unreadable_records"], 1, "records that are not what was written")
-    expect(report["losses"][0]["from"], {"db": 0, "key": last}, "the key that is lost")
-    expect(report["losses"][0]["before"], {"db": 0, "key": last + "\0"}, "the end of that range")
+    bound = {"db": 0, "hash": varve.name_hash(last.encode()).hex(), "key": last}
+    expect(report["losses"][0]["from"], bound, "the key that is lost")
+    expect(report["losses"][0]["before"], {**bound, "key": last + "\0"}, "the end of that range")
     left = varve.scan(new)
     expect(len(left), 11999, "keys that are left")
     expect((0, last.encode()) in left, False, "a value that was never written")

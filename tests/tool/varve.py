@@ -106,6 +106,19 @@ def crc32c(crc, data):
     return crc ^ 0xffffffff
 
 
+def name_hash(name):
+    """src/types/FORMAT.md section 2, in four bytes."""
+    found = crc32c(0, name)
+    found = (found ^ found >> 16) * 0x85EBCA6B & 0xFFFFFFFF
+    found = (found ^ found >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
+    return struct.pack(">I", found ^ found >> 16)
+
+
+def lies_between(first, name, last):
+    """In the order in which names lie."""
+    return (name_hash(first), first) <= (name_hash(name), name) <= (name_hash(last), last)
+
+
 def varint(number):
     out = bytearray()
     while number >= 0x80:

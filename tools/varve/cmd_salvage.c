@@ -1,5 +1,6 @@
 /* varve salvage: what can be proven of a damaged directory, into a new one. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "args.h"
 #include "base/check.h"
@@ -9,21 +10,41 @@
 #include "salvage.h"
 #include "types/keycode.h"
 
-/* An engine key as a server's user knows it: database and the beginning of a name. 0: it is none. */
-static int name_of(const struct salvage_spaces *spaces, struct varve_slice key, unsigned *db,
-                   struct varve_slice *name)
+/* A bound between engine keys as a server's user may know it. */
+struct bound {
+    unsigned db;
+    char hash[2 * NAME_HASH_BYTES +
+              1]; /* where in the order of names, in hex; fewer digits in a short bound */
+    struct varve_slice name; /* where among those of that hash; need be no name */
+};
+
+/* 0: it lies outside of the databases. */
+static int bound_of(const struct salvage_spaces *spaces, struct varve_slice key,
+                    struct bound *bound)
 {
-    return !spaces->is_plain && databases_name(&spaces->databases, key, db, name);
+    size_t len = spaces->is_plain ? 0 : databases_prefix(&spaces->databases, key, &bound->db);
+    size_t hash_len = key.len - len < NAME_HASH_BYTES ? key.len - len : NAME_HASH_BYTES;
+
+    if (len == 0)
+        return 0;
+    bound->hash[0] = '\0';
+    for (size_t i = 0; i < hash_len; i++)
+        snprintf(bound->hash + 2 * i, 3, "%02x", key.data[len + i]);
+    bound->name = varve_slice(key.data + len + hash_len, key.len - len - hash_len);
+    return 1;
 }
 
 static void show_key(const struct salvage_spaces *spaces, struct varve_slice key)
 {
-    struct varve_slice name;
-    unsigned db;
+    struct bound bound;
 
-    if (name_of(spaces, key, &db, &name)) {
-        printf("%u ", db);
-        output_bytes(stdout, name, OUTPUT_SHORT_BYTES);
+    if (bound_of(spaces, key, &bound)) {
+        if (bound.hash[0] == '\0') {
+            printf("the first of database %u", bound.db);
+            return;
+        }
+        printf("%u hash %s ", bound.db, bound.hash);
+        output_bytes(stdout, bound.name, OUTPUT_SHORT_BYTES);
         return;
     }
     fputs("engine key ", stdout);
@@ -87,13 +108,13 @@ static void show_text(const struct salvage *salvage, const char *new_path)
 static void json_key(struct json *json, const char *member, const struct salvage_spaces *spaces,
                      struct varve_slice key)
 {
-    struct varve_slice name;
-    unsigned db;
+    struct bound bound;
 
     json_begin_object(json, member);
-    if (name_of(spaces, key, &db, &name)) {
-        json_number(json, "db", db);
-        json_bytes(json, "key", name);
+    if (bound_of(spaces, key, &bound)) {
+        json_number(json, "db", bound.db);
+        json_text(json, "hash", bound.hash);
+        json_bytes(json, "key", bound.name);
     } else {
         json_bytes(json, "engine_key", key);
     }

@@ -70,6 +70,10 @@ static int show_key(void *arg, const struct entry *entry, struct varve_err *err)
     progress_tell(&scan->progress, "scanned", key.len + value.len);
     if (!scan->raw) {
         if (!databases_name(&scan->databases, entry->chunk.key, &db, &key))
+            return err_set(err, VARVE_ECORRUPT,
+                           "the key of sequence %" PRIu64 " is no name of its database",
+                           entry->seq);
+        if (!slice_begins_with(key, scan->prefix))
             return 0;
         if (value_decode(entry->chunk.value, &type, &encoding, &value) != 0)
             return err_set(err, VARVE_ECORRUPT, "the value of sequence %" PRIu64 " does not decode",
@@ -95,16 +99,7 @@ static int scan_spaces(struct scan *scan, const struct content *content, struct 
         if (scan->databases.spaces[db] == 0)
             continue;
         key_prefix_set(&space, scan->databases.spaces[db], KEY_TAG_NAME);
-        struct varve_slice head = key_prefix_slice(&space);
-        char *prefix = mem_alloc(head.len + scan->prefix.len);
-        if (prefix == NULL)
-            return err_set(err, VARVE_ENOMEM, "no memory for the prefix");
-        memcpy(prefix, head.data, head.len);
-        if (scan->prefix.len > 0)
-            memcpy(prefix + head.len, scan->prefix.data, scan->prefix.len);
-        rc = content_walk(content, varve_slice(prefix, head.len + scan->prefix.len), show_key, scan,
-                          err);
-        mem_free(prefix);
+        rc = content_walk(content, key_prefix_slice(&space), show_key, scan, err);
     }
     return rc;
 }

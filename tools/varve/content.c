@@ -164,7 +164,7 @@ static int show(const struct entry *entry, content_fn fn, void *arg, struct varv
     return rc;
 }
 
-static int begins_with(struct varve_slice key, struct varve_slice prefix)
+int slice_begins_with(struct varve_slice key, struct varve_slice prefix)
 {
     return key.len >= prefix.len &&
            (prefix.len == 0 || memcmp(key.data, prefix.data, prefix.len) == 0);
@@ -184,7 +184,7 @@ int content_walk(const struct content *content, struct varve_slice prefix, conte
     merged->ops->seek(merged, prefix);
     for (; rc == 0 && merged->valid; merged->ops->next(merged)) {
         const struct entry *entry = &merged->entry;
-        if (!begins_with(entry->chunk.key, prefix))
+        if (!slice_begins_with(entry->chunk.key, prefix))
             break;
         if (any && varve_slice_equal(buf_slice(&last), entry->chunk.key))
             continue;

@@ -32,6 +32,8 @@ int content_open_segment(const struct data_dir *dir, const struct manifest_segme
  * is borrowed for the call, and its CRC was checked. Non-zero ends the walk and is returned. */
 typedef int (*content_fn)(void *arg, const struct entry *entry, struct varve_err *err);
 
+int slice_begins_with(struct varve_slice key, struct varve_slice prefix);
+
 /* All live keys that begin with prefix, in their order. */
 int content_walk(const struct content *content, struct varve_slice prefix, content_fn fn, void *arg,
                  struct varve_err *err) MUST_CHECK;

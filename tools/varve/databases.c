@@ -41,8 +41,7 @@ static int find_database(const struct databases *databases, uint64_t space)
     return -1;
 }
 
-int databases_name(const struct databases *databases, struct varve_slice key, unsigned *db,
-                   struct varve_slice *name)
+size_t databases_prefix(const struct databases *databases, struct varve_slice key, unsigned *db)
 {
     size_t len = keycode_count_group(NULL, key);
     uint64_t space = 0;
@@ -53,8 +52,15 @@ int databases_name(const struct databases *databases, struct varve_slice key, un
     if (found < 0)
         return 0;
     *db = (unsigned)found;
-    *name = varve_slice(key.data + len, key.len - len);
-    return 1;
+    return len;
+}
+
+int databases_name(const struct databases *databases, struct varve_slice key, unsigned *db,
+                   struct varve_slice *name)
+{
+    size_t len = databases_prefix(databases, key, db);
+
+    return len > 0 && name_of_key(key, len, name) == 0;
 }
 
 const char *databases_group(const struct databases *databases, struct varve_slice group,

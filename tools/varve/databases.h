@@ -14,6 +14,10 @@ struct databases {
 int databases_read(const struct content *content, struct databases *databases,
                    struct varve_err *err) MUST_CHECK;
 
+/* The bytes in front of the hash of a name in this database's space, or of a bound between such keys; 0: it
+ * is no such key. */
+size_t databases_prefix(const struct databases *databases, struct varve_slice key, unsigned *db);
+
 /* A key of a name that lies in a database: 1, its number and the name (borrowed from key). 0: it is none. */
 int databases_name(const struct databases *databases, struct varve_slice key, unsigned *db,
                    struct varve_slice *name);

@@ -1,5 +1,6 @@
 #include "leaves.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -72,12 +73,17 @@ static int take_entry(void *arg, const struct entry *entry, struct varve_err *er
     struct varve_slice key = entry->chunk.key;
     struct merkle_record record = {
         .database = reading->database,
-        .key = varve_slice(key.data + reading->prefix_len, key.len - reading->prefix_len),
+        .key = key,
         .value = entry->chunk.value,
         .expire_ms = entry->chunk.expire_ms,
     };
     int rc = 0;
 
+    if (!reading->leaves->raw)
+        rc = name_of_key(key, reading->prefix_len, &record.key);
+    if (rc != 0)
+        return err_set(err, rc, "the key of sequence %" PRIu64 " is no name of database %" PRIu32,
+                       entry->seq, reading->database);
     progress_tell(reading->progress, "hashed", key.len + record.value.len);
     if (reading->leaf.count > 0 && merkle_leaf_ends(&reading->leaf, &record))
         rc = end_leaf(reading);
@@ -112,6 +118,7 @@ int leaves_read(struct leaves *leaves, const struct content *content, int raw,
     struct reading reading = {.leaves = leaves, .progress = progress};
     int rc;
 
+    leaves->raw = raw;
     merkle_leaf_init(&reading.leaf);
     if (raw)
         rc = content_walk(content, varve_slice(NULL, 0), take_entry, &reading, err);
@@ -139,6 +146,15 @@ struct varve_slice leaf_last(const struct leaves *leaves, size_t i)
 
 /* ---- comparing ---- */
 
+/* As they lie in the directory. */
+static int compare_keys(const struct leaves *leaves, struct varve_slice a, struct varve_slice b)
+{
+    uint32_t hash_a = leaves->raw ? 0 : name_hash(a);
+    uint32_t hash_b = leaves->raw ? 0 : name_hash(b);
+
+    return hash_a != hash_b ? (hash_a > hash_b ? 1 : -1) : varve_slice_compare(a, b);
+}
+
 static int same_leaf(const struct leaves *const sides[2], const struct leaves_place *place)
 {
     return memcmp(sides[0]->notes[place->at[0]].hash, sides[1]->notes[place->at[1]].hash,
@@ -150,7 +166,7 @@ static int touches(const struct leaves *leaves, size_t at,
                    const struct leaves_difference *difference)
 {
     return at < leaves->count && leaves->notes[at].database == difference->database &&
-           varve_slice_compare(leaf_first(leaves, at), difference->last) <= 0;
+           compare_keys(leaves, leaf_first(leaves, at), difference->last) <= 0;
 }
 
 static void take_leaf(const struct leaves *leaves, int side, struct leaves_place *place,
@@ -159,7 +175,7 @@ static void take_leaf(const struct leaves *leaves, int side, struct leaves_place
     size_t i = place->at[side]++;
 
     difference->keys[side] += leaves->notes[i].count;
-    if (varve_slice_compare(leaf_last(leaves, i), difference->last) > 0)
+    if (compare_keys(leaves, leaf_last(leaves, i), difference->last) > 0)
         difference->last = leaf_last(leaves, i);
 }
 
@@ -172,8 +188,8 @@ static int first_side(const struct leaves *const sides[2], const struct leaves_p
     uint32_t b = sides[1]->notes[place->at[1]].database;
     if (a != b)
         return a > b;
-    return varve_slice_compare(leaf_first(sides[0], place->at[0]),
-                               leaf_first(sides[1], place->at[1])) > 0;
+    return compare_keys(sides[0], leaf_first(sides[0], place->at[0]),
+                        leaf_first(sides[1], place->at[1])) > 0;
 }
 
 /* Equal leaves hold the same keys, so while neither side is ahead of the other they are passed in pairs.

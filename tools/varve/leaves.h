@@ -19,7 +19,8 @@ struct leaf_note {
 };
 
 struct leaves {
-    struct leaf_note *notes; /* in the order of (database, key) */
+    struct leaf_note *notes; /* in the order of (database, hash of the name, name) */
+    int raw;                 /* or, of the engine's keys, in theirs */
     size_t count;
     size_t cap;
     struct buf keys;
@@ -40,8 +41,8 @@ struct varve_slice leaf_last(const struct leaves *leaves, size_t i);
  * there. */
 struct leaves_difference {
     uint32_t database;
-    struct varve_slice first; /* the smallest key of either */
-    struct varve_slice last;  /* the largest */
+    struct varve_slice first; /* the first key of either */
+    struct varve_slice last;  /* the last */
     uint64_t keys[2];
 };
 

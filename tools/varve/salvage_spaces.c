@@ -29,10 +29,10 @@ static void see_keyspace(struct salvage_spaces *spaces, struct varve_slice key,
     int is_database = key.len == DATABASE_KEY_BYTES && key.data[1] == KEY_TAG_DATABASE;
     int is_next = key.len == NEXT_SPACE_KEY_BYTES && key.data[1] == KEY_TAG_NEXT_SPACE;
 
-    if ((!is_database && !is_next) || !is_id(value, &id))
-        spaces->is_plain = 1;
-    else if (is_next)
+    if (is_next && next_space_get(value, &id) == 0)
         spaces->next_space = id;
+    else if (!is_database || !is_id(value, &id))
+        spaces->is_plain = 1;
     else
         spaces->databases.spaces[key.data[DATABASE_KEY_BYTES - 1]] = id;
 }
@@ -148,7 +148,7 @@ int spaces_mend(struct salvage_spaces *spaces, struct salvage_store *store,
                 struct salvage_report *report, struct varve_err *err)
 {
     static const uint8_t next_key[NEXT_SPACE_KEY_BYTES] = {SPACE_KEYSPACE, KEY_TAG_NEXT_SPACE};
-    uint8_t id[SPACE_ID_MAX_BYTES];
+    uint8_t id[NEXT_SPACE_MAX_BYTES];
     uint64_t next = SPACE_FIRST;
     int rc = 0;
 
@@ -168,5 +168,5 @@ int spaces_mend(struct salvage_spaces *spaces, struct salvage_store *store,
     if (tell(report, next, "the record that names the next new space is lost, and made anew") != 0)
         return err_set(err, VARVE_ENOMEM, "no memory");
     return salvage_store_put(store, varve_slice(next_key, sizeof(next_key)),
-                             varve_slice(id, space_id_put(id, next)), 0, err);
+                             varve_slice(id, next_space_put(id, next)), 0, err);
 }

@@ -127,6 +127,23 @@ static void check_order(struct levels *levels, const struct entry *entry, size_t
                       &err);
 }
 
+static void check_name(struct levels *levels, const struct entry *entry, size_t run)
+{
+    const struct sorted_run *in = &levels->version->runs[run];
+    struct varve_slice name;
+    struct varve_err err = {0};
+
+    if (levels->group.len == 0 || name_of_key(entry->chunk.key, levels->group.len, &name) == 0)
+        return;
+    int64_t at = run_find(in, entry->chunk.key);
+    err_set(&err, VARVE_ECORRUPT,
+            "level %u: the key of its record with sequence %" PRIu64
+            " has not the hash of its name",
+            in->level, entry->seq);
+    verify_finding_in(levels->verify, NAME_SEGMENT, at < 0 ? 0 : segment_file_no(in->segments[at]),
+                      &err);
+}
+
 static int take_entry(struct levels *levels, const struct entry *entry, size_t run,
                       struct varve_err *err)
 {
@@ -141,6 +158,7 @@ static int take_entry(struct levels *levels, const struct entry *entry, size_t r
             return err_set(err, VARVE_ENOMEM, "no memory for a key");
         size_t len = levels->verify->raw ? 0 : keycode_count_group(NULL, entry->chunk.key);
         levels->group = varve_slice(levels->key.data, len);
+        check_name(levels, entry, run);
     }
     levels->any = 1;
     levels->seq = entry->seq;

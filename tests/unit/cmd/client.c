@@ -39,6 +39,7 @@ int server_setup(void **state)
     assert_non_null(server->config);
     assert_int_equal(metrics_init(&server->metrics), 0);
     assert_int_equal(keyspace_open(server->db, &server->keyspace, &err), 0);
+    keyspace_set_executor(server->keyspace, fake_db_executor(server->db));
     server->processor = processor_create(server->keyspace, server->config, &server->metrics, &host);
     assert_non_null(server->processor);
     server->session = session_create(server->processor, "127.0.0.1:5000", "127.0.0.1:6379", NULL,

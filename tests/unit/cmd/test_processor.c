@@ -204,7 +204,7 @@ static void test_engine_failures__have_their_class(void **state)
     EXPECT(s, "SET a 2", "-ERR out of memory\r\n");
     fake_db_refuse(s->db, 0);
     EXPECT(s, "GET a", "$1\r\n1\r\n");
-    fake_db_plant(s->db, "\1\1bad", 5, "\x42", 1);
+    plant_name(s->db, "bad", "\x42", 1);
     EXPECT(s, "GET bad", "-ERR corrupt data: the value of key \"bad\" does not decode\r\n");
     EXPECT(s, "MGET a bad", "-ERR corrupt data: the value of key \"bad\" does not decode\r\n");
     EXPECT(s, "TYPE bad", "-ERR corrupt data: the value of key \"bad\" does not decode\r\n");

@@ -553,6 +553,24 @@ static void test_db__change_of_durability_leaves_nobody_waiting(void **state)
     assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_SYNC), 0);
 }
 
+static void test_db__sync_is_started_in_every_mode(void **state)
+{
+    struct bed *bed = *state;
+
+    varve_set_durability(bed->db, VARVE_NO);
+    bed_run(bed);
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    bed_run(bed);
+    assert_int_equal(varve_durable_seq(bed->db), 0);
+    varve_sync(bed->db);
+    assert_int_equal(varve_durable_seq(bed->db), 0); /* it waits for nothing */
+    bed_run(bed);
+    assert_int_equal(varve_durable_seq(bed->db), bed->seq);
+    assert_int_equal(bed->told_seq, bed->seq);
+    varve_sync(bed->db); /* there is nothing left */
+    assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_SYNC), 0);
+}
+
 /* ---- options ---- */
 
 static void test_db__options_are_checked(void **state)
@@ -641,6 +659,7 @@ int main(void)
         WITH_BED(test_db__acknowledgement_waits_by_mode),
         WITH_BED(test_db__failed_write_hides_nothing_a_failed_sync_does),
         WITH_BED(test_db__change_of_durability_leaves_nobody_waiting),
+        WITH_BED(test_db__sync_is_started_in_every_mode),
         WITH_BED(test_db__options_are_checked),
         WITH_BED(test_db__no_create_refuses_an_empty_directory),
         WITH_BED(test_db__is_locked_while_it_is_open),

@@ -162,6 +162,56 @@ static void test_leftovers__the_pool_while_the_manifest_fails(void **state)
     assert_string_equal(bed_get(bed, "a"), "1");
 }
 
+static void crash_and_get(struct bed *bed, enum sim_policy policy, uint64_t seed, const char *key,
+                          const char *want)
+{
+    struct bed *image = mem_alloc(sizeof(*image));
+
+    assert_non_null(image);
+    bed_init(image, seed);
+    bed_use_image(image, sim_image(bed->sim, sim_event_count(bed->sim), policy, seed));
+    bed_open_ok(image);
+    assert_string_equal(bed_get(image, key), want);
+    bed_deinit(image);
+    mem_free(image);
+}
+
+/* A log file is made ready, but from its nth call on the disk fails, and it can't be removed either. Its
+ * size is then in doubt for good, if it was the sync that failed: who finds it must not write to it. */
+static int leave_log_file(struct bed *bed, uint64_t nth)
+{
+    fault_env_plan(bed->fault, (struct fault_plan){.op = FAULT_ANY,
+                                                   .nth = nth,
+                                                   .os_errno = EIO,
+                                                   .mode = FAULT_STICKY,
+                                                   .path_suffix = "000003.wal"});
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    bed_run(bed);
+    int fired = fault_env_fired(bed->fault) > 0;
+    fault_env_heal(bed->fault);
+    return fired;
+}
+
+static void test_leftovers__a_log_file_that_failed_is_not_written_again(void **state)
+{
+    struct bed *bed = *state;
+    int fired = 1;
+
+    for (uint64_t nth = 1; fired; nth++) {
+        bed_deinit(bed);
+        bed_init(bed, nth);
+        bed_open_ok(bed);
+        fired = leave_log_file(bed, nth);
+        bed_close_ok(bed);
+        bed_open_ok(bed);
+        assert_int_equal(bed_put(bed, "a", "2"), 0);
+        bed_run(bed);
+        assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 1);
+        for (int policy = 0; policy < SIM_POLICY_COUNT; policy++)
+            crash_and_get(bed, (enum sim_policy)policy, nth, "a", "2");
+    }
+}
+
 #define WITH_BED(test) cmocka_unit_test_setup_teardown(test, bed_set_up, bed_tear_down)
 
 int main(void)
@@ -173,6 +223,7 @@ int main(void)
         WITH_BED(test_leftovers__healing_cannot_edit),
         WITH_BED(test_leftovers__healing_removes_what_it_dropped),
         WITH_BED(test_leftovers__the_pool_while_the_manifest_fails),
+        WITH_BED(test_leftovers__a_log_file_that_failed_is_not_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,6 +142,10 @@ static enum net_step execute(void *arg, const struct resp_command *command, stru
     } else if (is(command, "GET") || is(command, "COLD")) {
         resp_integer(out, (int64_t)fake->seq);
         outcome->wait_seq = fake->seq;
+    } else if (is(command, "SYNC")) {
+        resp_ok(out);
+        outcome->wait_seq = fake->seq;
+        outcome->sync = 1;
     } else if (is(command, "BIG")) {
         reply_big(out, strtoul((const char *)command->argv[1].data, NULL, 10));
     } else if (is(command, "BARRIER")) {

@@ -12,7 +12,7 @@
 
 #define FAKE_SESSIONS_MAX 64
 
-/* Commands: ECHO text | PUT (a write: its sequence) | GET (the writes so far) | BIG bytes |
+/* Commands: ECHO text | PUT (a write: its sequence) | GET (the writes so far) | SYNC (OK, when all is durable) | BIG bytes |
  * BARRIER (wants no open writes) | LAST (a write; commit now) | QUIT | SUICIDE | SILENT |
  * SLOW text (ECHO, but parks while the disk is slow) | COLD (GET, but parks while writes are refused and
  * the disk is slow) | DELAY microseconds (parks once for that time, then OK) */

@@ -52,6 +52,32 @@ static void test_held__others_go_on(void **state)
     fake_stop(&fake);
 }
 
+/* What asks for the sync itself waits for it, though nothing else does. */
+static void test_held__sync_waits_in_every_mode(void **state)
+{
+    struct fake fake;
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    int one = client_connect(&fake);
+    int two = client_connect(&fake);
+    client_send(&fake, one, "PUT\r\nSYNC\r\nECHO a\r\n");
+    client_expect(&fake, one, ":1\r\n");
+    client_expect_nothing(&fake, one);
+    client_send(&fake, two, "PUT\r\n");
+    client_expect(&fake, two, ":2\r\n");
+    durable(&fake, 1);
+    client_expect(&fake, one, "+OK\r\n$1\r\na\r\n");
+    client_send(&fake, one, "SYNC\r\n");
+    client_expect_nothing(&fake, one);
+    net_durable(fake.loop, 1, 1);
+    client_expect(&fake, one, UNKNOWN);
+    close(one);
+    close(two);
+    fake_stop(&fake);
+}
+
 static void test_held__already_durable_waits_for_nothing(void **state)
 {
     struct fake fake;
@@ -213,6 +239,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_held__others_go_on),
+        cmocka_unit_test(test_held__sync_waits_in_every_mode),
         cmocka_unit_test(test_held__already_durable_waits_for_nothing),
         cmocka_unit_test(test_failed_sync__replaces_what_is_not_durable),
         cmocka_unit_test(test_held_bound__stops_and_goes_on),

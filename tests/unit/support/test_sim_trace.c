@@ -226,6 +226,29 @@ static void test_forget__keeps_what_a_name_may_lead_to(void **state)
     sim_env_destroy(sim);
 }
 
+static void test_digest__tells_runs_apart(void **state)
+{
+    struct sim_env *sim = disk_with_engine_work();
+    struct sim_env *same = disk_with_engine_work();
+    struct varve_file *file;
+    uint64_t digest = sim_trace_digest(sim);
+
+    (void)state;
+    assert_true(sim_trace_digest(same) == digest);
+    sim_trace_forget(same);
+    assert_true(sim_trace_digest(same) == digest);
+    for (int byte = 'a'; byte <= 'b'; byte++) { /* the same event but for its bytes */
+        struct sim_env *one = byte == 'a' ? sim : same;
+        file = help_open(one, "/db/000004.wal");
+        help_fill(one, file, 0, 5, (char)byte);
+        help_close(one, file);
+        assert_true(sim_trace_digest(one) != digest);
+    }
+    assert_true(sim_trace_digest(sim) != sim_trace_digest(same));
+    sim_env_destroy(sim);
+    sim_env_destroy(same);
+}
+
 static void test_clock__moves_when_told(void **state)
 {
     struct sim_env *sim = sim_env_create(3);
@@ -297,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_drop__works_beforehand),
         cmocka_unit_test(test_forget__keeps_what_is_unsynced),
         cmocka_unit_test(test_forget__keeps_what_a_name_may_lead_to),
+        cmocka_unit_test(test_digest__tells_runs_apart),
         cmocka_unit_test(test_clock__moves_when_told),
         cmocka_unit_test(test_random__repeats_by_seed),
         cmocka_unit_test(test_from_env__knows_its_own),

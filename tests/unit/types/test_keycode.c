@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -100,6 +101,97 @@ static void test_space_id__has_one_form(void **state)
         assert_int_equal(space_id_get(varve_slice(bad[i], 9), &id), 0);
 }
 
+static void test_name_hash__bytes_are_those_of_the_format(void **state)
+{
+    static const uint8_t expected[] = {0x01, 0x01, 0x3b, 0x7f, 0xdd, 0xdd};
+    struct key_prefix space;
+    struct name_prefix prefix;
+
+    (void)state;
+    key_prefix_set(&space, 1, KEY_TAG_NAME);
+    name_prefix_set(&prefix, &space, name_hash(varve_slice_str("k")));
+    assert_int_equal(prefix.len, sizeof(expected));
+    assert_memory_equal(prefix.bytes, expected, sizeof(expected));
+    assert_int_equal(name_hash(varve_slice_str("")), 0);
+}
+
+/* SCAN's pages end where the hash changes, and RANDOMKEY draws a hash: names must spread, also those that
+ * people count through. */
+static void test_name_hash__spreads_names(void **state)
+{
+    enum { NAMES = 1 << 16, BUCKETS = 1 << 12 };
+    static unsigned buckets[BUCKETS];
+    unsigned most = 0;
+    char name[32];
+
+    (void)state;
+    for (int i = 0; i < NAMES; i++) {
+        int len = snprintf(name, sizeof(name), "user:%d:name", i);
+        unsigned bucket = name_hash(varve_slice(name, (size_t)len)) >> 20;
+        buckets[bucket]++;
+        most = buckets[bucket] > most ? buckets[bucket] : most;
+    }
+    assert_true(most < 4 * NAMES / BUCKETS);
+}
+
+static void test_name_of_key__refuses_what_is_none(void **state)
+{
+    struct key_prefix space;
+    struct name_prefix prefix;
+    uint8_t key[sizeof(prefix.bytes) + 3];
+    struct varve_slice name;
+
+    (void)state;
+    key_prefix_set(&space, 300, KEY_TAG_NAME);
+    name_prefix_set(&prefix, &space, name_hash(varve_slice_str("abc")));
+    memcpy(key, prefix.bytes, prefix.len);
+    memcpy(key + prefix.len, "abc", 3);
+    size_t len = prefix.len + 3;
+    assert_int_equal(name_of_key(varve_slice(key, len), space.len, &name), 0);
+    assert_true(varve_slice_equal(name, varve_slice_str("abc")));
+    for (size_t cut = space.len; cut < len; cut++)
+        assert_int_equal(name_of_key(varve_slice(key, cut), space.len, &name), VARVE_ECORRUPT);
+    for (size_t bit = 8 * space.len; bit < 8 * len; bit++) {
+        key[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(name_of_key(varve_slice(key, len), space.len, &name), VARVE_ECORRUPT);
+        key[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+}
+
+static void test_next_space__has_the_version_in_front(void **state)
+{
+    static const struct {
+        uint8_t bytes[4];
+        size_t len;
+        int rc;
+        uint64_t id;
+    } cases[] = {
+        {{2, 1}, 2, 0, 1},
+        {{2, 0xf0, 0xf0}, 3, 0, 240},
+        {{1}, 1, VARVE_EVERSION, 1},          /* version 1, with 1 */
+        {{0xf0, 0xf0}, 2, VARVE_EVERSION, 1}, /* and with 240 */
+        {{3, 1}, 2, VARVE_EVERSION, 3},       /* the next one */
+        {{2, 0}, 2, VARVE_ECORRUPT, 0},
+        {{2, 1, 1}, 3, VARVE_ECORRUPT, 0},
+        {{2, 0xf0}, 2, VARVE_ECORRUPT, 0},
+        {{0}, 0, VARVE_ECORRUPT, 0},
+    };
+    uint8_t bytes[NEXT_SPACE_MAX_BYTES];
+    uint64_t id = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(next_space_get(varve_slice(cases[i].bytes, cases[i].len), &id),
+                         cases[i].rc);
+        if (cases[i].rc != VARVE_ECORRUPT)
+            assert_true(id == cases[i].id);
+        if (cases[i].rc != 0)
+            continue;
+        assert_int_equal(next_space_put(bytes, id), cases[i].len);
+        assert_memory_equal(bytes, cases[i].bytes, cases[i].len);
+    }
+}
+
 static size_t group_of(const char *bytes, size_t len)
 {
     return keycode_count_group(NULL, varve_slice(bytes, len));
@@ -146,6 +238,10 @@ int main(void)
         cmocka_unit_test(test_space_id__keeps_the_order_and_is_no_prefix),
         cmocka_unit_test(test_space_id__reads_back),
         cmocka_unit_test(test_space_id__has_one_form),
+        cmocka_unit_test(test_name_hash__bytes_are_those_of_the_format),
+        cmocka_unit_test(test_name_hash__spreads_names),
+        cmocka_unit_test(test_name_of_key__refuses_what_is_none),
+        cmocka_unit_test(test_next_space__has_the_version_in_front),
         cmocka_unit_test(test_count_group__is_space_and_tag_of_names),
         cmocka_unit_test(test_value__knows_its_heads_only),
     };

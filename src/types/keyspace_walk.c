@@ -1,0 +1,126 @@
+/* Walks over a database's names, for commands that must not wait: a short one is made at once if all that it
+ * needs is in memory; else it is a READ job, for which the command is parked as for a cold key. A job sees what
+ * is committed, so a caller that needs the open group commits first; in a transaction (keyspace_mark()), whose
+ * writes nobody else may see, the walk waits for the disk instead. */
+#include "base/err.h"
+#include "base/mem.h"
+#include "types/keyspace_private.h"
+
+#define AT_ONCE_VISITS ((uint64_t)256)
+#define AT_ONCE_STEPS ((uint64_t)1000000)
+#define JOB_STEPS ((uint64_t)1 << 40)
+
+/* A walk as a job, from keyspace_fetch() to keyspace_fetch_release(). */
+struct walk_job {
+    struct varve_job job;
+    struct varve_fetch *fetch; /* whose done() ends it */
+    struct varve_db *db;
+    uint64_t space_id;
+    uint64_t now_ms;
+    struct walk_query query;
+    struct buf pattern;
+    atomic_int cancelled;
+    struct walk_page page;
+    int rc;
+    struct varve_err err;
+};
+
+void keyspace_set_executor(struct keyspace *keyspace, struct varve_executor *executor)
+{
+    keyspace->executor = executor;
+}
+
+static void run_job(struct varve_job *base)
+{
+    struct walk_job *job = CONTAINER_OF(base, struct walk_job, job);
+    struct varve_read read = {.now_ms = job->now_ms, .no_fill = 1};
+
+    job->rc = walk_run(job->db, &read, job->space_id, &job->query, &job->cancelled, &job->page,
+                       &job->err);
+    job->fetch->rc = 0; /* its own errors are told from here, not by a second walk */
+    job->fetch->done(job->fetch);
+}
+
+void walk_job_free(struct walk_job *job)
+{
+    if (job == NULL)
+        return;
+    walk_page_deinit(&job->page);
+    buf_deinit(&job->pattern);
+    mem_free(job);
+}
+
+void walk_job_cancel(struct walk_job *job)
+{
+    atomic_store_explicit(&job->cancelled, 1, memory_order_relaxed);
+}
+
+int walk_job_start(struct keyspace *keyspace, struct varve_fetch *fetch, struct walk_job **started)
+{
+    const struct wanted_walk *wanted = &keyspace->wanted_walk;
+    struct walk_job *job = mem_alloc_zero(sizeof(*job));
+
+    *started = NULL;
+    if (job == NULL)
+        return VARVE_ENOMEM;
+    walk_page_init(&job->page);
+    buf_init(&job->pattern, VARVE_KEY_MAX_BYTES);
+    job->job.run = run_job;
+    job->fetch = fetch;
+    job->db = keyspace->db;
+    job->space_id = wanted->space_id;
+    job->now_ms = wanted->now_ms;
+    job->query = wanted->query;
+    if (buf_append(&job->pattern, wanted->query.pattern.data, wanted->query.pattern.len) != 0) {
+        walk_job_free(job);
+        return VARVE_ENOMEM;
+    }
+    job->query.pattern = buf_slice(&job->pattern);
+    job->query.pattern_steps = JOB_STEPS;
+    *started = job;
+    keyspace->executor->submit(keyspace->executor, VARVE_JOB_READ, &job->job);
+    return 0;
+}
+
+static int walk_here(struct keyspace *keyspace, uint64_t space_id, const struct walk_query *query,
+                     uint64_t now_ms, int no_wait, struct varve_err *err)
+{
+    struct varve_read read = {.now_ms = now_ms, .uncommitted = 1, .no_wait = no_wait, .no_fill = 1};
+
+    return walk_run(keyspace->db, &read, space_id, query, NULL, &keyspace->page, err);
+}
+
+int keyspace_walk(struct keyspace *keyspace, int db, const struct walk_query *query,
+                  uint64_t now_ms, const struct walk_page **page, uint64_t *seq,
+                  struct varve_err *err)
+{
+    struct walk_query at_once = *query;
+    struct space space;
+    int rc = keyspace_space_now(keyspace, db, &space, seq, err);
+
+    *page = &keyspace->page;
+    at_once.pattern_steps = AT_ONCE_STEPS;
+    if (rc != 0)
+        return rc;
+    if (space.id == 0) /* nothing to walk over, and so nothing to wait for */
+        at_once.from_hash = WALK_HASH_END;
+    else
+        keyspace_saw_newest(keyspace, seq);
+    if (space.id != 0 && keyspace->known_walk != NULL) {
+        const struct walk_job *job = keyspace->known_walk;
+        *page = &job->page;
+        return job->rc == 0 ? 0 : err_set(err, job->rc, "%s", err_text(&job->err));
+    }
+    if (space.id == 0 || (query->visits_max != 0 && query->visits_max <= AT_ONCE_VISITS)) {
+        rc = walk_here(keyspace, space.id, &at_once, now_ms, 1, err);
+        if (rc != VARVE_WOULD_BLOCK && rc != VARVE_EINVAL)
+            return rc;
+    }
+    if (keyspace->marked || keyspace->executor == NULL || keyspace->blocked.wait) {
+        at_once.pattern_steps = JOB_STEPS;
+        return walk_here(keyspace, space.id, &at_once, now_ms, 0, err);
+    }
+    keyspace->wanted_walk = (struct wanted_walk){
+        .space_id = space.id, .now_ms = now_ms, .query = *query};
+    return keyspace_note_walk(keyspace, err);
+}
