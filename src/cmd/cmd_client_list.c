@@ -152,7 +152,7 @@ struct session *client_find(const struct cmd_ctx *ctx, int64_t id)
 
     for (struct list *at = head->next; at != head; at = at->next) {
         struct session *session = CONTAINER_OF(at, struct session, node);
-        if ((int64_t)session->id == id)
+        if ((int64_t)session->id == id && !session->killed)
             return session;
     }
     return NULL;
@@ -211,8 +211,12 @@ void cmd_client_list(struct cmd_ctx *ctx)
     buf_init(&lines, LIST_MAX_BYTES);
     if (ids_at != 0)
         rc = describe_ids(ctx, ids_at, &lines);
-    for (struct list *at = head->next; rc == 0 && ids_at == 0 && !none && at != head; at = at->next)
-        rc = client_describe(CONTAINER_OF(at, struct session, node), ctx->now_ms, &lines);
+    for (struct list *at = head->next; rc == 0 && ids_at == 0 && !none && at != head;
+         at = at->next) {
+        const struct session *session = CONTAINER_OF(at, struct session, node);
+        if (!session->killed)
+            rc = client_describe(session, ctx->now_ms, &lines);
+    }
     reply_lines(ctx, rc, &lines);
     buf_deinit(&lines);
 }

@@ -152,6 +152,8 @@ static void test_kill__marks_others_and_lets_itself_answer(void **state)
     assert_ptr_equal(s->killed, &mark);
     EXPECT(s, "CLIENT KILL 1.2.3.4:5", "-ERR No such client\r\n"); /* it is gone already */
     assert_int_equal(s->outcome.close_after, 0);
+    EXPECT(s, "CLIENT LIST ID 2", "$0\r\n\r\n");
+    assert_null(strstr(ask(s, "CLIENT LIST"), "id=2 "));
     EXPECT(s, "CLIENT KILL ID 1 SKIPME no", ":1\r\n");
     assert_int_equal(s->outcome.close_after, 1);
     EXPECT(s, "CLIENT KILL 127.0.0.1:5000", OK);

@@ -284,7 +284,7 @@ static void test_clock__is_read_once_a_turn(void **state)
     EXPECT(s, "PTTL a", ":30\r\n"); /* a long turn reads it again */
 }
 
-static void test_usec__is_sampled_for_all_calls(void **state)
+static void test_usec__is_of_all_calls(void **state)
 {
     struct server *s = *state;
 
@@ -311,7 +311,7 @@ int main(void)
         TEST(test_counters__tell_failed_from_rejected),
         TEST(test_wait_seq__is_what_the_reply_rests_on),
         TEST(test_clock__is_read_once_a_turn),
-        TEST(test_usec__is_sampled_for_all_calls),
+        TEST(test_usec__is_of_all_calls),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
