@@ -39,7 +39,7 @@ struct keyspace_stats {
     uint64_t misses;
     unsigned blocked; /* a gauge: lookups that are noted since they would block */
     unsigned full;    /* a gauge, 1: a batch was refused since a flush has to end first */
-    uint64_t refused; /* batches that the engine refused for good: no memory, no disk; is not reset */
+    uint64_t refused; /* batches refused for good: no memory, no disk. Is not reset */
 };
 
 /* Reads the map of databases. db is borrowed for life and was opened with keycode_count_group().
@@ -77,6 +77,9 @@ int keyspace_get(struct keyspace *keyspace, int db, struct varve_slice key, uint
                  enum keyspace_lookup lookup, struct keyspace_value *value, uint64_t *seq,
                  struct varve_err *err) MUST_CHECK;
 void keyspace_release(struct keyspace_value *value); /* of a value that was found; or zeroed */
+
+/* 1: names that expired stay in the data until this is taken back by 0; they are absent all the same. */
+void keyspace_keep_expired(struct keyspace *keyspace, int keep);
 
 /* The same, when only its being there matters. */
 int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
@@ -193,6 +196,7 @@ uint64_t keyspace_group_no(const struct keyspace *keyspace);
 struct keyspace_watch {
     uint64_t space_id; /* 0: the database had none */
     uint64_t seq;      /* of the record, or tombstone, that decided it; 0: none */
+    uint64_t at;       /* of the newest operation when it was looked at */
     int present;
 };
 
@@ -200,8 +204,8 @@ struct keyspace_watch {
 int keyspace_watch(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                    struct keyspace_watch *watch, uint64_t *seq, struct varve_err *err) MUST_CHECK;
 /* 1 if the name was written, deleted, or expired between two looks, or its database was emptied or
- * swapped while it was there before or after. A name that came and went in between and whose tombstone is gone
- * as well has not changed. */
+ * swapped while it was there before or after. A name that came and went in between has not changed if its
+ * tombstone is gone as well, or went with the database. */
 int keyspace_watch_differs(const struct keyspace_watch *before,
                            const struct keyspace_watch *after) MUST_CHECK;
 

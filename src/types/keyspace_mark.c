@@ -32,7 +32,8 @@ void keyspace_unmark(struct keyspace *keyspace, int cut)
 
     CHECK(keyspace->marked);
     keyspace->marked = 0;
-    buf_clear(&keyspace->page.names); /* the only walks of any length that are not jobs ended here */
+    /* Elsewhere walks of any length are jobs. */
+    buf_clear(&keyspace->page.names);
     buf_shrink(&keyspace->page.names, PAGE_KEEP_BYTES);
     if (!cut)
         return;
@@ -67,8 +68,10 @@ static int look(struct keyspace *keyspace, int db, struct varve_slice key, uint6
     struct varve_pin pin = {0};
     int rc = keyspace_lookup_live(keyspace, db, key, now_ms, &pin, seq, err);
 
-    *watch = (struct keyspace_watch){
-        .space_id = space_of(keyspace, db)->id, .seq = pin.seq, .present = rc == 0};
+    *watch = (struct keyspace_watch){.space_id = space_of(keyspace, db)->id,
+                                     .seq = pin.seq,
+                                     .at = keyspace->write_seq,
+                                     .present = rc == 0};
     if (rc == 0)
         varve_pin_release(&pin);
     return rc == VARVE_NOT_FOUND ? 0 : rc;
@@ -94,5 +97,6 @@ int keyspace_watch_differs(const struct keyspace_watch *before, const struct key
         return 1;
     if (before->present)
         return !same_space || before->seq != after->seq;
-    return same_space && after->seq > before->seq;
+    /* In a database that was new, or swapped in, a tombstone may be older than the look. */
+    return after->seq > before->at && after->seq > before->seq;
 }

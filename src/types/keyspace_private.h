@@ -1,4 +1,4 @@
-/* keyspace_private.h - the keyspace's insides, for keyspace.c and keyspace_mark.c alone. */
+/* keyspace_private.h - the keyspace's insides, for keyspace.c, keyspace_mark.c and keyspace_walk.c alone. */
 #ifndef TYPES_KEYSPACE_PRIVATE_H
 #define TYPES_KEYSPACE_PRIVATE_H
 
@@ -46,6 +46,7 @@ struct keyspace {
     uint64_t groups_opened;
     struct keyspace_mark mark; /* if marked */
     int marked;
+    int keep_expired; /* see keyspace_keep_expired() */
     struct keyspace_stats stats;
     struct blocked blocked;
     struct varve_executor *executor;   /* NULL: walks wait for the disk */
