@@ -52,12 +52,14 @@ void space_found_cramped(struct space *space)
     space_poke(space);
 }
 
-uint64_t space_room(const struct space *space, uint64_t flush_bytes)
+uint64_t space_room(const struct space *space, uint64_t flush_bytes, int with_reserve)
 {
     uint64_t free_bytes = atomic_load(&space->free_bytes);
 
     if (free_bytes == 0)
         return 0;
+    if (with_reserve)
+        free_bytes += atomic_load(&space->reserve_bytes);
     return free_bytes > flush_bytes ? free_bytes - flush_bytes : 1;
 }
 
@@ -141,7 +143,7 @@ static void space_look(struct space *space)
         atomic_store(&space->wants_flush, 1);
     if (db->env->ops->free_space(db->env, db->dir, &free_bytes, NULL) != 0)
         return;
-    atomic_store(&space->free_bytes, free_bytes);
+    atomic_store(&space->free_bytes, free_bytes > 0 ? free_bytes : 1);
     int low = full || free_bytes < min_free || (MUTANT("low-for-ever") && atomic_load(&space->low));
     if (low != atomic_exchange(&space->low, low))
         db_log(db, low ? 4 : 5,

@@ -39,8 +39,9 @@ void space_found_full(struct space *space);
 /* A compaction did, and has removed what it wrote. It may only have been too large for the room that there
  * is, and that is no reason to refuse writes. Any thread. */
 void space_found_cramped(struct space *space);
-/* Bytes that a compaction may take while a flush of so many goes on beside it; 0: not known. Any thread. */
-uint64_t space_room(const struct space *space, uint64_t flush_bytes);
+/* Bytes that a compaction may take while a flush of so many goes on beside it; 0: not known. with_reserve: as if
+ * the reserve had been given up. Any thread. */
+uint64_t space_room(const struct space *space, uint64_t flush_bytes, int with_reserve);
 /* May the batch be taken? 0 or VARVE_ENOSPC. Writer thread. */
 int space_check(const struct space *space, const struct varve_batch *batch, struct varve_err *err);
 
