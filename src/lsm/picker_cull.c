@@ -10,8 +10,8 @@
 #include "base/mutant.h"
 #include "lsm/picker_private.h"
 
-/* So much of a segment has to go, by the guess. A twentieth of the disk that deletes could give back would
- * be waited for in vain, so less if writes are refused. */
+/* So much of a segment has to go, by the guess. Less if writes are refused: a little that was deleted may be what
+ * is missing. */
 #define GAIN_MIN 0.125
 #define GAIN_MIN_LOW 0.02
 
@@ -86,6 +86,28 @@ static int cull_fits(const struct picker_view *view, const struct picker_segment
            (double)segment->bytes * (1 - 0.75 * sure) <= (double)view->room_bytes;
 }
 
+/* The newest sequence that a cull could know of. */
+static uint64_t newest_seq(const struct picker_view *view)
+{
+    uint64_t newest = 0;
+
+    for (size_t r = 0; r < view->run_count; r++)
+        for (size_t i = 0; i < view->runs[r].count; i++) {
+            uint64_t seq = view->runs[r].segments[i].seq_max;
+            if (seq > newest && seq <= view->oldest_snapshot_seq)
+                newest = seq;
+        }
+    return newest;
+}
+
+/* Nothing came since it was culled, and nothing in it is dead by itself: that need not be measured. */
+static int is_clean(const struct picker_segment *segment, uint64_t newest)
+{
+    return segment->culled_seq >= newest && segment->expired_bytes == 0 &&
+           segment->superseded_bytes == 0 && segment->covered_bytes == 0 &&
+           !MUTANT("cull-for-ever");
+}
+
 /* The oldest first: most lies above them. */
 int picker_choose_cull(struct picker_work *work, struct pick *pick)
 {
@@ -94,11 +116,12 @@ int picker_choose_cull(struct picker_work *work, struct pick *pick)
 
     if ((!work->refused && !view->low) || MUTANT("full-culls-nothing"))
         return 0;
+    uint64_t newest = newest_seq(view);
     for (size_t r = view->run_count; r-- > 0;)
         for (size_t i = 0; i < view->runs[r].count; i++) {
             const struct picker_segment *segment = &view->runs[r].segments[i];
             double sure = 0;
-            if (segment->busy || dead_part(view, r, i, &sure) < gain_min ||
+            if (segment->busy || is_clean(segment, newest) || dead_part(view, r, i, &sure) < gain_min ||
                 !cull_fits(view, segment, sure))
                 continue;
             picker_set_clear(work);

@@ -12,7 +12,7 @@ static void space_run(struct varve_job *job);
 
 void space_init(struct space *space, struct varve_db *db)
 {
-    *space = (struct space){.db = db};
+    *space = (struct space){.db = db, .free_bytes = UINT64_MAX};
     space->job.run = space_run;
     mutex_init(&space->mutex);
     cond_init(&space->changed);
@@ -56,11 +56,12 @@ uint64_t space_room(const struct space *space, uint64_t flush_bytes, int with_re
 {
     uint64_t free_bytes = atomic_load(&space->free_bytes);
 
-    if (free_bytes == 0)
+    if (free_bytes == UINT64_MAX)
         return 0;
     if (with_reserve)
         free_bytes += atomic_load(&space->reserve_bytes);
-    return free_bytes > flush_bytes ? free_bytes - flush_bytes : 1;
+    free_bytes -= flush_bytes < free_bytes / 2 ? flush_bytes : free_bytes / 2;
+    return free_bytes > 0 ? free_bytes : 1;
 }
 
 int space_check(const struct space *space, const struct varve_batch *batch, struct varve_err *err)
@@ -143,7 +144,7 @@ static void space_look(struct space *space)
         atomic_store(&space->wants_flush, 1);
     if (db->env->ops->free_space(db->env, db->dir, &free_bytes, NULL) != 0)
         return;
-    atomic_store(&space->free_bytes, free_bytes > 0 ? free_bytes : 1);
+    atomic_store(&space->free_bytes, free_bytes);
     int low = full || free_bytes < min_free || (MUTANT("low-for-ever") && atomic_load(&space->low));
     if (low != atomic_exchange(&space->low, low))
         db_log(db, low ? 4 : 5,

@@ -21,7 +21,7 @@ struct space {
     struct mutex mutex;
     struct cond changed;
     int running;                    /* under the mutex */
-    _Atomic uint64_t free_bytes;    /* 0: not known */
+    _Atomic uint64_t free_bytes;    /* UINT64_MAX: not known */
     _Atomic uint64_t reserve_bytes; /* that are there now */
     _Atomic int low;                /* writes are refused */
     _Atomic int full;               /* a flush found no room: the reserve goes */
@@ -39,7 +39,8 @@ void space_found_full(struct space *space);
 /* A compaction did, and has removed what it wrote. It may only have been too large for the room that there
  * is, and that is no reason to refuse writes. Any thread. */
 void space_found_cramped(struct space *space);
-/* Bytes that a compaction may take while a flush of so many goes on beside it; 0: not known. with_reserve: as if
+/* Bytes that a compaction may take while a flush of so many goes on beside it, but
+ * at least half of what is free; 0: not known. with_reserve: as if
  * the reserve had been given up. Any thread. */
 uint64_t space_room(const struct space *space, uint64_t flush_bytes, int with_reserve);
 /* May the batch be taken? 0 or VARVE_ENOSPC. Writer thread. */
