@@ -50,7 +50,7 @@ struct compaction {
     size_t run_count;
     size_t newest_run; /* the index of the first run that has an input */
     int cull;
-    uint64_t culled_seq;         /* of the outputs: picker.h */
+    uint64_t culled_seq;        /* of the outputs: picker.h */
     struct read_counters asked; /* by a cull; of no interest */
 
     struct entry *ranges; /* that stay; by begin, then newest first */
@@ -165,8 +165,7 @@ static int newer_hides(void *arg, struct varve_slice key, struct varve_err *err)
 {
     const struct part *part = arg;
     struct compaction *compaction = part->compaction;
-    struct version newer = {.runs = compaction->version->runs,
-                            .run_count = compaction->newest_run};
+    struct version newer = {.runs = compaction->version->runs, .run_count = compaction->newest_run};
     struct segment_read how = {.wait = SEGMENT_WAIT, .no_fill = 1};
     struct segment_hold hold = {0};
     struct entry entry;

@@ -135,7 +135,7 @@ static uint64_t compactor_room(const struct compactor *compactor, const struct p
     uint64_t room = space_room(&compactor->db->space, view->flush_bytes, with_reserve);
 
     return compactor->room_bytes != 0 && compactor->room_bytes < room ? compactor->room_bytes
-                                                                     : room;
+                                                                      : room;
 }
 
 /* Nothing was picked. Would something be if the reserve was there to take? Then it is given up, and the next
@@ -146,7 +146,7 @@ static int compactor_ask_reserve(struct compactor *compactor, struct picker_view
     uint64_t room_bytes = view->room_bytes;
     struct pick pick;
 
-    if (!view->low || room_bytes == 0)
+    if (!view->low || room_bytes == 0 || MUTANT("reserve-for-flushes-only"))
         return 0;
     view->room_bytes = compactor_room(compactor, view, 1);
     if (view->room_bytes > room_bytes) {

@@ -121,8 +121,8 @@ int picker_choose_cull(struct picker_work *work, struct pick *pick)
         for (size_t i = 0; i < view->runs[r].count; i++) {
             const struct picker_segment *segment = &view->runs[r].segments[i];
             double sure = 0;
-            if (segment->busy || is_clean(segment, newest) || dead_part(view, r, i, &sure) < gain_min ||
-                !cull_fits(view, segment, sure))
+            if (segment->busy || is_clean(segment, newest) ||
+                dead_part(view, r, i, &sure) < gain_min || !cull_fits(view, segment, sure))
                 continue;
             picker_set_clear(work);
             picker_set_add(work, r, i, view->runs[r].level);

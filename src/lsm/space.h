@@ -1,6 +1,7 @@
 /* space.h - room on the disk: how much is free, and what is kept for the time when nothing is. Below
  * `min_free` writes are refused before they touch the log; deletes are taken. The reserve, a file of zeros, is
- * given up when a job finds no room: that is room for the flush that makes the deletes take effect.
+ * given up when a job finds no room: that is room for the flush that makes the deletes take effect,
+ * and for the merge that gives back what they hide.
  * A MAINTENANCE job looks, gives the reserve up, and makes it anew. */
 #ifndef LSM_SPACE_H
 #define LSM_SPACE_H
@@ -25,8 +26,9 @@ struct space {
     _Atomic uint64_t reserve_bytes; /* that are there now */
     _Atomic int low;                /* writes are refused */
     _Atomic int full;               /* a flush found no room: the reserve goes */
-    _Atomic int cramped;            /* a compaction found none: so it does, unless much is left */
-    _Atomic int wants_flush;        /* what was deleted must reach segments to come free */
+    _Atomic int cramped;     /* a compaction found none, or needs it: so it does, unless much is
+                                     * left */
+    _Atomic int wants_flush; /* what was deleted must reach segments to come free */
 };
 
 void space_init(struct space *space, struct varve_db *db);
@@ -36,7 +38,7 @@ void space_deinit(struct space *space); /* no job may be running */
 void space_poke(struct space *space);
 /* A flush or the log found the disk full. Any thread. */
 void space_found_full(struct space *space);
-/* A compaction did, and has removed what it wrote. It may only have been too large for the room that there
+/* A compaction did, and has removed what it wrote, or it could begin if the reserve was given up. It may only have been too large for the room that there
  * is, and that is no reason to refuse writes. Any thread. */
 void space_found_cramped(struct space *space);
 /* Bytes that a compaction may take while a flush of so many goes on beside it, but

@@ -108,7 +108,7 @@ size_t levels_jobs(const struct levels *levels);
 void levels_drain(struct levels *levels);
 void levels_check(const struct levels *levels);
 uint64_t levels_bytes(const struct levels *levels);
-uint64_t levels_free(const struct levels *levels); /* of the disk */
+uint64_t levels_free(const struct levels *levels);       /* of the disk */
 uint64_t levels_live_bytes(const struct levels *levels); /* after a full compaction */
 size_t levels_segments(const struct levels *levels);
 double levels_depth(const struct levels *levels); /* mean runs that hold a key's place */

@@ -368,7 +368,8 @@ static void test_cull__where_no_merge_fits(void **state)
     struct picker_segment *top = &picture.segments[0][0];
     picture.view.room_bytes = 64 * MB;
     expect_cull(LAST, 0, 20);
-    picture.view.room_bytes = 64 * MB - 1; /* what hides may be guessed wrong, and leaves all of it */
+    picture.view.room_bytes = 64 * MB -
+                              1; /* what hides may be guessed wrong, and leaves all of it */
     EXPECT_NOTHING();
     top->deletes = top->entries; /* but what tombstones hide is counted on: 1 / 19 of the oldest */
     picture.view.room_bytes = 64 * MB / 100 * 97;
@@ -386,7 +387,8 @@ static void test_cull__where_no_merge_fits(void **state)
     top->deletes /= 4;
     EXPECT_NOTHING();
     picture.view.oldest_snapshot_seq = top->seq_max - 1;
-    top->entries = 100 * picture.segments[1][0].entries; /* what a snapshot does not see hides nothing from it */
+    top->entries = 100 * picture.segments[1][0]
+                             .entries; /* what a snapshot does not see hides nothing from it */
     EXPECT_NOTHING();
     picture.view.oldest_snapshot_seq = UINT64_MAX;
     expect_cull(LAST, 0, 20);
@@ -398,7 +400,7 @@ static void test_cull__while_writes_are_refused(void **state)
     (void)state;
     start();
     struct picker_segment *top = add(0, 1, 0, 200, MB); /* 1 */
-    add_last(16);                                      /* 2 .. 17 */
+    add_last(16);                                       /* 2 .. 17 */
     top->entries = top->deletes = 16 * 65537 / 20;
     EXPECT_NOTHING();
     picture.view.low = 1;

@@ -241,18 +241,24 @@ static void test_full_disk__deletes_free_space(void **state)
 #define DISK_KEYS 6000
 
 static struct bed *disk_bed;
+static uint64_t disk_bytes;
+
+static uint64_t disk_used(void)
+{
+    if (disk_bed->db == NULL)
+        return 0;
+    return segment_bytes(disk_bed) + atomic_load(&disk_bed->db->space.reserve_bytes);
+}
 
 static int free_of_disk(struct varve_env *env, const char *path, uint64_t *bytes,
                         struct varve_err *err)
 {
-    uint64_t used = disk_bed->db == NULL ? 0 : segment_bytes(disk_bed);
+    uint64_t used = disk_used();
 
     (void)env;
     (void)path;
     (void)err;
-    if (disk_bed->db != NULL)
-        used += atomic_load(&disk_bed->db->space.reserve_bytes);
-    *bytes = used < DISK_BYTES ? DISK_BYTES - used : 0;
+    *bytes = used < disk_bytes ? disk_bytes - used : 0;
     return 0;
 }
 
@@ -304,8 +310,9 @@ static void disk_check(struct bed *bed, const uint64_t *versions)
 }
 
 /* It fills until writes are refused, half of it is deleted, and writes are taken again: time and again. The
- * counts are asked in between, so that they are remembered. */
-static void check_full_disk(uint64_t seed, size_t min_free)
+ * counts are asked in between, so that they are remembered. taken: somebody else takes what is left, so that
+ * nothing but the reserve is there for it. */
+static void check_full_disk(uint64_t seed, size_t min_free, int taken)
 {
     static uint64_t versions[DISK_KEYS];
     const struct varve_env_ops *before;
@@ -317,6 +324,7 @@ static void check_full_disk(uint64_t seed, size_t min_free)
     memset(versions, 0, sizeof(versions));
     rng_init(&rng, seed);
     disk_bed = &bed;
+    disk_bytes = DISK_BYTES;
     open_small(&bed);
     bed_close_ok(&bed);
     bed.options.min_free_bytes = min_free;
@@ -333,6 +341,10 @@ static void check_full_disk(uint64_t seed, size_t min_free)
             if (i % 16 == 0)
                 bed_pass_us(&bed, SECOND_US / 20);
         disk_check(&bed, versions);
+        pass_time(&bed); /* what is due is done */
+        if (taken)
+            disk_bytes = disk_used();
+        pass_time(&bed);
         for (int key = 0; key < DISK_KEYS; key++) {
             if (versions[key] == 0 || rng_below(&rng, 2) == 0)
                 continue;
@@ -350,6 +362,7 @@ static void check_full_disk(uint64_t seed, size_t min_free)
         assert_true(disk_put(&bed, &rng, versions));
         disk_check(&bed, versions);
         assert_true(segment_bytes(&bed) < DISK_BYTES / 4 * 3);
+        disk_bytes = DISK_BYTES;
     }
     bed_close_ok(&bed);
     fault_as_env(bed.fault)->ops = before;
@@ -359,12 +372,15 @@ static void check_full_disk(uint64_t seed, size_t min_free)
 static void test_full_disk__comes_back_by_itself(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 1; seed++)
-        check_full_disk(seed, 512 * KIB);
-    for (uint64_t seed = 3; seed <= 4; seed++)
-        check_full_disk(seed, 256 * KIB);
-    for (uint64_t seed = 5; seed <= 6; seed++)
-        check_full_disk(seed, 128 * KIB);
+    check_full_disk(1, 512 * KIB, 0);
+    check_full_disk(3, 256 * KIB, 0);
+    check_full_disk(5, 128 * KIB, 0);
+}
+
+static void test_full_disk__comes_back_with_the_reserve(void **state)
+{
+    (void)state;
+    check_full_disk(7, 512 * KIB, 1);
 }
 
 int main(void)
@@ -377,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_range__hides_most_of_a_segment),
         cmocka_unit_test(test_full_disk__deletes_free_space),
         cmocka_unit_test(test_full_disk__comes_back_by_itself),
+        cmocka_unit_test(test_full_disk__comes_back_with_the_reserve),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
