@@ -50,6 +50,7 @@ static void map_touch(struct keyspace *keyspace)
 int keyspace_open(struct varve_db *db, struct keyspace **keyspace, struct varve_err *err)
 {
     struct keyspace *made = mem_alloc_zero(sizeof(*made));
+    struct varve_stats stats;
     int rc = VARVE_ENOMEM;
 
     *keyspace = NULL;
@@ -57,6 +58,8 @@ int keyspace_open(struct varve_db *db, struct keyspace **keyspace, struct varve_
         return err_set(err, VARVE_ENOMEM, "keyspace: out of memory");
     made->db = db;
     walk_page_init(&made->page);
+    varve_stats(db, &stats);
+    made->write_seq = stats.seq_applied;
     blocked_init(&made->blocked);
     buf_init(&made->scratch, VARVE_KEY_MAX_BYTES + sizeof(struct name_prefix));
     made->batch = varve_batch_create();
