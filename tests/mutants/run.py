@@ -204,6 +204,10 @@ MUTANTS = (
     Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
     Mutant("merge-inside-skips-run", "picker", "a merge inside level 0 leaves a run out in between"),
     Mutant("merge-beyond-room", "picker", "a merge is chosen that the disk has no room for"),
+    Mutant("full-culls-nothing", "picker-sim", "a full disk never comes back where no merge fits"),
+    Mutant("reserve-for-flushes-only", "room", "the reserve lies there while nothing else is left"),
+    Mutant("cull-for-ever", "picker", "the same segment is culled over and over"),
+    Mutant("cull-counts-nothing", "rewrite", "what a cull drops still counts as live"),
     Mutant("drop-over-older", "picker", "tombstones are dropped though they hide something"),
     Mutant("drop-under-snapshot", "model-kept", "a segment goes that a snapshot sees"),
     # Bytes that rot.
