@@ -20,7 +20,7 @@ struct walk {
 
 void walk_page_init(struct walk_page *page)
 {
-    *page = (struct walk_page){.next_hash = WALK_HASH_END};
+    *page = (struct walk_page){.next_hash = WALK_HASH_END, .first_ms = UINT64_MAX};
     buf_init(&page->names, SIZE_MAX / 2);
 }
 
@@ -62,8 +62,24 @@ static int page_ends(struct walk *walk, uint32_t hash)
 
     if (query->takes_max != 0 && walk->page->count >= query->takes_max)
         return 1;
+    if (query->bytes_max != 0 && walk->page->names.len >= query->bytes_max)
+        return 1;
     return query->visits_max != 0 && walk->page->visits >= query->visits_max &&
            (hash != walk->hash || MUTANT("scan-cuts-a-hash"));
+}
+
+static void note_expiry(struct walk *walk, uint64_t expire_ms)
+{
+    struct walk_page *page = walk->page;
+
+    if (expire_ms == 0)
+        return;
+    page->expiring++;
+    if (expire_ms <= walk->now_ms)
+        return;
+    page->ttl_ms += expire_ms - walk->now_ms;
+    if (expire_ms < page->first_ms)
+        page->first_ms = expire_ms;
 }
 
 /* Takes the record that the iterator stands on. 1: the page ended before it. */
@@ -84,12 +100,13 @@ static int take(struct walk *walk, struct varve_err *err)
     }
     walk->hash = hash;
     walk->page->visits++;
+    note_expiry(walk, expire_ms);
     if (expired != walk->query->expired)
         return 0;
     int wanted = is_wanted(walk, name, err);
     if (wanted <= 0)
         return wanted;
-    rc = walk->query->put(&walk->page->names, name);
+    rc = walk->query->put(&walk->page->names, name, varve_iter_seq(walk->iter));
     if (rc != 0)
         return err_set(err, rc, "no memory for the names of a page");
     walk->page->count++;
@@ -138,6 +155,8 @@ static int walk_between(struct walk *walk, struct varve_db *db, const struct var
     walk->iter = varve_iter_create(db, read, &lower, &upper, err);
     if (walk->iter == NULL)
         return VARVE_ENOMEM;
+    if (varve_iter_as_of(walk->iter) < walk->page->as_of)
+        walk->page->as_of = varve_iter_as_of(walk->iter);
     varve_iter_first(walk->iter);
     int rc = take_all(walk, err);
     varve_iter_destroy(walk->iter);
@@ -157,9 +176,10 @@ int walk_run(struct varve_db *db, const struct varve_read *read, uint64_t space_
 
     how.dead = query->expired;
     buf_clear(&page->names);
-    page->count = 0;
-    page->visits = 0;
-    page->next_hash = WALK_HASH_END;
+    *page = (struct walk_page){.names = page->names,
+                               .next_hash = WALK_HASH_END,
+                               .as_of = UINT64_MAX,
+                               .first_ms = UINT64_MAX};
     if (query->from_hash >= WALK_HASH_END)
         return 0;
     int rc = walk_between(&walk, db, &how, space_id, query->from_hash, WALK_HASH_END, err);
