@@ -8,7 +8,6 @@
  *   current_cow_*, current_fork_perc, current_save_keys_*, module_fork_*, rdb_last_cow_size,
  *   rdb_last_load_*, aof_last_cow_size   nothing is forked, nothing is saved as a whole
  *   *_repl_* rates and totals, io_threaded_*, slave_expires_tracked_keys, migrate_cached_sockets,
- *   expired_stale_perc, expired_time_cap_reached_count, expire_cycle_cpu_milliseconds,
  *   *_eviction_exceeded_time, tracking_total_*, dump_payload_sanitizations,
  *   unexpected_error_replies, reply_buffer_*   machinery that is not there
  *   used_cpu_*_main_thread   the threads are not counted apart
@@ -31,6 +30,7 @@
 #include "config/config.h"
 #include "metrics/info.h"
 #include "metrics/metrics.h"
+#include "types/expirer.h"
 #include "types/keyspace.h"
 #include "varve/db.h"
 #include "varve/stats.h"
@@ -208,14 +208,19 @@ static void put_stats(struct info *info, const struct cmd_ctx *ctx)
         "latest_fork_usec", "total_forks",
     };
     struct processor_stats stats;
+    struct expirer_stats expirer;
     struct keyspace_stats keys;
 
+    expirer_get_stats(processor_expirer(ctx->processor), &expirer);
     processor_get_stats(ctx->processor, &stats);
     keyspace_get_stats(ctx->keyspace, &keys);
     info_u64(info, "total_connections_received", stats.sessions_made);
     info_u64(info, "total_commands_processed", stats.commands);
     put_traffic(info, ctx->metrics);
     info_u64(info, "expired_keys", keys.expired_keys);
+    info_fmt(info, "expired_stale_perc", "%.2f", expirer.stale_percent);
+    info_u64(info, "expired_time_cap_reached_count", expirer.capped);
+    info_u64(info, "expire_cycle_cpu_milliseconds", (expirer.turn_us + expirer.walk_us) / 1000);
     info_u64(info, "keyspace_hits", keys.hits);
     info_u64(info, "keyspace_misses", keys.misses);
     info_u64(info, "total_error_replies", stats.error_replies);
@@ -327,6 +332,19 @@ static void put_log(struct info *info, const struct varve_stats *engine)
     info_u64(info, "wal_heals", engine->heals);
 }
 
+static void put_expirer(struct info *info, const struct cmd_ctx *ctx)
+{
+    struct expirer_stats stats;
+
+    expirer_get_stats(processor_expirer(ctx->processor), &stats);
+    info_u64(info, "expire_slices", stats.slices);
+    info_u64(info, "expire_visits", stats.visits);
+    info_u64(info, "expire_walk_us", stats.walk_us);
+    info_u64(info, "expire_turns", stats.turns);
+    info_u64(info, "expire_turn_us", stats.turn_us);
+    info_u64(info, "expire_turn_us_max", stats.turn_max_us);
+}
+
 static void put_varve(struct info *info, const struct cmd_ctx *ctx,
                       const struct varve_stats *engine)
 {
@@ -342,6 +360,7 @@ static void put_varve(struct info *info, const struct cmd_ctx *ctx,
     info_u64(info, "memtable_limit_bytes", engine->memtable_limit_bytes);
     info_u64(info, "memtable_entries", engine->memtable_entries);
     put_log(info, engine);
+    put_expirer(info, ctx);
     info_u64(info, "snapshots", engine->snapshots);
     info_u64(info, "recovered_records", engine->recovered_records);
     info_u64(info, "recovered_ops", engine->recovered_ops);

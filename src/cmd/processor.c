@@ -32,7 +32,10 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     command_table_init();
     processor->command_stats = mem_alloc_zero((size_t)command_count() *
                                               sizeof(*processor->command_stats));
-    if (processor->command_stats == NULL) {
+    processor->expirer = expirer_create(keyspace, host->wake, host->arg);
+    if (processor->command_stats == NULL || processor->expirer == NULL) {
+        expirer_destroy(processor->expirer);
+        mem_free(processor->command_stats);
         mem_free(processor);
         return NULL;
     }
@@ -56,6 +59,7 @@ void processor_destroy(struct processor *processor)
     CHECK(list_empty(&processor->sessions));
     processor_drain(processor); /* of fetches whose sessions are gone */
     parking_deinit(processor);
+    expirer_destroy(processor->expirer);
     mem_free(processor->command_stats);
     mem_free(processor);
 }
@@ -73,6 +77,16 @@ void processor_tick(struct processor *processor)
 void processor_rewind(struct processor *processor, struct session *session)
 {
     transaction_rewind(processor, session);
+}
+
+uint64_t processor_expire(struct processor *processor)
+{
+    return expirer_turn(processor->expirer);
+}
+
+struct expirer *processor_expirer(struct processor *processor)
+{
+    return processor->expirer;
 }
 
 /* ---- counters ---- */
@@ -103,6 +117,7 @@ void processor_reset_stats(struct processor *processor)
            (size_t)command_count() * sizeof(*processor->command_stats));
     processor->error_class_count = 0;
     keyspace_reset_stats(processor->keyspace);
+    expirer_reset_stats(processor->expirer);
 }
 
 const struct list *processor_sessions(const struct processor *processor)

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "cmd/ctx.h"
 #include "cmd/park.h"
+#include "types/expirer.h"
 #include "types/keyspace.h"
 
 #define ERROR_CLASSES_MAX 64
@@ -43,6 +44,7 @@ struct processor {
     uint64_t delay_us;   /* of writes */
     int ask_delay;       /* 0: it is 0 */
     struct parking parking;
+    struct expirer *expirer;
 };
 
 /* For EXEC: runs one command that was queued, as a part of ctx's; and, when all of them took effect, counts

@@ -40,7 +40,8 @@ struct server {
     struct varve_db *db;
     struct keyspace *keyspace;
     struct processor *processor;
-    uv_async_t news; /* of the log's durability, or of a signal */
+    uv_async_t news;    /* of the log's durability, or of a signal */
+    uv_timer_t expirer; /* runs out when the expirer is to have its turn */
     int news_open;
     _Atomic uint64_t failed_after; /* news: a sync failed, this was durable; UINT64_MAX: none did */
     uint64_t durable_seq;          /* as the loop may know it */
@@ -231,6 +232,15 @@ static void on_durable(void *arg, uint64_t seq, int failed)
     uv_async_send(&server->news);
 }
 
+static void on_expirer(uv_timer_t *timer)
+{
+    struct server *server = timer->data;
+    uint64_t wait_us = processor_expire(server->processor);
+
+    uv_update_time(timer->loop);
+    uv_timer_start(timer, on_expirer, (wait_us + 999) / 1000, 0);
+}
+
 static void on_signal(void *arg)
 {
     struct server *server = arg;
@@ -249,8 +259,11 @@ static void on_news(uv_async_t *news)
     }
     if (server->db != NULL)
         tell_durable(server);
-    if (server->processor != NULL)
-        processor_woken(server->processor);
+    if (server->processor == NULL)
+        return;
+    processor_woken(server->processor);
+    /* Not here, amid a turn's commands. */
+    uv_timer_start(&server->expirer, on_expirer, 0, 0);
 }
 
 static void on_engine_line(void *arg, int level, const char *line)
@@ -406,6 +419,8 @@ static int start_loop(struct server *server, struct varve_err *err)
         return rc;
     if (uv_async_init(net_loop_uv(server->loop), &server->news, on_news) != 0)
         return err_set(err, VARVE_EIO, "the loop cannot be woken: no more file descriptors?");
+    uv_timer_init(net_loop_uv(server->loop), &server->expirer);
+    server->expirer.data = server;
     server->news.data = server;
     server->news_open = 1;
     signals_install(on_signal, server);
@@ -486,7 +501,10 @@ static int start_processor(struct server *server, struct varve_err *err)
     };
 
     server->processor = processor_create(server->keyspace, server->config, &server->metrics, &host);
-    return server->processor != NULL ? 0 : err_set(err, VARVE_ENOMEM, "no memory");
+    if (server->processor == NULL)
+        return err_set(err, VARVE_ENOMEM, "no memory");
+    uv_timer_start(&server->expirer, on_expirer, 0, 0);
+    return 0;
 }
 
 static int write_pidfile(struct server *server, struct varve_err *err)
@@ -592,8 +610,10 @@ int server_stop(struct server *server, struct varve_err *err)
     }
     varve_executor_threads_destroy(server->executor);
     signals_detach();
-    if (server->news_open)
+    if (server->news_open) {
+        uv_close((uv_handle_t *)&server->expirer, NULL);
         uv_close((uv_handle_t *)&server->news, NULL);
+    }
     net_loop_destroy(server->loop);
     processor_destroy(server->processor);
     if (server->pidfile_written)
