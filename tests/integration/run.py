@@ -19,7 +19,8 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "support"))
 
 import server as servers  # noqa: E402
 
-MODULES = ("cases_start", "cases_data", "cases_limits", "cases_cli", "cases_benchmark")
+MODULES = ("cases_start", "cases_data", "cases_limits", "cases_cli", "cases_expiry",
+           "cases_benchmark")
 
 
 def find_cases(texts):
