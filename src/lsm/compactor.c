@@ -232,9 +232,10 @@ static void compactor_plan_run(struct varve_job *job)
     compactor->err = (struct varve_err){0};
     uint64_t now_ms = varve_now_ms(db); /* first: a snapshot that the copy misses is younger */
     int rc = snapshots_copy(&db->snapshots, &compactor->snapshots);
-    uint64_t expired_before_ms = compactor->snapshots.now_ms_min < now_ms
-                                     ? compactor->snapshots.now_ms_min
-                                     : now_ms;
+    uint64_t grace_ms = MUTANT("no-expiry-grace") ? 0 : db->options.expiry_grace_ms;
+    uint64_t expired_before_ms = now_ms > grace_ms ? now_ms - grace_ms : 0;
+    if (compactor->snapshots.now_ms_min < expired_before_ms)
+        expired_before_ms = compactor->snapshots.now_ms_min;
     if (rc != 0)
         err_set(&err, rc, "no memory to plan a compaction");
     else

@@ -30,6 +30,8 @@
 
 #define OTHER_FDS 64 /* files of the engine but segments, the log, the loop's own */
 #define ENGINE_TICK_US ((uint64_t)50000)
+/* For the active expirer to count what expired before a compaction drops it. */
+#define EXPIRY_GRACE_MS ((uint64_t)20 * 1000)
 #define SLOWED_LOG_US ((uint64_t)10 * 1000 * 1000)
 
 struct server {
@@ -457,6 +459,7 @@ static void fill_engine_options(struct server *server, uint32_t compaction_jobs,
         .bloom_bits_per_key = bloom_bits == 0 ? VARVE_NO_FILTER : bloom_bits,
         .compression = (enum varve_compression)config_int(config, OPT_COMPRESSION),
         .compaction_jobs = compaction_jobs,
+        .expiry_grace_ms = EXPIRY_GRACE_MS,
         .rate_limit_bytes = (uint64_t)config_int(config, OPT_RATE_LIMIT),
         .min_free_bytes = min_free == 0 ? VARVE_NO_RESERVE : min_free,
         .reserve_size_bytes = reserve == 0 ? VARVE_NO_RESERVE : reserve,
