@@ -32,7 +32,7 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     command_table_init();
     processor->command_stats = mem_alloc_zero((size_t)command_count() *
                                               sizeof(*processor->command_stats));
-    processor->expirer = expirer_create(keyspace, host->wake, host->arg);
+    processor->expirer = expirer_create(keyspace, host->wake, host->arg, NULL);
     if (processor->command_stats == NULL || processor->expirer == NULL) {
         expirer_destroy(processor->expirer);
         mem_free(processor->command_stats);

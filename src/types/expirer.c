@@ -25,6 +25,7 @@ struct expirer {
     struct keyspace *keyspace;
     void (*wake)(void *arg);
     void *arg;
+    uint64_t (*clock_us)(void);
     int active;
     uint64_t rest_until_us; /* sweeps take no more than their share of the thread */
     int next_db;            /* whose turn it is to be looked at */
@@ -74,11 +75,11 @@ static void run_walk(struct varve_job *job)
 {
     struct expirer *expirer = CONTAINER_OF(job, struct expirer, job);
     struct varve_read read = {.now_ms = expirer->now_ms, .no_fill = 1};
-    uint64_t began_us = clock_mono_us();
+    uint64_t began_us = expirer->clock_us();
 
     expirer->rc = walk_run(expirer->keyspace->db, &read, expirer->space_id, &expirer->query,
                            &expirer->cancelled, &expirer->page, NULL);
-    expirer->walk_us = clock_mono_us() - began_us;
+    expirer->walk_us = expirer->clock_us() - began_us;
     mutex_lock(&expirer->mutex);
     expirer->running = 0;
     cond_signal(&expirer->changed);
@@ -87,7 +88,8 @@ static void run_walk(struct varve_job *job)
     mutex_unlock(&expirer->mutex);
 }
 
-struct expirer *expirer_create(struct keyspace *keyspace, void (*wake)(void *arg), void *arg)
+struct expirer *expirer_create(struct keyspace *keyspace, void (*wake)(void *arg), void *arg,
+                               uint64_t (*clock_us)(void))
 {
     struct expirer *expirer = mem_alloc_zero(sizeof(*expirer));
 
@@ -96,6 +98,7 @@ struct expirer *expirer_create(struct keyspace *keyspace, void (*wake)(void *arg
     expirer->keyspace = keyspace;
     expirer->wake = wake;
     expirer->arg = arg;
+    expirer->clock_us = clock_us != NULL ? clock_us : clock_mono_us;
     expirer->active = 1;
     expirer->job.run = run_walk;
     walk_page_init(&expirer->page);
@@ -189,7 +192,7 @@ static uint64_t find_work(struct expirer *expirer)
 {
     struct keyspace *keyspace = expirer->keyspace;
     struct expire *expire = &keyspace->expire;
-    uint64_t now_us = clock_mono_us();
+    uint64_t now_us = expirer->clock_us();
     uint64_t now_ms = varve_now_ms(keyspace->db);
 
     for (int i = 0; i < KEYSPACE_DATABASES_MAX; i++) {
@@ -219,7 +222,7 @@ static int take_walk(struct expirer *expirer)
     if (running)
         return 0;
     if (expirer->rc != 0 || expirer->page.as_of < expirer->min_seq) {
-        expire_fail_slice(&expirer->keyspace->expire, expirer->db, clock_mono_us());
+        expire_fail_slice(&expirer->keyspace->expire, expirer->db, expirer->clock_us());
         expirer->state = IDLE;
         return 1;
     }
@@ -243,7 +246,7 @@ static void end_slice(struct expirer *expirer)
                                  .next_hash = page->next_hash,
                                  .walk_us = expirer->walk_us};
 
-    expire_end_slice(&expirer->keyspace->expire, expirer->db, &slice, clock_mono_us());
+    expire_end_slice(&expirer->keyspace->expire, expirer->db, &slice, expirer->clock_us());
     expirer->state = IDLE;
 }
 
@@ -276,7 +279,7 @@ static int sweep_for_a_while(struct expirer *expirer, uint64_t began_us)
                                 expirer->page.as_of, &expirer->missed);
         if (rc != 0)
             return rc;
-        if (clock_mono_us() - began_us >= TURN_US)
+        if (expirer->clock_us() - began_us >= TURN_US)
             break;
     }
     expirer->stats.capped += expirer->swept_bytes < expirer->page.names.len;
@@ -287,7 +290,7 @@ static uint64_t sweep(struct expirer *expirer)
 {
     struct keyspace *keyspace = expirer->keyspace;
     struct expirer_stats *stats = &expirer->stats;
-    uint64_t began_us = clock_mono_us();
+    uint64_t began_us = expirer->clock_us();
     uint64_t expired_before = keyspace->stats.expired_keys;
 
     varve_enter();
@@ -297,7 +300,7 @@ static uint64_t sweep(struct expirer *expirer)
         rc = VARVE_EIO;
     }
     varve_leave();
-    uint64_t took_us = clock_mono_us() - began_us;
+    uint64_t took_us = expirer->clock_us() - began_us;
     if (keyspace->stats.expired_keys != expired_before) {
         stats->turns++;
         stats->turn_us += took_us;
@@ -305,7 +308,7 @@ static uint64_t sweep(struct expirer *expirer)
             stats->turn_max_us = took_us;
     }
     if (rc != 0) {
-        expire_fail_slice(&keyspace->expire, expirer->db, clock_mono_us());
+        expire_fail_slice(&keyspace->expire, expirer->db, expirer->clock_us());
         expirer->state = IDLE;
     } else if (expirer->swept_bytes == expirer->page.names.len) {
         end_slice(expirer);
@@ -333,7 +336,7 @@ uint64_t expirer_turn(struct expirer *expirer)
     keyspace_settle(keyspace);
     if (expirer->state != SWEEPING)
         return find_work(expirer);
-    uint64_t now_us = clock_mono_us();
+    uint64_t now_us = expirer->clock_us();
     if (expirer->rest_until_us > now_us)
         return expirer->rest_until_us - now_us;
     return sweep(expirer);

@@ -25,9 +25,10 @@ struct expirer_stats {
     double stale_percent; /* of the names with an expiry: about how many have expired by now */
 };
 
-/* wake(arg) is called on the job's thread when expirer_turn() has something to do; may be NULL. keyspace is
- * borrowed for life. NULL: no memory. */
-struct expirer *expirer_create(struct keyspace *keyspace, void (*wake)(void *arg), void *arg);
+/* wake(arg) is called on the job's thread when expirer_turn() has something to do; may be NULL. clock_us goes
+ * only forward; NULL: the system's. keyspace is borrowed for life. NULL: no memory. */
+struct expirer *expirer_create(struct keyspace *keyspace, void (*wake)(void *arg), void *arg,
+                               uint64_t (*clock_us)(void));
 void expirer_destroy(
     struct expirer *expirer); /* takes NULL; when no job runs, see expirer_drain() */
 /* Cancels the walk and waits until it has ended. No turn comes any more. */
