@@ -15,7 +15,7 @@
  *
  * The reply waits for no sync: what is monitored must answer while a disk hangs. The section Keyspace alone
  * may need reads, to count, though not many: above 100,000 keys of a database it says about how many they
- * are. Who must not wait for them asks for the other sections by name. */
+ * are, and how many expire. Who must not wait for them asks for the other sections by name. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -299,10 +299,13 @@ static void put_keyspace(struct info *info, const struct cmd_ctx *ctx)
         char name[16];
         uint64_t count = 0;
         uint64_t seq = 0; /* not waited for: see the top */
-        if (keyspace_count_about(ctx->keyspace, db, &count, &seq, NULL) != 0 || count == 0)
+        struct keyspace_expiring expiring;
+        if (keyspace_count_about(ctx->keyspace, db, &count, &seq, NULL) != 0 || count == 0 ||
+            keyspace_expiring(ctx->keyspace, db, count, ctx->now_ms, &expiring, NULL) != 0)
             continue;
         snprintf(name, sizeof(name), "db%d", db);
-        info_fmt(info, name, "keys=%" PRIu64 ",expires=0,avg_ttl=0", count);
+        info_fmt(info, name, "keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=%" PRIu64, count,
+                 expiring.names, expiring.ttl_ms);
     }
 }
 

@@ -178,16 +178,6 @@ static void start_walk(struct expirer *expirer, int db, uint64_t space_id, uint6
     executor->submit(executor, VARVE_JOB_READ, &expirer->job);
 }
 
-static int has_expiring(struct keyspace *keyspace, uint64_t space_id)
-{
-    struct key_prefix begin;
-    struct key_prefix end;
-
-    key_prefix_set(&begin, space_id, KEY_TAG_NAME);
-    key_prefix_set(&end, space_id, KEY_TAG_NAME + 1);
-    return varve_expiring(keyspace->db, key_prefix_slice(&begin), key_prefix_slice(&end)) > 0;
-}
-
 static uint64_t find_work(struct expirer *expirer)
 {
     struct keyspace *keyspace = expirer->keyspace;
@@ -199,7 +189,7 @@ static uint64_t find_work(struct expirer *expirer)
         int db = (expirer->next_db + i) % KEYSPACE_DATABASES_MAX;
         uint64_t space_id = space_of(keyspace, db)->id;
         if (expire_is_due(expire, db, space_id, now_ms, now_us)) {
-            if (has_expiring(keyspace, space_id))
+            if (keyspace_has_expiring(keyspace, space_id))
                 expire_begin(expire, db);
             else
                 expire_nothing(expire, db);

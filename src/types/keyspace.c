@@ -134,14 +134,19 @@ static COLD int note_blocked(struct keyspace *keyspace, struct varve_slice key,
     return rc;
 }
 
-int keyspace_note_walk(struct keyspace *keyspace, struct varve_err *err)
+int keyspace_note_walk(struct keyspace *keyspace, const struct wanted_walk *wanted,
+                       struct varve_err *err)
 {
     struct blocked *blocked = &keyspace->blocked;
     unsigned at = blocked->count;
-    int rc = note_blocked(keyspace, varve_slice(NULL, 0), 0, 0, err);
 
-    if (blocked->count > at)
-        blocked->notes[at].walk = 1;
+    if (keyspace->wanted_walk_count == COUNT_OF(keyspace->wanted_walks))
+        return VARVE_WOULD_BLOCK;
+    int rc = note_blocked(keyspace, varve_slice(NULL, 0), 0, 0, err);
+    if (blocked->count == at)
+        return rc;
+    keyspace->wanted_walks[keyspace->wanted_walk_count++] = *wanted;
+    blocked->notes[at].walk = keyspace->wanted_walk_count;
     return rc;
 }
 
@@ -154,8 +159,9 @@ int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fe
 
     CHECK(i < keyspace->blocked.count);
     *wanted = (struct keyspace_wanted){0};
-    if (note->walk)
-        return walk_job_start(keyspace, fetch, &wanted->walk);
+    if (note->walk != 0)
+        return walk_job_start(keyspace, &keyspace->wanted_walks[note->walk - 1], fetch,
+                              &wanted->walk);
     *wanted = (struct keyspace_wanted){
         .counted_space = note->counted_space, .about = note->about, .hash = blocked_hash(key)};
     if (note->counted_space != 0)
@@ -182,6 +188,7 @@ void keyspace_fetch_release(struct keyspace_wanted *wanted, struct varve_fetch *
 void keyspace_forget_blocked(struct keyspace *keyspace)
 {
     blocked_forget(&keyspace->blocked);
+    keyspace->wanted_walk_count = 0;
     keyspace->stats.blocked = 0;
     keyspace->stats.full = 0;
     keyspace_begin(keyspace);
@@ -196,7 +203,7 @@ void keyspace_know_fetched(struct keyspace *keyspace, const struct keyspace_want
                            struct varve_fetch *fetch)
 {
     if (wanted->walk != NULL)
-        keyspace->known_walk = wanted->walk;
+        walk_job_know(keyspace, wanted->walk);
     else if (wanted->counted_space == 0)
         blocked_know_fetched(&keyspace->blocked, wanted->hash, fetch);
     else if (fetch->rc == 0)
@@ -207,7 +214,7 @@ void keyspace_forget_fetched(struct keyspace *keyspace)
 {
     blocked_forget_known(&keyspace->blocked);
     keyspace->blocked.wait = 0;
-    keyspace->known_walk = NULL;
+    keyspace->known_walks = NULL;
 }
 
 uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_stall_cause *cause)

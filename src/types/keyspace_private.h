@@ -51,10 +51,11 @@ struct keyspace {
     int marked;
     struct keyspace_stats stats;
     struct blocked blocked;
-    struct varve_executor *executor;   /* NULL: walks wait for the disk */
-    struct walk_page page;             /* of a walk that was made at once */
-    struct wanted_walk wanted_walk;    /* if one is noted */
-    const struct walk_job *known_walk; /* that was fetched; NULL: none */
+    struct varve_executor *executor;                         /* NULL: walks wait for the disk */
+    struct walk_page page;                                   /* of a walk that was made at once */
+    struct wanted_walk wanted_walks[KEYSPACE_DATABASES_MAX]; /* those that are noted */
+    unsigned wanted_walk_count;
+    struct walk_job *known_walks; /* that were fetched, linked; one a space */
     struct expire expire;
 };
 _Static_assert(EXPIRE_DATABASES_MAX == KEYSPACE_DATABASES_MAX, "each has its own");
@@ -83,14 +84,20 @@ struct keyspace_dead {
 int keyspace_sweep(struct keyspace *keyspace, uint64_t space_id, const struct keyspace_dead *names,
                    size_t count, uint64_t as_of, uint64_t *missed) MUST_CHECK;
 
+/* 0: no name of the space has an expiry, for sure. */
+int keyspace_has_expiring(struct keyspace *keyspace, uint64_t space_id);
+
 /* Of what no single record decides: *seq is raised to the newest write. */
 void keyspace_saw_newest(const struct keyspace *keyspace, uint64_t *seq);
 
-/* Notes keyspace->wanted_walk: VARVE_WOULD_BLOCK, or VARVE_ENOMEM. */
-int keyspace_note_walk(struct keyspace *keyspace, struct varve_err *err) MUST_CHECK;
+/* VARVE_WOULD_BLOCK, or VARVE_ENOMEM. */
+int keyspace_note_walk(struct keyspace *keyspace, const struct wanted_walk *wanted,
+                       struct varve_err *err) MUST_CHECK;
 /* Starts it. 0, or VARVE_ENOMEM. The job is freed, or cancelled, by the keyspace's thread. */
-int walk_job_start(struct keyspace *keyspace, struct varve_fetch *fetch,
-                   struct walk_job **started) MUST_CHECK;
+int walk_job_start(struct keyspace *keyspace, const struct wanted_walk *wanted,
+                   struct varve_fetch *fetch, struct walk_job **started) MUST_CHECK;
+/* It is done: walks over its space know it from now on. */
+void walk_job_know(struct keyspace *keyspace, struct walk_job *job);
 void walk_job_cancel(struct walk_job *job);
 void walk_job_free(struct walk_job *job); /* takes NULL */
 

@@ -110,3 +110,34 @@ def case_set_active_expire(folder):
         expect(connection.call("DEBUG", "SET-ACTIVE-EXPIRE", "1"), b"OK", "SET-ACTIVE-EXPIRE 1")
         wait_size(connection, 0)
         expect(info(connection)["expired_keys"], "100", "expired_keys")
+
+
+def case_info_keyspace(folder):
+    """Two databases at once, of more names than are walked over at once, in memory and in segments."""
+    with Server(folder, "--enable-debug-command", "yes") as server, \
+            server.connect() as connection:
+        for database, expiring, others in ((0, 1000, 2000), (5, 500, 0), (6, 0, 3), (7, 2, 1)):
+            connection.call("SELECT", database)
+            put_expiring(connection, expiring, 1800 * 1000, 5400 * 1000)
+            connection.calls([("SET", f"stays{i}", "v") for i in range(others)])
+        wanted = {"db0": (3000, 1000), "db5": (500, 500), "db6": (3, 0), "db7": (3, 2)}
+        for _ in range(2):
+            fields = info(connection)
+            for name, (keys, expires) in wanted.items():
+                got = dict(field.split("=") for field in fields[name].split(","))
+                expect((got["keys"], got["expires"]), (str(keys), str(expires)), f"INFO's {name}")
+                average = int(got["avg_ttl"])
+                expect(1500000 < average < 5400000 if expires else average == 0, True,
+                       f"{name}'s avg_ttl of {average}")
+            connection.call("DEBUG", "RELOAD")
+
+
+def case_info_keyspace_of_many(folder):
+    """Above 100,000 names a sample says it."""
+    with Server(folder) as server, server.connect() as connection:
+        for begin in range(0, 120000, 10000):
+            connection.calls([("SET", f"k{i}", "v") if i % 4 else ("SET", f"k{i}", "v", "EX", 3600)
+                              for i in range(begin, begin + 10000)])
+        got = dict(field.split("=") for field in info(connection)["db0"].split(","))
+        expires = int(got["expires"])
+        expect(27000 < expires < 33000, True, f"expires of {expires}, 30,000 are")
