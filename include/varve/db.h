@@ -217,6 +217,10 @@ int varve_is_newest(struct varve_db *db, struct varve_slice key, uint64_t seq, u
  * included; 0: no key has one. Memory only. Writer thread. */
 uint64_t varve_expiring(struct varve_db *db, struct varve_slice lower, struct varve_slice upper);
 
+/* What expired before that time, the sweeper has met: with options.expiry_grace_ms compactions may
+ * drop it. 0: nothing yet. Any thread. */
+void varve_set_swept_ms(struct varve_db *db, uint64_t swept_ms);
+
 /* A hint that these keys will be read or written soon, by any of the calls: what of them is in
  * memory is brought near the processor, their cache misses side by side. Never waits. Worth it
  * from about four keys on; beyond VARVE_PREFETCH_MAX they are left out. Any thread. */

@@ -41,3 +41,19 @@ uint64_t varve_expiring(struct varve_db *db, struct varve_slice lower, struct va
     rcu_leave();
     return count;
 }
+
+void varve_set_swept_ms(struct varve_db *db, uint64_t swept_ms)
+{
+    atomic_store_explicit(&db->swept_ms, swept_ms, memory_order_relaxed);
+}
+
+uint64_t db_droppable_ms(const struct varve_db *db, uint64_t now_ms)
+{
+    uint64_t grace_ms = MUTANT("no-expiry-grace") ? 0 : db->options.expiry_grace_ms;
+    uint64_t late_ms = now_ms > grace_ms ? now_ms - grace_ms : 0;
+    uint64_t swept_ms = atomic_load_explicit(&db->swept_ms, memory_order_relaxed);
+
+    if (swept_ms > now_ms)
+        return now_ms;
+    return swept_ms > late_ms ? swept_ms - 1 : late_ms;
+}

@@ -37,6 +37,7 @@ void expire_begin(struct expire *expire, int db)
     struct expire_db *at = &expire->of_db[db];
 
     at->in_round = 1;
+    at->swept_ms = at->due_ms;
     at->from_hash = 0;
     at->due_ms = EXPIRE_NEVER;
 }
@@ -100,6 +101,15 @@ void expire_fail_slice(struct expire *expire, int db, uint64_t now_us)
     at->in_round = 0;
     at->due_ms = 0;
     at->next_us = now_us + EXPIRE_WAIT_MAX_US;
+}
+
+uint64_t expire_swept_ms(const struct expire *expire, int db, uint64_t space_id)
+{
+    const struct expire_db *at = &expire->of_db[db];
+
+    if (at->space_id != space_id)
+        return 0;
+    return at->in_round && at->swept_ms < at->due_ms ? at->swept_ms : at->due_ms;
 }
 
 static uint64_t until(uint64_t when, uint64_t now)

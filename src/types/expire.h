@@ -21,6 +21,7 @@
 struct expire_db {
     uint64_t space_id;
     uint64_t due_ms;    /* nothing more expires before this; of a round: that it knows so far */
+    uint64_t swept_ms;  /* due_ms as the round began: what expired before, earlier ones have met */
     uint64_t from_hash; /* of the next slice of the round */
     uint64_t next_us;   /* no slice before this */
     uint64_t wait_us;   /* how long it waited last */
@@ -73,6 +74,9 @@ void expire_end_slice(struct expire *expire, int db, const struct expire_slice *
                       uint64_t now_us);
 /* The slice came to nothing: the round begins anew, later. */
 void expire_fail_slice(struct expire *expire, int db, uint64_t now_us);
+
+/* What of the space expired before this time was met by rounds. */
+uint64_t expire_swept_ms(const struct expire *expire, int db, uint64_t space_id) MUST_CHECK;
 
 /* How long nothing is due, at most a tick. */
 uint64_t expire_wait_us(const struct expire *expire, uint64_t now_ms, uint64_t now_us) MUST_CHECK;

@@ -315,10 +315,25 @@ static int may_write(struct keyspace *keyspace)
            keyspace_write_delay_us(keyspace, &cause) == 0 && cause == VARVE_STALL_NONE;
 }
 
+static void tell_swept(const struct expirer *expirer)
+{
+    struct keyspace *keyspace = expirer->keyspace;
+    uint64_t swept_ms = expirer->active ? EXPIRE_NEVER : 0;
+
+    for (int db = 0; db < KEYSPACE_DATABASES_MAX; db++) {
+        uint64_t space_id = space_of(keyspace, db)->id;
+        uint64_t one_ms = space_id == 0 ? EXPIRE_NEVER
+                                        : expire_swept_ms(&keyspace->expire, db, space_id);
+        swept_ms = one_ms < swept_ms ? one_ms : swept_ms;
+    }
+    varve_set_swept_ms(keyspace->db, swept_ms);
+}
+
 uint64_t expirer_turn(struct expirer *expirer)
 {
     struct keyspace *keyspace = expirer->keyspace;
 
+    tell_swept(expirer);
     if (expirer->state == WALKING && !take_walk(expirer))
         return EXPIRE_TICK_US;
     if (!expirer->active || keyspace->executor == NULL || !may_write(keyspace))

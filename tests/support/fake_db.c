@@ -69,6 +69,7 @@ struct varve_db {
     uint64_t now_ms;
     uint64_t show_up_to;
     uint64_t flushed_seq;
+    uint64_t swept_ms;
     int fail_commit;
     int refuse;
     unsigned refuse_nth; /* 0: none */
@@ -776,4 +777,14 @@ uint64_t varve_expiring(struct varve_db *db, struct varve_slice lower, struct va
                  varve_slice_compare(key_of(v), upper) < 0;
     }
     return count;
+}
+
+void varve_set_swept_ms(struct varve_db *db, uint64_t swept_ms)
+{
+    db->swept_ms = swept_ms;
+}
+
+uint64_t fake_db_swept_ms(const struct varve_db *db)
+{
+    return db->swept_ms;
 }

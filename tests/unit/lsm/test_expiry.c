@@ -152,6 +152,25 @@ static void test_expiry__compactions_grant_grace(void **state)
     assert_false(is_there(bed));
 }
 
+static void test_expiry__what_was_swept_needs_no_grace(void **state)
+{
+    struct bed *bed = *state;
+
+    bed_close_ok(bed);
+    bed->options.expiry_grace_ms = 20000;
+    bed_open_ok(bed);
+    uint64_t expire_ms = varve_now_ms(bed->db) + 500;
+    assert_int_equal(bed_put_bytes(bed, "a", varve_slice_str("1"), expire_ms), 0);
+    bed_flush_ok(bed);
+    bed_pass_us(bed, 1000000);
+    varve_set_swept_ms(bed->db, expire_ms);
+    assert_int_equal(varve_compact(bed->db, &bed->err), 0);
+    assert_true(is_there(bed));
+    varve_set_swept_ms(bed->db, expire_ms + 1);
+    assert_int_equal(varve_compact(bed->db, &bed->err), 0);
+    assert_false(is_there(bed));
+}
+
 /* Thousands of deleted keys are no stretch for who must not wait, though all lies in memory. */
 static void test_expiry__a_long_dead_stretch_would_block(void **state)
 {
@@ -190,6 +209,7 @@ int main(void)
         WITH_BED(test_expiry__a_flush_ends_what_is_known),
         WITH_BED(test_expiry__knows_where_none_is),
         WITH_BED(test_expiry__compactions_grant_grace),
+        WITH_BED(test_expiry__what_was_swept_needs_no_grace),
         WITH_BED(test_expiry__a_long_dead_stretch_would_block),
     };
 

@@ -420,6 +420,37 @@ static void test_expirer__a_flushed_database_is_let_be(void **state)
     assert_int_equal(expired(f), 0);
 }
 
+/* Compactions are told what was met, never more. */
+static void test_expirer__tells_what_is_swept(void **state)
+{
+    struct fixture *f = *state;
+
+    put(f, 2, "later", NOW + 60000);
+    put_many(f, 10);
+    pass_ms(f, 50);
+    (void)turn(f);
+    assert_int_equal(fake_db_swept_ms(f->db), 0);
+    run(f, 20);
+    (void)turn(f);
+    assert_int_equal(expired(f), 10);
+    assert_int_equal(fake_db_swept_ms(f->db), NOW + 60000);
+    put(f, 0, "soon", f->now_ms + 100);
+    commit(f);
+    uint64_t soon_ms = f->now_ms + 100;
+    while (expired(f) == 10) {
+        pass_ms(f, 60);
+        (void)turn(f);
+        if (expired(f) == 10)
+            assert_int_equal(fake_db_swept_ms(f->db), soon_ms);
+        (void)fake_db_step(f->db);
+    }
+    run(f, 2);
+    assert_int_equal(fake_db_swept_ms(f->db), NOW + 60000);
+    expirer_set_active(f->expirer, 0);
+    (void)turn(f);
+    assert_int_equal(fake_db_swept_ms(f->db), 0);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -439,6 +470,7 @@ int main(void)
         CASE(test_expirer__can_be_turned_off),
         CASE(test_expirer__follows_databases),
         CASE(test_expirer__a_flushed_database_is_let_be),
+        CASE(test_expirer__tells_what_is_swept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
