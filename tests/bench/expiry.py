@@ -58,6 +58,8 @@ def measure(options, report, server):
     with server.connect(timeout_s=300) as connection:
         connection.call("DEBUG", "RELOAD")
     show.wait_idle(server)
+    if gone_at / 1000 < time.time() + 2:
+        raise show.servers.Failed("the keys expired before all was ready: a longer --ttl is needed")
     before = figures(server)
     with show.Probe(server) as probe:
         quiet = time.monotonic()
