@@ -130,11 +130,13 @@ class Reader:
     def tree(self):
         line = self.line()
         kind, rest = line[:1], line[1:]
-        if kind in b"$=" and rest != b"-1":
+        if rest == b"-1" and kind in b"$*":
+            return line, b""  # no value: not the same as the bulk string "-1"
+        if kind in b"$=":
             text = self.data[self.at:self.at + int(rest)]
             self.at += int(rest) + 2
             return kind, text
-        if kind in b"*~>%" and rest != b"-1":
+        if kind in b"*~>%":
             count = int(rest) * (2 if kind == b"%" else 1)
             return kind, [self.tree() for _ in range(count)]
         return kind, rest

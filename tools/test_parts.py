@@ -28,8 +28,10 @@ TIMEOUT_FACTOR = 4  # meson's time limits are for builds without sanitizers and 
 SCRIPT_TIMEOUT_S = 1800
 
 # build: of the meson suite and of the program. program: the first of these that is there; a .c is
-# run as the executable that the build made of it. args: its arguments.
-Part = namedtuple("Part", "name build what program args packages", defaults=((), (), ()))
+# run as the executable that the build made of it. args: its arguments. on_request: it runs only when
+# it is named, and what it says is a report that is shown.
+Part = namedtuple("Part", "name build what program args packages on_request",
+                  defaults=((), (), (), False))
 PARTS = (
     Part("check", None, "tools/check sees what it is for", ("tools/check",), ("--self-test",)),
     Part("unit", "asan", "each module by itself"),
@@ -61,8 +63,12 @@ PARTS = (
          ("tests/integration/run", "tests/integration/run.py")),
     Part("tool", "asan", "varve, the admin tool, on directories of a real server",
          ("tests/tool/run.py",)),
-    Part("clients", "release", "what client libraries send on connect",
-         ("redis-compat/smoke", "redis-compat/smoke.py"), (), ("clients",)),
+    Part("clients", "release", "client libraries and programs, redis-cli's modes, redis_exporter",
+         ("redis-compat/smoke.py",), (), ("clients",)),
+    Part("suites", "release", "Redis's own test suite, from Debian's source package; only when it is named",
+         ("redis-compat/suites.py",), (), ("suites",), True),
+    Part("coverage", "coverage", "lines and branches that the tests reach; only when it is named",
+         ("tools/coverage.py",), (), ("coverage",), True),
 )
 
 SANITIZERS = {
@@ -160,7 +166,7 @@ def program_job(part, path, more_args):
 
 def jobs_of(part, text, more_args):
     jobs = []
-    if part.name == "threads":
+    if part.name == "threads" and part.build == "tsan":
         jobs += meson_jobs("asan", part.name, True, text, more_args)
         jobs += meson_jobs("tsan", part.name, False, text, more_args)
     elif part.build:
@@ -301,6 +307,11 @@ def show_failure(result):
         print("  | " + line)
 
 
+def show_report(result):
+    with open(result.log_path, encoding="utf-8", errors="replace") as file:
+        print(file.read(), end="", flush=True)
+
+
 def tell(part_name, passed, failed, took_s, note=""):
     verdict = "ok    " if failed == 0 else "FAILED"
     print(f"{verdict}  {part_name:<12} {passed + failed:6} cases  {took_s:7.1f} s{note}", flush=True)
@@ -347,12 +358,9 @@ def build(name):
     return False
 
 
-def run_part(part, text, more_args):
-    """Runs a part whose builds are there; its passed and failed cases and its figures."""
+def run_part(part, jobs):
+    """Runs a part's jobs, whose builds are there; its passed and failed cases and its figures."""
     began, cpu_before_s = time.monotonic(), cpu_now_s()
-    if part.packages:
-        subprocess.run([os.path.join(ROOT, "tools", "packages"), *part.packages], check=False)
-    jobs = jobs_of(part, text, more_args)
     results = run_jobs(part, jobs)
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)
@@ -365,7 +373,9 @@ def run_part(part, text, more_args):
     for figure in figures:
         print(f"        {figure.campaign}, seed {figure.seed}: {figure.text}", flush=True)
     for result in results:
-        if result.failed:
+        if part.on_request:
+            show_report(result)
+        elif result.failed:
             show_failure(result)
     return passed, failed, figures
 
@@ -398,7 +408,7 @@ def choose(parts, args):
         if name not in by_name:
             sys.exit(f"test: there is no part '{name}'; there are: {' '.join(by_name)}")
         chosen.append((by_name[name], text))
-    return chosen or [(part, "") for part in parts]
+    return chosen or [(part, "") for part in parts if not part.on_request]
 
 
 def main():
@@ -420,7 +430,10 @@ def main():
                 built[name] = build(name)
                 failed += not built[name]
         if all(built[name] for name in builds_of(part)):
-            cases = run_part(part, text, more_args)
+            if part.packages:
+                subprocess.run([os.path.join(ROOT, "tools", "packages"), *part.packages],
+                               check=False)
+            cases = run_part(part, jobs_of(part, text, more_args))
             passed += cases[0]
             failed += cases[1]
             figures += cases[2]

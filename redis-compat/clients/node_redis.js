@@ -1,17 +1,10 @@
-// node-redis: connect, set, get, pipeline, expiry, errors, close. The first argument is the port.
+// node-redis. Arguments: the port, and which part: base, transactions or scan.
 'use strict';
 const assert = require('node:assert');
 const { createClient } = require('redis');
 
-async function main() {
-    const client = createClient({
-        url: `redis://127.0.0.1:${process.argv[2]}/4`,
-        name: 'smoke',
-        socket: { reconnectStrategy: false, connectTimeout: 5000 },
-    });
-    client.on('error', (error) => { throw error; });
-    await client.connect();
-    assert.strictEqual(await client.flushDb(), 'OK');
+// Connect, set, get, pipeline, expiry, errors.
+async function base(client) {
     assert.strictEqual(await client.ping(), 'PONG');
     assert.strictEqual(await client.set('key', 'välue'), 'OK');
     assert.strictEqual(await client.get('key'), 'välue');
@@ -34,6 +27,48 @@ async function main() {
     const settings = await client.configGet('databases');
     assert.strictEqual(settings.databases, '16');
     assert.strictEqual(await client.clientGetName(), 'smoke');
+}
+
+async function transactions(client) {
+    const replies = await client.multi().set('key', '1').incr('key').get('key').exec();
+    assert.deepStrictEqual(replies, ['OK', 2, '2']);
+    await client.watch('key');
+    assert.strictEqual(await client.get('key'), '2');
+    assert.deepStrictEqual(await client.multi().set('key', '4').exec(), ['OK']);
+    const other = await client.duplicate().connect();
+    await client.watch('key');
+    await other.set('key', 'changed');
+    await assert.rejects(client.multi().set('key', 'mine').exec(), /watched keys has been changed/i);
+    assert.strictEqual(await client.get('key'), 'changed');
+    await (other.close ? other.close() : other.quit());
+}
+
+async function scan(client) {
+    const wanted = new Set();
+    for (let i = 0; i < 500; i++) {
+        wanted.add(`user:${i}`);
+        client.set(`user:${i}`, 'v');
+    }
+    await client.set('other', 'v');
+    const found = new Set();
+    // Version 4 gives one key at a time, later ones a page.
+    for await (const page of client.scanIterator({ MATCH: 'user:*', COUNT: 20 })) {
+        for (const key of [].concat(page)) found.add(key);
+    }
+    assert.deepStrictEqual([...found].sort(), [...wanted].sort());
+    assert.strictEqual((await client.keys('*')).length, 501);
+}
+
+async function main() {
+    const client = createClient({
+        url: `redis://127.0.0.1:${process.argv[2]}/4`,
+        name: 'smoke',
+        socket: { reconnectStrategy: false, connectTimeout: 5000 },
+    });
+    client.on('error', (error) => { throw error; });
+    await client.connect();
+    assert.strictEqual(await client.flushDb(), 'OK');
+    await { base, transactions, scan }[process.argv[3]](client);
     await (client.close ? client.close() : client.quit());
     console.log('done');
 }

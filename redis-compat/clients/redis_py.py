@@ -1,12 +1,11 @@
-"""redis-py: connect, set, get, pipeline, expiry, errors, close. The first argument is the port."""
+"""redis-py. Arguments: the port, and which part: base, transactions, scan or lock."""
 import sys
 
 import redis
 
 
-def main():
-    client = redis.Redis(port=int(sys.argv[1]), db=6, client_name="smoke", socket_timeout=10)
-    assert client.flushdb() is True
+def base(client):
+    """Connect, set, get, pipeline, expiry, errors."""
     assert client.ping() is True
     assert client.set("key", b"v\x00\xff") is True
     assert client.get("key") == b"v\x00\xff"
@@ -40,6 +39,58 @@ def main():
     mine = [row for row in client.client_list() if row["name"] == "smoke"]
     assert len(mine) == 1 and mine[0]["db"] == "6", mine
     assert client.info("keyspace")["db6"]["keys"] == 3
+
+
+def transactions(client):
+    """pipeline() is MULTI and EXEC by default; WATCH makes an optimistic lock."""
+    with client.pipeline() as pipeline:
+        replies = pipeline.set("key", 1).incr("key").incr("text", 2).get("key").execute()
+    assert replies == [True, 2, 2, b"2"], replies
+    with client.pipeline() as pipeline:
+        pipeline.watch("key")
+        client.set("key", 10)
+        pipeline.multi()
+        pipeline.incr("key")
+        try:
+            pipeline.execute()
+            raise AssertionError("WATCH saw nothing")
+        except redis.WatchError:
+            pass
+    tries = []
+
+    def add(pipeline):
+        value = int(pipeline.get("key"))
+        if not tries:
+            client.incr("key")
+        tries.append(value)
+        pipeline.multi()
+        pipeline.set("key", value + 1)
+
+    assert client.transaction(add, "key") == [True]
+    assert tries == [10, 11] and client.get("key") == b"12", tries
+
+
+def scan(client):
+    client.mset({f"user:{number}": number for number in range(500)})
+    client.mset({f"other:{number}": number for number in range(50)})
+    found = list(client.scan_iter(match="user:*", count=20))
+    assert set(found) == {f"user:{number}".encode() for number in range(500)}
+    assert len(set(client.scan_iter())) == 550
+    assert len(client.keys("other:*")) == 50
+
+
+def lock(client):
+    """redis-py's Lock: SET NX PX to take it, a script to give it back."""
+    with client.lock("lock", timeout=10, blocking_timeout=1):
+        assert client.pttl("lock") > 5000
+        assert not client.lock("lock", timeout=10).acquire(blocking=False)
+    assert client.exists("lock") == 0
+
+
+def main():
+    client = redis.Redis(port=int(sys.argv[1]), db=6, client_name="smoke", socket_timeout=10)
+    assert client.flushdb() is True
+    {"base": base, "transactions": transactions, "scan": scan, "lock": lock}[sys.argv[2]](client)
     client.close()
     print("done")
 

@@ -67,6 +67,8 @@ int glob_match_steps(struct varve_slice pattern, struct varve_slice text, unsign
     size_t retry_p = 0, retry_t = 0; /* behind the last *, and the end of its run */
     int starred = 0;
 
+    if (text.len == 0)
+        return pattern.len == 0; /* Redis looks for no star there */
     while (t < text.len) {
         size_t before = p;
         int matched;

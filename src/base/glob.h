@@ -1,5 +1,6 @@
 /* glob.h - the patterns of KEYS, SCAN MATCH and CONFIG GET, as Redis reads them: * any run, ? any
- * byte, [abc] [a-z] [^x] a byte of a set, \x the byte x. Any thread. */
+ * byte, [abc] [a-z] [^x] a byte of a set, \x the byte x. The empty text matches
+ * the empty pattern alone; KEYS and SCAN take the pattern * to be none. Any thread. */
 #ifndef BASE_GLOB_H
 #define BASE_GLOB_H
 

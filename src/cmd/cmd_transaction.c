@@ -82,7 +82,7 @@ static int watched_changed(struct cmd_ctx *ctx, struct varve_err *err)
 
 /* Runs what is queued. Returns 0; 1: it met what would block; -1: the engine refused a write, and the
  * reply to that begins at *refused_at. */
-static int run_queue(struct cmd_ctx *ctx, const struct transaction *transaction, size_t *refused_at)
+static int run_queue(struct cmd_ctx *ctx, struct transaction *transaction, size_t *refused_at)
 {
     const struct keyspace_stats *stats = keyspace_stats(ctx->keyspace);
     uint64_t refused = stats->refused;
@@ -117,7 +117,7 @@ static void run_transaction(struct cmd_ctx *ctx)
     if (rc < 0)
         transaction_abort(ctx, start, refused_at);
     if (rc == 0)
-        processor_count_queued(ctx->processor, transaction->queue, transaction->queue_count);
+        processor_count_queued(ctx, transaction->queue, transaction->queue_count);
     if (rc == 0)
         transaction_end(session);
 }

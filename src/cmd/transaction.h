@@ -30,6 +30,8 @@ struct queued_command {
     int argc;
     struct varve_slice *argv; /* owned, and behind it the bytes */
     size_t bytes;             /* of all that */
+    uint64_t ns;              /* how long it took when it ran, */
+    int db;                   /* and the session's database then */
 };
 
 struct watched_key {

@@ -189,11 +189,13 @@ static int count_memtable(struct count_task *task, size_t index, uint64_t after,
     return rc;
 }
 
+/* Only the oldest version of a key in a run has the mark (rewrite.c): what was before lies in older runs. */
 static int live_below_entry(const struct count_task *task, size_t run, const struct entry *entry,
                             uint64_t *live, struct varve_err *err)
 {
     const struct version *version = task->view->version;
-    struct version older = {.runs = version->runs + run, .run_count = version->run_count - run};
+    struct version older = {.runs = version->runs + run + 1,
+                            .run_count = version->run_count - run - 1};
     struct segment_read how = {.wait = SEGMENT_WAIT};
     struct segment_hold hold = {0};
     struct entry below;

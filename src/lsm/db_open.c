@@ -164,7 +164,7 @@ static int dir_open(struct varve_db *db, struct varve_err *err)
 
     if (rc == 0)
         rc = manifest_open(db->env, db->dir, &db->id, manifest_no, &db->manifest, err);
-    else if (rc == VARVE_ENOENT && !db->options.no_create)
+    else if (rc == VARVE_ENOENT && !db->options.no_create) /* unreached: no_create was refused */
         rc = VARVE_NOT_FOUND;
     if (rc < 0)
         return rc;
@@ -319,7 +319,7 @@ static int remove_entry(void *arg, const char *name)
 
     if (kind == NAME_WAL && !manifest_names(db, file_no)) {
         db_discard_wal(db, file_no, named_before(leftovers, file_no));
-    } else if (kind == NAME_CURRENT_TMP || kind == NAME_RESERVE ||
+    } else if (kind == NAME_RESERVE ||
                (kind == NAME_SEGMENT && !manifest_names_segment(db, file_no)) ||
                (kind == NAME_MANIFEST && file_no != manifest_place(db->manifest).file_no)) {
         char *path = name_path(db->dir, name);
@@ -537,6 +537,7 @@ size_t db_plan_wal_drops(struct varve_db *db, uint64_t file_no, struct manifest_
     const struct manifest_state *state = manifest_state(db->manifest);
     size_t count = 0;
 
+    /* unreached: the file in use is not below file_no, so that the list never ends first */
     for (size_t i = 0; i < state->wal_count && state->wals[i].file_no < file_no; i++)
         edits[count++] = (struct manifest_edit){.change = MANIFEST_DROP_WAL,
                                                 .file_no = state->wals[i].file_no};

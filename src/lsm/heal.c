@@ -325,7 +325,7 @@ static void heal_start(struct heal *heal)
 
 void heal_tick(struct heal *heal, uint64_t now_us)
 {
-    switch (heal_state(heal)) {
+    switch (heal_state(heal)) { /* unreached: there are these three states */
     case HEAL_RUNNING: break;
     case HEAL_DONE:
         if (!wal_sync_running(&heal->db->wal.sync)) /* somebody may sync the old file once more */

@@ -182,6 +182,7 @@ static int list_kept(const struct version *before, const uint64_t *dropped, size
     }
     if (before->segment_count - *count == dropped_count)
         return 0;
+    /* unreached: the counts differ, so that one of them is there twice or not at all */
     for (size_t i = 0; i < dropped_count; i++)
         if ((i > 0 && dropped[i] == dropped[i - 1]) || !version_has(before, dropped[i]))
             return err_set(err, VARVE_ECORRUPT, "segment %06" PRIu64 " is dropped, but not there",

@@ -68,6 +68,7 @@ static int wal_rotate(struct wal *wal, uint64_t next_seq, struct varve_err *err)
     struct wal_ready ready;
     int due = wal->log->offset >= wal->file_size || wal->log->prewritten_size == 0;
 
+    /* unreached: a file that has no begin record yet is made ready, and not full */
     if (!due || wal->begin_due || wal_pool_ready_count(&wal->pool) == 0)
         return 0;
     /* What can fail without the disk comes first: behind a seal, and past a file that is named in the
@@ -77,8 +78,9 @@ static int wal_rotate(struct wal *wal, uint64_t next_seq, struct varve_err *err)
                        WAL_UNSYNCED_FILES_MAX);
     seal.promised = wal_sync_durable(&wal->sync).place;
     int rc = log_writer_stage_small(wal->log, seal, NULL, 0);
-    if (rc != 0)
+    if (rc != 0) /* unreached: the begin record took more memory in this file, and it is kept */
         return err_set(err, rc, "no memory for a seal");
+    /* unreached: nobody but this thread takes a ready file while the log is whole */
     if (!wal_pool_take(&wal->pool, &ready)) {
         log_writer_unstage(wal->log);
         return 0;

@@ -162,8 +162,7 @@ static void wal_sync_run(struct varve_job *job)
     cond_broadcast(&sync->changed);
     mutex_unlock(&sync->mutex);
 
-    if (sync->on_durable != NULL)
-        sync->on_durable(sync->arg, durable_seq, rc != 0);
+    sync->on_durable(sync->arg, durable_seq, rc != 0);
     if (more) {
         sync->executor->submit(sync->executor, VARVE_JOB_SYNC, &sync->job);
         return;

@@ -50,6 +50,7 @@ struct wal_sync {
     uint64_t sync_us_max;
 };
 
+/* on_durable is told of the end of each sync; not NULL. */
 void wal_sync_init(struct wal_sync *sync, struct varve_executor *executor,
                    varve_durable_fn on_durable, void *arg);
 void wal_sync_deinit(struct wal_sync *sync); /* no job may be running; closes the full files */

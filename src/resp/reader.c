@@ -332,7 +332,8 @@ static uint8_t *find_line_end(struct resp_reader *reader, uint8_t stop, const ch
     return NULL;
 }
 
-/* A decimal number without blanks, plus sign or leading zeros. Returns 1, or 0 if it is none. */
+/* A decimal number without blanks, plus sign or leading zeros, and not zero, which parse_fast_length()
+ * takes. Returns 1, or 0 if it is none. */
 static int parse_int64(const uint8_t *at, const uint8_t *end, int64_t *value)
 {
     int negative = at < end && *at == '-';
@@ -340,10 +341,6 @@ static int parse_int64(const uint8_t *at, const uint8_t *end, int64_t *value)
 
     if (at == end || end - at > INT64_TEXT_BYTES)
         return 0;
-    if (end - at == 1 && *at == '0') {
-        *value = 0;
-        return 1;
-    }
     at += negative;
     if (at == end || *at == '0')
         return 0;

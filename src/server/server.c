@@ -32,6 +32,7 @@
 #define ENGINE_TICK_US ((uint64_t)50000)
 /* For the active expirer to count what expired before a compaction drops it. */
 #define EXPIRY_GRACE_MS ((uint64_t)20 * 1000)
+#define AUTHENTICATE_S 60 /* for a client to AUTH, where there is a password */
 #define SLOWED_LOG_US ((uint64_t)10 * 1000 * 1000)
 
 struct server {
@@ -53,6 +54,9 @@ struct server {
     uint64_t slowed_count; /* delayed writes, and their time, as of the last line about them */
     uint64_t slowed_us;
     uint64_t slowed_log_us; /* no other line before that */
+    int watch_latency;      /* 1: latency-monitor-threshold is set */
+    uint64_t syncs;         /* of the log, and their time, as of the last tick */
+    uint64_t syncs_us;
     int pidfile_written;
 };
 
@@ -138,8 +142,15 @@ static void hook_prefetch(void *arg, const struct resp_command *commands, size_t
 static int hook_commit(void *arg)
 {
     struct server *server = arg;
+    uint64_t began_us = 0;
 
-    return varve_group_commit(server->db, NULL);
+    if (UNLIKELY(server->watch_latency))
+        began_us = clock_mono_us();
+    int rc = varve_group_commit(server->db, NULL);
+    if (UNLIKELY(began_us != 0))
+        processor_note_commit(server->processor, clock_mono_us() - began_us);
+    processor_group_ended(server->processor, rc == 0);
+    return rc;
 }
 
 static uint64_t hook_ack_seq(void *arg, uint64_t wait_seq)
@@ -204,6 +215,22 @@ static void log_slowed(struct server *server, const struct processor_stats *stat
     server->slowed_log_us = now_us + SLOWED_LOG_US;
 }
 
+/* The mean of the syncs that ended since the last call. */
+static void note_syncs(struct server *server)
+{
+    struct varve_stats engine;
+
+    server->watch_latency = config_int(server->config, OPT_LATENCY_MONITOR_THRESHOLD) > 0;
+    if (LIKELY(!server->watch_latency))
+        return;
+    varve_stats(server->db, &engine);
+    if (engine.wal_syncs > server->syncs && server->syncs > 0)
+        processor_note_sync(server->processor, (engine.wal_sync_us_total - server->syncs_us) /
+                                                   (engine.wal_syncs - server->syncs));
+    server->syncs = engine.wal_syncs;
+    server->syncs_us = engine.wal_sync_us_total;
+}
+
 static void hook_tick(void *arg)
 {
     struct server *server = arg;
@@ -219,6 +246,7 @@ static void hook_tick(void *arg)
     processor_get_stats(server->processor, &stats);
     metrics_tick(&server->metrics, clock_mono_us(), stats.commands);
     log_slowed(server, &stats, now_us);
+    note_syncs(server);
 }
 
 /* ---- news from other threads ---- */
@@ -279,6 +307,7 @@ static void on_engine_line(void *arg, int level, const char *line)
 static void fill_limits(const struct config *config, struct net_limits *limits)
 {
     struct config_limit output;
+    struct config_limit push;
     int guarded = config_int(config, OPT_PROTECTED_MODE) != 0;
     int has_password = config_str(config, OPT_REQUIREPASS)[0] != '\0';
 
@@ -286,8 +315,11 @@ static void fill_limits(const struct config *config, struct net_limits *limits)
     config_limit(config, CONFIG_NORMAL, &output);
     limits->maxclients = (uint32_t)config_int(config, OPT_MAXCLIENTS);
     limits->timeout_s = (uint32_t)config_int(config, OPT_TIMEOUT);
+    limits->unauthenticated_s = AUTHENTICATE_S;
     limits->tcp_keepalive_s = (uint32_t)config_int(config, OPT_TCP_KEEPALIVE);
     limits->loopback_only = guarded && !has_password;
+    config_limit(config, CONFIG_PUBSUB, &push);
+    limits->push_max_bytes = push.hard_bytes;
     limits->output_max_bytes = output.hard_bytes;
     limits->output_soft_bytes = output.soft_bytes;
     limits->output_soft_s = output.soft_seconds;
@@ -353,6 +385,18 @@ static void host_unpark(void *arg, void *conn)
 {
     (void)arg;
     net_unpark(conn);
+}
+
+static void host_kill(void *arg, void *conn)
+{
+    (void)arg;
+    conn_kill(conn);
+}
+
+static void host_push(void *arg, void *conn, struct varve_slice bytes)
+{
+    (void)arg;
+    conn_push(conn, bytes);
 }
 
 static void host_shutdown(void *arg)
@@ -499,6 +543,8 @@ static int start_processor(struct server *server, struct varve_err *err)
         .arg = server,
         .wake = host_wake,
         .unpark = host_unpark,
+        .kill = host_kill,
+        .push = host_push,
         .shutdown = host_shutdown,
         .config_changed = host_config_changed,
     };
@@ -507,7 +553,7 @@ static int start_processor(struct server *server, struct varve_err *err)
     if (server->processor == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory");
     uv_timer_start(&server->expirer, on_expirer, 0, 0);
-    return 0;
+    return processor_rename_commands(server->processor, err);
 }
 
 static int write_pidfile(struct server *server, struct varve_err *err)

@@ -48,6 +48,7 @@ static void map_touch(struct keyspace *keyspace)
 int keyspace_open(struct varve_db *db, struct keyspace **keyspace, struct varve_err *err)
 {
     struct keyspace *made = mem_alloc_zero(sizeof(*made));
+    struct varve_stats stats;
     int rc = VARVE_ENOMEM;
 
     *keyspace = NULL;
@@ -55,6 +56,8 @@ int keyspace_open(struct varve_db *db, struct keyspace **keyspace, struct varve_
         return err_set(err, VARVE_ENOMEM, "keyspace: out of memory");
     made->db = db;
     walk_page_init(&made->page);
+    varve_stats(db, &stats);
+    made->write_seq = stats.seq_applied;
     blocked_init(&made->blocked);
     buf_init(&made->scratch, VARVE_KEY_MAX_BYTES + sizeof(struct name_prefix));
     made->batch = varve_batch_create();
@@ -271,7 +274,7 @@ static COLD void sweep_expired(struct keyspace *keyspace, const struct space *sp
     struct name_prefix prefix;
     uint64_t seq;
 
-    if (varve_writable(keyspace->db, NULL) != 0)
+    if (keyspace->keep_expired || varve_writable(keyspace->db, NULL) != 0)
         return;
     name_prefix_set(&prefix, &space->prefix, name_hash(key));
     struct varve_slice parts[2] = {name_prefix_slice(&prefix), key};
@@ -328,6 +331,11 @@ int keyspace_lookup_live(struct keyspace *keyspace, int db, struct varve_slice k
         return VARVE_NOT_FOUND;
     }
     return 0;
+}
+
+void keyspace_keep_expired(struct keyspace *keyspace, int keep)
+{
+    keyspace->keep_expired = keep;
 }
 
 int keyspace_space_now(struct keyspace *keyspace, int db, struct space *space, uint64_t *seq,

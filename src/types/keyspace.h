@@ -78,6 +78,9 @@ int keyspace_get(struct keyspace *keyspace, int db, struct varve_slice key, uint
                  struct varve_err *err) MUST_CHECK;
 void keyspace_release(struct keyspace_value *value); /* of a value that was found; or zeroed */
 
+/* 1: names that expired stay in the data until this is taken back by 0; they are absent all the same. */
+void keyspace_keep_expired(struct keyspace *keyspace, int keep);
+
 /* The same, when only its being there matters. */
 int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                     enum keyspace_lookup lookup, uint64_t *seq, struct varve_err *err) MUST_CHECK;
@@ -200,6 +203,7 @@ uint64_t keyspace_group_no(const struct keyspace *keyspace);
 struct keyspace_watch {
     uint64_t space_id; /* 0: the database had none */
     uint64_t seq;      /* of the record, or tombstone, that decided it; 0: none */
+    uint64_t at;       /* of the newest operation when it was looked at */
     int present;
 };
 
@@ -207,8 +211,8 @@ struct keyspace_watch {
 int keyspace_watch(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                    struct keyspace_watch *watch, struct varve_err *err) MUST_CHECK;
 /* 1 if the name was written, deleted, or expired between two looks, or its database was emptied or
- * swapped while it was there before or after. A name that came and went in between and whose tombstone is gone
- * as well has not changed. */
+ * swapped while it was there before or after. A name that came and went in between has not changed if its
+ * tombstone is gone as well, or went with the database. */
 int keyspace_watch_differs(const struct keyspace_watch *before,
                            const struct keyspace_watch *after) MUST_CHECK;
 

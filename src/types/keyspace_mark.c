@@ -58,8 +58,10 @@ static int look(struct keyspace *keyspace, int db, struct varve_slice key, uint6
     uint64_t seq = 0;
     int rc = keyspace_lookup_live(keyspace, db, key, now_ms, &pin, &seq, err);
 
-    *watch = (struct keyspace_watch){
-        .space_id = space_of(keyspace, db)->id, .seq = pin.seq, .present = rc == 0};
+    *watch = (struct keyspace_watch){.space_id = space_of(keyspace, db)->id,
+                                     .seq = pin.seq,
+                                     .at = keyspace->write_seq,
+                                     .present = rc == 0};
     if (rc == 0)
         varve_pin_release(&pin);
     return rc == VARVE_NOT_FOUND ? 0 : rc;
@@ -85,5 +87,6 @@ int keyspace_watch_differs(const struct keyspace_watch *before, const struct key
         return 1;
     if (before->present)
         return !same_space || before->seq != after->seq;
-    return same_space && after->seq > before->seq;
+    /* In a database that was new, or swapped in, a tombstone may be older than the look. */
+    return after->seq > before->at && after->seq > before->seq;
 }

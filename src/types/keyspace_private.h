@@ -49,6 +49,7 @@ struct keyspace {
     uint64_t groups_opened;
     struct keyspace_mark mark; /* if marked */
     int marked;
+    int keep_expired; /* see keyspace_keep_expired() */
     struct keyspace_stats stats;
     struct blocked blocked;
     struct varve_executor *executor;                         /* NULL: walks wait for the disk */

@@ -92,6 +92,8 @@ static int matches(const struct element *elements, size_t count, struct varve_sl
 {
     static uint8_t matched[TEXT_MAX_BYTES + 1];
 
+    if (text.len == 0)
+        return count == 0;
     memset(matched, 0, text.len + 1);
     matched[0] = 1;
     for (size_t e = 0; e < count; e++) {

@@ -4,8 +4,8 @@
     run.py [--list] [TEXT...]     the cases whose names contain one of the texts; all by default
 
 A case is a function case_* of a cases_*.py beside this file; it gets an empty directory and raises
-when it saw something wrong. The comparison with redis-server (redis-compat/diff.py) counts along.
-Closes with `N passed, N failed`.
+when it saw something wrong. The programs of redis-compat/ that compare varved with redis-server, or
+demonstrate what it promises, count along under their own names. Closes with `N passed, N failed`.
 """
 import importlib
 import os
@@ -19,8 +19,12 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "support"))
 
 import server as servers  # noqa: E402
 
-MODULES = ("cases_start", "cases_data", "cases_limits", "cases_cli", "cases_expiry",
+MODULES = ("cases_start", "cases_data", "cases_limits", "cases_admin", "cases_cli", "cases_expiry",
            "cases_benchmark")
+# Of redis-compat/, with their arguments.
+PROGRAMS = (("diff.py",), ("table.py", "--check"), ("random_diff.py",), ("watch_race.py",),
+            ("scan_under_load.py",))
+PROGRAM_TIMEOUT_S = 400
 
 
 def find_cases(texts):
@@ -39,14 +43,20 @@ def run_case(tally, title, case):
             print(f"ok     {title} {time.monotonic() - began:.1f} s", flush=True)
 
 
-def run_differential(tally):
-    program = os.path.join(servers.ROOT, "redis-compat", "diff.py")
-    done = subprocess.run([sys.executable, program], stdout=subprocess.PIPE, timeout=300)
+def run_program(tally, name, arguments):
+    """One of redis-compat/; what it waits for, it says, and then it counts no case."""
+    program = os.path.join(servers.ROOT, "redis-compat", name)
+    try:
+        done = subprocess.run([sys.executable, program, *arguments], stdout=subprocess.PIPE,
+                              timeout=PROGRAM_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        tally.fail(name, f"still running after {PROGRAM_TIMEOUT_S} s")
+        return
     text = done.stdout.decode("utf-8", "replace")
-    print(text, end="")
+    print(f"redis-compat/{name}:\n{text}", end="", flush=True)
     closing = re.findall(r"^(\d+) passed, (\d+) failed$", text, re.MULTILINE)
     if not closing or (done.returncode != 0) != (closing[-1][1] != "0"):
-        tally.fail("differential", f"ended with {done.returncode}")
+        tally.fail(name, f"ended with {done.returncode}")
         return
     tally.passed += int(closing[-1][0])
     tally.failed += int(closing[-1][1])
@@ -55,13 +65,14 @@ def run_differential(tally):
 def main():
     texts = sys.argv[1:]
     if texts == ["--list"]:
-        print("\n".join(title for title, _ in find_cases([])))
+        print("\n".join([title for title, _ in find_cases([])] + [name for name, *_ in PROGRAMS]))
         return 0
     tally = servers.Tally()
     for title, case in find_cases(texts):
         run_case(tally, title, case)
-    if not texts or any(text in "differential" for text in texts):
-        run_differential(tally)
+    for name, *arguments in PROGRAMS:
+        if not texts or any(text in name for text in texts):
+            run_program(tally, name, arguments)
     return tally.close()
 
 

@@ -269,6 +269,22 @@ static void test_watch__sees_each_kind_of_change(void **state)
     session_destroy(other);
 }
 
+static void test_watch__of_what_comes_and_goes(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SELECT 3", OK); /* empty: it has no keys' space yet */
+    EXPECT(s, "WATCH k", OK);
+    EXPECT(s, "SET k v", OK);
+    EXPECT(s, "DEL k", ":1\r\n");
+    expect_exec(s, NIL);
+    EXPECT(s, "WATCH k", OK);
+    EXPECT(s, "SELECT 4", OK);
+    EXPECT(s, "SET other v", OK);
+    EXPECT(s, "SELECT 3", OK);
+    expect_exec(s, RAN); /* the tombstone is older than the look */
+}
+
 static void test_watch__of_what_expires(void **state)
 {
     struct server *s = *state;
@@ -366,6 +382,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rewind__not_behind_a_commit, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_watch__sees_each_kind_of_change, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_watch__of_what_comes_and_goes, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_watch__of_what_expires, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_watch__in_two_databases, server_setup,

@@ -160,6 +160,31 @@ static void test_heal__copies_every_kind_of_record(void **state)
     bed_deinit(&bed);
 }
 
+/* More records than the list of them begins with. */
+static void test_heal__thousands_of_records(void **state)
+{
+    static struct bed bed;
+    char key[16];
+
+    (void)state;
+    open_with(&bed, VARVE_ALWAYS);
+    for (int i = 0; i < 3000; i++) {
+        snprintf(key, sizeof(key), "k%06d", i);
+        assert_int_equal(bed_add(&bed, key, "value"), 0);
+    }
+    assert_int_equal(varve_group_commit(bed.db, &bed.err), 0);
+    plan(&bed, FAULT_SYNC, FAULT_ONCE, EIO);
+    step_run_class(bed.stepper, VARVE_JOB_SYNC);
+    assert_int_equal(bed.told_failed, 1);
+    bed_pass_us(&bed, 1000000);
+    wait_healed(&bed);
+    assert_int_equal(bed_count(&bed, "k"), 3000);
+    bed_crash(&bed, SIM_ALL_LOST, 0);
+    bed_open_ok(&bed);
+    assert_int_equal(bed_count(&bed, "k"), 3000);
+    bed_deinit(&bed);
+}
+
 /* A crash at every moment of healing, and between it and the next write: never what was refused,
  * never less than what was durable. */
 static void test_heal__crash_at_every_step(void **state)
@@ -348,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_heal__failed_write),
         cmocka_unit_test(test_heal__failed_sync),
         cmocka_unit_test(test_heal__copies_every_kind_of_record),
+        cmocka_unit_test(test_heal__thousands_of_records),
         cmocka_unit_test(test_heal__crash_at_every_step),
         cmocka_unit_test(test_heal__tries_again_with_pauses_and_says_so_once),
         cmocka_unit_test(test_heal__an_open_group_is_not_healed_in),

@@ -435,6 +435,74 @@ static void test_log__staging_without_memory_stages_nothing(void **state)
     log_writer_close(writer);
 }
 
+/* Reads all records, or scans all headers; 0 or what the disk said. */
+static int read_through(struct disk *disk, struct log_reader *reader, int scan)
+{
+    struct log_record record;
+    size_t headers = 0;
+    int rc;
+
+    if (scan)
+        return log_reader_scan(reader, count_header, &headers, &disk->err);
+    while ((rc = log_reader_next(reader, &record, &disk->err)) == 0)
+        ;
+    return rc == VARVE_NOT_FOUND ? 0 : rc;
+}
+
+/* A read that fails is an error wherever it comes, and never the end of the log. */
+static void test_log__every_read_fails(void **state)
+{
+    struct disk *disk = *state;
+    struct log_writer *writer = make(disk, 0);
+    uint8_t *bytes = random_bytes(300000);
+
+    for (size_t i = 0; i < 600; i++)
+        write_one(disk, writer, i + 1, varve_slice(bytes, 1000));
+    write_one(disk, writer, 601, varve_slice(bytes, 300000)); /* longer than the window */
+    for (int scan = 0; scan <= 1; scan++) {
+        uint64_t failed = 0;
+        int rc = -1;
+        for (uint64_t nth = 1; rc != 0; nth++) {
+            struct log_reader *reader = open_limited(disk, UINT64_MAX);
+            fault_env_plan(disk->fault,
+                           (struct fault_plan){.op = FAULT_READ, .nth = nth, .os_errno = EIO});
+            rc = read_through(disk, reader, scan);
+            assert_int_equal(rc, fault_env_fired(disk->fault) > 0 ? VARVE_EIO : 0);
+            fault_env_heal(disk->fault);
+            if (rc != 0)
+                assert_non_null(strstr(disk->err.text, PATH));
+            failed += rc != 0;
+            log_reader_close(reader);
+        }
+        assert_true(failed >= 3);
+    }
+    log_writer_close(writer);
+    mem_free(bytes);
+}
+
+/* The file gets shorter while it is read: bytes that were there when it was opened are missing. */
+static void test_log__a_file_that_shrinks(void **state)
+{
+    struct disk *disk = *state;
+    struct log_writer *writer = make(disk, 0);
+    uint8_t *bytes = random_bytes(600000);
+    struct log_record record;
+
+    write_one(disk, writer, 1, varve_slice(bytes, 600000));
+    log_writer_close(writer);
+    struct log_reader *reader = open_limited(disk, UINT64_MAX);
+    fault_env_plan(
+        disk->fault,
+        (struct fault_plan){.op = FAULT_READ, .nth = 1, .os_errno = EIO, .effect = FAULT_SHORT});
+    assert_int_equal(log_reader_next(reader, &record, &disk->err), VARVE_EIO);
+    assert_non_null(strstr(disk->err.text, PATH ": it shrank"));
+    fault_env_heal(disk->fault);
+    assert_int_equal(log_reader_next(reader, &record, &disk->err), 0);
+    assert_int_equal(record.payload.len, 600000);
+    log_reader_close(reader);
+    mem_free(bytes);
+}
+
 int main(void)
 {
 #define WITH_DISK(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -449,6 +517,8 @@ int main(void)
         WITH_DISK(test_log__failed_write_moves_nothing),
         WITH_DISK(test_log__creation_fails_at_each_step),
         WITH_DISK(test_log__staging_without_memory_stages_nothing),
+        WITH_DISK(test_log__every_read_fails),
+        WITH_DISK(test_log__a_file_that_shrinks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

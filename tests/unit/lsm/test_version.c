@@ -254,6 +254,9 @@ static void test_version__what_cannot_be_is_refused(void **state)
     uint64_t same[] = {first, first};
     change = (struct version_change){.dropped = same, .dropped_count = 2};
     assert_null(apply(&disk, version_ref(version), &change, VARVE_ECORRUPT));
+    same[1] = 998;
+    assert_null(apply(&disk, version_ref(version), &change, VARVE_ECORRUPT));
+    assert_non_null(strstr(disk.err.text, "000998"));
     assert_null(drop(&disk, version, 999, VARVE_ECORRUPT));
     assert_non_null(strstr(disk.err.text, "000999"));
     disk_deinit(&disk);
@@ -341,6 +344,7 @@ static void test_run__find_and_overlap(void **state)
     version = add(&disk, version, make_segment(&disk, high, 1), 1, 0, 0);
     const struct sorted_run *run = &version->runs[0];
     assert_int_equal(run_find(run, varve_slice_str("")), -1);
+    assert_int_equal(run_find(run, varve_slice(NULL, 0)), -1);
     assert_int_equal(run_find(run, varve_slice_str("c")), -1);
     assert_int_equal(run_find(run, varve_slice_str("d")), 0);
     assert_int_equal(run_find(run, varve_slice_str("ezzzzzzzzzzzzz")), 0);

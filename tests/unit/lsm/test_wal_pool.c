@@ -169,6 +169,21 @@ static void test_wal_pool__each_call_fails(void **state)
     assert_int_equal(bench->complaints, failures);
 }
 
+static void test_wal_pool__fails_without_a_log(void **state)
+{
+    struct bench *bench = *state;
+
+    bench->pool.on_log = NULL;
+    fault_env_plan(bench->fault, (struct fault_plan){.nth = 1, .os_errno = EIO});
+    assert_int_equal(fill(bench, 1), 1);
+    assert_int_equal(fault_env_fired(bench->fault), 1);
+    fault_env_heal(bench->fault);
+    assert_int_equal(wal_pool_ready_count(&bench->pool), 0);
+    assert_int_equal(wal_pool_running(&bench->pool), 0);
+    assert_int_equal(fill(bench, UINT64_MAX), 2);
+    assert_int_equal(wal_pool_ready_count(&bench->pool), 2);
+}
+
 static void test_wal_pool__reuses_dead_files(void **state)
 {
     struct bench *bench = *state;
@@ -206,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_BENCH(test_wal_pool__fills_to_its_target),
         WITH_BENCH(test_wal_pool__each_call_fails),
+        WITH_BENCH(test_wal_pool__fails_without_a_log),
         WITH_BENCH(test_wal_pool__reuses_dead_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -241,6 +241,7 @@ static void test_wal_sync__failure_is_not_repeated(void **state)
     for (int i = 0; i < 3; i++) {
         wal_sync_start(&bench->sync);
         assert_int_equal(step_run_all(bench->stepper, 10), 0);
+        write_mark(bench, 13, 2000); /* nor for what is written afterwards */
     }
     assert_int_equal(fault_env_calls(bench->fault, FAULT_SYNC), 1);
     assert_int_equal(wal_sync_wait(&bench->sync, 10, &bench->err), 0);
@@ -276,6 +277,19 @@ static void test_wal_sync__failed_full_file_holds_all(void **state)
     assert_int_equal(fault_env_calls(bench->fault, FAULT_SYNC), 1); /* the later one is not tried */
 }
 
+/* A clock may begin at 0, which is no age: what was written then is old all the same. */
+static void test_wal_sync__written_at_the_first_moment(void **state)
+{
+    struct bench *bench = *state;
+
+    write_mark(bench, 11, 0);
+    assert_int_equal(wal_sync_age_us(&bench->sync, 5001), 5000);
+    wal_sync_start(&bench->sync);
+    assert_int_equal(step_run_all(bench->stepper, 100), 1);
+    assert_int_equal(bench->told_seq, 11);
+    assert_int_equal(wal_sync_age_us(&bench->sync, 5001), 0);
+}
+
 int main(void)
 {
 #define WITH_BENCH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -288,6 +302,7 @@ int main(void)
         WITH_BENCH(test_wal_sync__limit_of_full_files),
         WITH_BENCH(test_wal_sync__failure_is_not_repeated),
         WITH_BENCH(test_wal_sync__failed_full_file_holds_all),
+        WITH_BENCH(test_wal_sync__written_at_the_first_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "feed.h"
+#include "resp/slab.h"
 
 #define BUFFER_BYTES 16384
 #define SMALL_BUFFER_BYTES 128
@@ -400,6 +401,22 @@ static void test_pool__keeps_no_more_than_its_count(void **state)
     resp_pool_destroy(NULL);
 }
 
+/* More than any address: refused before it is computed with. */
+static void test_slab__of_an_impossible_size(void **state)
+{
+    struct resp_pool *pool = resp_pool_create(BUFFER_BYTES, 1);
+
+    (void)state;
+    assert_null(resp_slab_take(pool, SIZE_MAX));
+    struct resp_slab *slab = resp_slab_take(pool, 100);
+    assert_non_null(slab);
+    memcpy(slab->data, "stays", 5);
+    assert_null(resp_slab_grow(slab, SIZE_MAX - sizeof(*slab) + 1));
+    assert_memory_equal(slab->data, "stays", 5);
+    resp_slab_give(pool, slab);
+    resp_pool_destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_query_limit__of_a_big_argument),
         cmocka_unit_test(test_allocation_failure__at_every_site),
         cmocka_unit_test(test_pool__keeps_no_more_than_its_count),
+        cmocka_unit_test(test_slab__of_an_impossible_size),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
