@@ -216,6 +216,18 @@ void varve_fetch_cancel(struct varve_fetch *fetch);
 /* After done(). Any thread. Takes one that was never started, too (zeroed). */
 void varve_fetch_release(struct varve_fetch *fetch);
 
+/* For sweepers. Is the record `seq` of the key, which an iterator showed, still the newest one, the
+ * open group included? as_of: varve_iter_as_of() of that iterator. 1, 0, or VARVE_WOULD_BLOCK:
+ * memory does not tell, for something was flushed since. Never waits. Writer thread. */
+int varve_is_newest(struct varve_db *db, struct varve_slice key, uint64_t seq, uint64_t as_of);
+/* At most so many records in [lower, upper) have an expiry, older versions and those that expired
+ * included; 0: no key has one. Memory only. Writer thread. */
+uint64_t varve_expiring(struct varve_db *db, struct varve_slice lower, struct varve_slice upper);
+
+/* What expired before that time, the sweeper has met: with options.expiry_grace_ms compactions may
+ * drop it. 0: nothing yet. Any thread. */
+void varve_set_swept_ms(struct varve_db *db, uint64_t swept_ms);
+
 /* A hint that these keys will be read or written soon, by any of the calls: what of them is in
  * memory is brought near the processor, their cache misses side by side. Never waits. Worth it
  * from about four keys on; beyond VARVE_PREFETCH_MAX they are left out. Any thread. */

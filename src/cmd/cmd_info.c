@@ -7,13 +7,12 @@
  *   used_memory_vm_*, used_memory_scripts*, used_memory_functions, number_of_*   no scripts yet
  *   current_cow_*, current_fork_perc, current_save_keys_*, module_fork_*, rdb_last_cow_size,
  *   rdb_last_load_*, aof_last_cow_size   nothing is forked, nothing is saved as a whole
- *   *_repl_kbps, expired_stale_perc, expired_time_cap_reached_count, expire_cycle_cpu_milliseconds,
- *   dump_payload_sanitizations, reply_buffer_*   machinery that is not there
+ *   *_repl_kbps, dump_payload_sanitizations, reply_buffer_*   machinery that is not there
  *   used_cpu_*_main_thread   the threads are not counted apart
  *
  * The reply waits for no sync: what is monitored must answer while a disk hangs. The section Keyspace alone
  * may need reads, to count, though not many: above 100,000 keys of a database it says about how many they
- * are. Who must not wait for them asks for the other sections by name. */
+ * are, and how many expire. Who must not wait for them asks for the other sections by name. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +29,7 @@
 #include "metrics/histogram.h"
 #include "metrics/info.h"
 #include "metrics/metrics.h"
+#include "types/expirer.h"
 #include "types/keyspace.h"
 #include "varve/db.h"
 #include "varve/stats.h"
@@ -233,14 +233,19 @@ static void put_stats(struct info *info, const struct cmd_ctx *ctx)
         "io_threaded_writes_processed",
     };
     struct processor_stats stats;
+    struct expirer_stats expirer;
     struct keyspace_stats keys;
 
+    expirer_get_stats(processor_expirer(ctx->processor), &expirer);
     processor_get_stats(ctx->processor, &stats);
     keyspace_get_stats(ctx->keyspace, &keys);
     info_u64(info, "total_connections_received", stats.sessions_made);
     info_u64(info, "total_commands_processed", stats.commands);
     put_traffic(info, ctx->metrics);
     info_u64(info, "expired_keys", keys.expired_keys);
+    info_fmt(info, "expired_stale_perc", "%.2f", expirer.stale_percent);
+    info_u64(info, "expired_time_cap_reached_count", expirer.capped);
+    info_u64(info, "expire_cycle_cpu_milliseconds", (expirer.turn_us + expirer.walk_us) / 1000);
     info_u64(info, "keyspace_hits", keys.hits);
     info_u64(info, "keyspace_misses", keys.misses);
     info_u64(info, "total_error_replies", stats.error_replies);
@@ -340,10 +345,13 @@ static void put_keyspace(struct info *info, const struct cmd_ctx *ctx)
         char name[16];
         uint64_t count = 0;
         uint64_t seq = 0; /* not waited for: see the top */
-        if (keyspace_count_about(ctx->keyspace, db, &count, &seq, NULL) != 0 || count == 0)
+        struct keyspace_expiring expiring;
+        if (keyspace_count_about(ctx->keyspace, db, &count, &seq, NULL) != 0 || count == 0 ||
+            keyspace_expiring(ctx->keyspace, db, count, ctx->now_ms, &expiring, NULL) != 0)
             continue;
         snprintf(name, sizeof(name), "db%d", db);
-        info_fmt(info, name, "keys=%" PRIu64 ",expires=0,avg_ttl=0", count);
+        info_fmt(info, name, "keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=%" PRIu64, count,
+                 expiring.names, expiring.ttl_ms);
     }
 }
 
@@ -373,6 +381,19 @@ static void put_log(struct info *info, const struct varve_stats *engine)
     info_u64(info, "wal_heals", engine->heals);
 }
 
+static void put_expirer(struct info *info, const struct cmd_ctx *ctx)
+{
+    struct expirer_stats stats;
+
+    expirer_get_stats(processor_expirer(ctx->processor), &stats);
+    info_u64(info, "expire_slices", stats.slices);
+    info_u64(info, "expire_visits", stats.visits);
+    info_u64(info, "expire_walk_us", stats.walk_us);
+    info_u64(info, "expire_turns", stats.turns);
+    info_u64(info, "expire_turn_us", stats.turn_us);
+    info_u64(info, "expire_turn_us_max", stats.turn_max_us);
+}
+
 static void put_varve(struct info *info, const struct cmd_ctx *ctx,
                       const struct varve_stats *engine)
 {
@@ -388,6 +409,7 @@ static void put_varve(struct info *info, const struct cmd_ctx *ctx,
     info_u64(info, "memtable_limit_bytes", engine->memtable_limit_bytes);
     info_u64(info, "memtable_entries", engine->memtable_entries);
     put_log(info, engine);
+    put_expirer(info, ctx);
     info_u64(info, "snapshots", engine->snapshots);
     info_u64(info, "recovered_records", engine->recovered_records);
     info_u64(info, "recovered_ops", engine->recovered_ops);

@@ -129,6 +129,9 @@ const char *processor_error_class(const struct processor *processor, int i, uint
 /* Zeroes the counters above, but session_count, and those of the keyspace. */
 void processor_reset_stats(struct processor *processor);
 
+struct expirer; /* types/expirer.h */
+struct expirer *processor_expirer(struct processor *processor);
+
 /* The head of the ring of sessions: struct session, by `node`, oldest first. */
 const struct list *processor_sessions(const struct processor *processor);
 

@@ -17,6 +17,7 @@
 #include "cmd/table.h"
 #include "config/config.h"
 #include "resp/reader.h"
+#include "types/expire.h"
 
 #define NOW_USES_MAX 64
 #define US_PER_SECOND ((uint64_t)1000 * 1000)
@@ -34,7 +35,10 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     processor->command_stats = mem_alloc_zero((size_t)command_count() *
                                               sizeof(*processor->command_stats));
     processor->histograms = mem_alloc_zero((size_t)command_count() * sizeof(struct histogram *));
-    if (processor->command_stats == NULL || processor->histograms == NULL) {
+    processor->expirer = expirer_create(keyspace, host->wake, host->arg, NULL);
+    if (processor->command_stats == NULL || processor->histograms == NULL ||
+        processor->expirer == NULL) {
+        expirer_destroy(processor->expirer);
         mem_free(processor->command_stats);
         mem_free(processor->histograms);
         mem_free(processor);
@@ -73,6 +77,7 @@ void processor_destroy(struct processor *processor)
     CHECK(list_empty(&processor->sessions));
     processor_drain(processor); /* of fetches whose sessions are gone */
     parking_deinit(processor);
+    expirer_destroy(processor->expirer);
     slowlog_deinit(&processor->slowlog);
     monitoring_deinit(&processor->monitoring);
     histograms_forget(processor);
@@ -100,6 +105,18 @@ void processor_rewind(struct processor *processor, struct session *session)
         session->unmuted_group == keyspace_group_no(processor->keyspace) - 1)
         session->muted |= SESSION_SKIP;
     transaction_rewind(processor, session);
+}
+
+uint64_t processor_expire(struct processor *processor)
+{
+    if (processor->pausing.mode != PAUSE_OFF) /* what is paused stays as it is */
+        return EXPIRE_TICK_US;
+    return expirer_turn(processor->expirer);
+}
+
+struct expirer *processor_expirer(struct processor *processor)
+{
+    return processor->expirer;
 }
 
 void processor_group_ended(struct processor *processor, int committed)
@@ -160,6 +177,7 @@ void processor_reset_stats(struct processor *processor)
     histograms_forget(processor);
     processor->error_class_count = 0;
     keyspace_reset_stats(processor->keyspace);
+    expirer_reset_stats(processor->expirer);
 }
 
 const struct list *processor_sessions(const struct processor *processor)

@@ -66,10 +66,14 @@ enum processor_step processor_run(struct processor *processor, struct session *s
                                   const struct varve_slice *argv, struct resp_writer *out,
                                   struct processor_outcome *outcome) MUST_CHECK;
 
+/* A turn of the active expirer, between the turns of commands; returns in how many microseconds the next one is
+ * due (types/expirer.h). It is due as well when host.wake() was called. */
+uint64_t processor_expire(struct processor *processor) MUST_CHECK;
+
 /* Takes what was fetched for parked commands, and has those that have all of it unparked. */
 void processor_woken(struct processor *processor);
 
-/* Waits until no fetch runs (counts are cancelled), and gives up what was fetched: no command runs any more. To be called before
+/* Waits until no fetch, and no walk of the expirer, runs (counts are cancelled), and gives up what was fetched: no command runs any more. To be called before
  * the engine is closed. */
 void processor_drain(struct processor *processor);
 

@@ -14,6 +14,7 @@
 #include "cmd/slowlog.h"
 #include "metrics/histogram.h"
 #include "metrics/latency.h"
+#include "types/expirer.h"
 #include "types/keyspace.h"
 
 #define ERROR_CLASSES_MAX 64
@@ -63,6 +64,7 @@ struct processor {
     uint64_t delay_us;   /* of writes */
     int ask_delay;       /* 0: it is 0 */
     struct parking parking;
+    struct expirer *expirer;
 };
 
 /* Takes over the settings that are looked at too often to be read anew each time. */

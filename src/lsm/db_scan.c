@@ -13,6 +13,7 @@
 
 #define READAHEAD_BYTES ((size_t)64 * 1024)
 #define KEEP_BYTES ((size_t)64 * 1024)
+#define NO_WAIT_SKIPS_MAX 4096 /* keys that one move may pass where nobody may wait */
 
 enum direction { FORWARD, BACKWARD };
 
@@ -178,6 +179,18 @@ static void iter_fail(struct varve_iter *iter, int rc, const struct varve_err *e
         err_set(&iter->err, rc, "no memory for an iterator's move");
 }
 
+/* A long stretch of dead keys takes time, too: not that of a caller who must not wait. */
+static int iter_skips_too_long(struct varve_iter *iter, unsigned skips)
+{
+    struct varve_err err = {0};
+
+    if (LIKELY(skips < NO_WAIT_SKIPS_MAX) || iter->how.wait != SEGMENT_NO_WAIT)
+        return 0;
+    err_set(&err, VARVE_WOULD_BLOCK, "too many keys that are not shown");
+    iter_fail(iter, VARVE_WOULD_BLOCK, &err);
+    return 1;
+}
+
 static void iter_show(struct varve_iter *iter)
 {
     iter->valid = 1;
@@ -228,10 +241,14 @@ static int iter_save_key(struct varve_iter *iter, struct varve_slice key)
 /* From where the merge stands, at a key's first version, to the first key that is shown. */
 static void iter_settle_up(struct varve_iter *iter)
 {
+    unsigned skips = 0;
+
     iter->direction = FORWARD;
     while (iter->inner->valid) {
         const struct entry *entry = &iter->inner->entry;
         if (!iter_in_bounds(iter, entry->chunk.key))
+            return;
+        if (iter_skips_too_long(iter, skips++))
             return;
         if (entry->seq > iter->seq) {
             iter->inner->ops->next(iter->inner);
@@ -319,12 +336,15 @@ static int iter_take_key_down(struct varve_iter *iter, int *rc)
 
 static void iter_settle_down(struct varve_iter *iter)
 {
+    unsigned skips = 0;
     int rc = 0;
 
     iter->direction = BACKWARD;
     buf_clear(&iter->copy);
     buf_shrink(&iter->copy, KEEP_BYTES);
     while (iter->inner->valid && iter_in_bounds(iter, iter->inner->entry.chunk.key)) {
+        if (iter_skips_too_long(iter, skips++))
+            return;
         if (iter_take_key_down(iter, &rc)) {
             iter_show(iter);
             break;
@@ -436,4 +456,9 @@ uint64_t varve_iter_seq(const struct varve_iter *iter)
 {
     CHECK(iter->valid);
     return iter->entry.seq;
+}
+
+uint64_t varve_iter_as_of(const struct varve_iter *iter)
+{
+    return iter->seq;
 }

@@ -182,6 +182,7 @@ static int apply_point(struct varve_db *db, uint64_t seq, const struct chunk *ch
     int rc = memtable_add(db->memtable, seq, chunk, &prior, &op->memtable);
     if (rc != 0)
         return rc;
+    memtable_notes(db->memtable)->expiring += chunk->expire_ms != 0;
     op->count_live = 0;
     op->count_unknown = 0;
     if (group == NULL)

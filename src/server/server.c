@@ -30,6 +30,8 @@
 
 #define OTHER_FDS 64 /* files of the engine but segments, the log, the loop's own */
 #define ENGINE_TICK_US ((uint64_t)50000)
+/* For the active expirer to count what expired before a compaction drops it. */
+#define EXPIRY_GRACE_MS ((uint64_t)20 * 1000)
 #define AUTHENTICATE_S 60 /* for a client to AUTH, where there is a password */
 #define SLOWED_LOG_US ((uint64_t)10 * 1000 * 1000)
 
@@ -41,7 +43,8 @@ struct server {
     struct varve_db *db;
     struct keyspace *keyspace;
     struct processor *processor;
-    uv_async_t news; /* of the log's durability, or of a signal */
+    uv_async_t news;    /* of the log's durability, or of a signal */
+    uv_timer_t expirer; /* runs out when the expirer is to have its turn */
     int news_open;
     _Atomic uint64_t failed_after; /* news: a sync failed, this was durable; UINT64_MAX: none did */
     uint64_t durable_seq;          /* as the loop may know it */
@@ -259,6 +262,15 @@ static void on_durable(void *arg, uint64_t seq, int failed)
     uv_async_send(&server->news);
 }
 
+static void on_expirer(uv_timer_t *timer)
+{
+    struct server *server = timer->data;
+    uint64_t wait_us = processor_expire(server->processor);
+
+    uv_update_time(timer->loop);
+    uv_timer_start(timer, on_expirer, (wait_us + 999) / 1000, 0);
+}
+
 static void on_signal(void *arg)
 {
     struct server *server = arg;
@@ -277,8 +289,11 @@ static void on_news(uv_async_t *news)
     }
     if (server->db != NULL)
         tell_durable(server);
-    if (server->processor != NULL)
-        processor_woken(server->processor);
+    if (server->processor == NULL)
+        return;
+    processor_woken(server->processor);
+    /* Not here, amid a turn's commands. */
+    uv_timer_start(&server->expirer, on_expirer, 0, 0);
 }
 
 static void on_engine_line(void *arg, int level, const char *line)
@@ -450,6 +465,8 @@ static int start_loop(struct server *server, struct varve_err *err)
         return rc;
     if (uv_async_init(net_loop_uv(server->loop), &server->news, on_news) != 0)
         return err_set(err, VARVE_EIO, "the loop cannot be woken: no more file descriptors?");
+    uv_timer_init(net_loop_uv(server->loop), &server->expirer);
+    server->expirer.data = server;
     server->news.data = server;
     server->news_open = 1;
     signals_install(on_signal, server);
@@ -486,6 +503,7 @@ static void fill_engine_options(struct server *server, uint32_t compaction_jobs,
         .bloom_bits_per_key = bloom_bits == 0 ? VARVE_NO_FILTER : bloom_bits,
         .compression = (enum varve_compression)config_int(config, OPT_COMPRESSION),
         .compaction_jobs = compaction_jobs,
+        .expiry_grace_ms = EXPIRY_GRACE_MS,
         .rate_limit_bytes = (uint64_t)config_int(config, OPT_RATE_LIMIT),
         .min_free_bytes = min_free == 0 ? VARVE_NO_RESERVE : min_free,
         .reserve_size_bytes = reserve == 0 ? VARVE_NO_RESERVE : reserve,
@@ -534,6 +552,7 @@ static int start_processor(struct server *server, struct varve_err *err)
     server->processor = processor_create(server->keyspace, server->config, &server->metrics, &host);
     if (server->processor == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory");
+    uv_timer_start(&server->expirer, on_expirer, 0, 0);
     return processor_rename_commands(server->processor, err);
 }
 
@@ -640,8 +659,10 @@ int server_stop(struct server *server, struct varve_err *err)
     }
     varve_executor_threads_destroy(server->executor);
     signals_detach();
-    if (server->news_open)
+    if (server->news_open) {
+        uv_close((uv_handle_t *)&server->expirer, NULL);
         uv_close((uv_handle_t *)&server->news, NULL);
+    }
     net_loop_destroy(server->loop);
     processor_destroy(server->processor);
     if (server->pidfile_written)

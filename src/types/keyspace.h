@@ -106,6 +106,15 @@ int keyspace_walk(struct keyspace *keyspace, int db, const struct walk_query *qu
                   uint64_t now_ms, const struct walk_page **page, uint64_t *seq,
                   struct varve_err *err) MUST_CHECK;
 
+/* Of a database's names (so many, as keyspace_count_about() said) those with an expiry, expired ones that were
+ * not deleted yet included. Up to VARVE_COUNT_EXACT_MAX names exact, above that a sample says it. As a walk. */
+struct keyspace_expiring {
+    uint64_t names;
+    uint64_t ttl_ms; /* what those that live have left, on average */
+};
+int keyspace_expiring(struct keyspace *keyspace, int db, uint64_t names, uint64_t now_ms,
+                      struct keyspace_expiring *expiring, struct varve_err *err) MUST_CHECK;
+
 /* Where walks run as READ jobs; the engine's. Borrowed for life; NULL in the beginning. */
 void keyspace_set_executor(struct keyspace *keyspace, struct varve_executor *executor);
 

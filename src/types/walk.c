@@ -27,7 +27,7 @@ struct walk {
 
 void walk_page_init(struct walk_page *page)
 {
-    *page = (struct walk_page){.next_hash = WALK_HASH_END};
+    *page = (struct walk_page){.next_hash = WALK_HASH_END, .first_ms = UINT64_MAX};
     buf_init(&page->names, SIZE_MAX / 2);
 }
 
@@ -70,8 +70,24 @@ static int page_ends(struct walk *walk, uint32_t hash)
 
     if (query->takes_max != 0 && walk->page->count >= query->takes_max)
         return 1;
+    if (query->bytes_max != 0 && walk->page->names.len >= query->bytes_max)
+        return 1;
     return query->visits_max != 0 && walk->page->visits >= query->visits_max &&
            (hash != walk->hash || MUTANT("scan-cuts-a-hash"));
+}
+
+static void note_expiry(struct walk *walk, uint64_t expire_ms)
+{
+    struct walk_page *page = walk->page;
+
+    if (expire_ms == 0)
+        return;
+    page->expiring++;
+    if (expire_ms <= walk->now_ms)
+        return;
+    page->ttl_ms += expire_ms - walk->now_ms;
+    if (expire_ms < page->first_ms)
+        page->first_ms = expire_ms;
 }
 
 /* Takes the record that the iterator stands on, unless the page is full: 0, or a status. */
@@ -93,13 +109,14 @@ static int take(struct walk *walk, struct varve_err *err)
     }
     walk->hash = hash;
     walk->page->visits++;
+    note_expiry(walk, expire_ms);
     if (expired != walk->query->expired)
         return 0;
     int wanted = 0;
     rc = look(walk, name, &wanted, err);
     if (rc != 0 || !wanted)
         return rc;
-    rc = walk->query->put(&walk->page->names, name);
+    rc = walk->query->put(&walk->page->names, name, varve_iter_seq(walk->iter));
     if (rc != 0)
         return err_set(err, rc, "no memory for the names of a page");
     walk->page->count++;
@@ -147,6 +164,8 @@ static int round_begin(struct walk *walk, uint64_t from, uint64_t upto, struct v
     walk->iter = varve_iter_create(walk->db, &walk->read, &lower, &upper, err);
     if (walk->iter == NULL)
         return VARVE_ENOMEM;
+    if (varve_iter_as_of(walk->iter) < walk->page->as_of)
+        walk->page->as_of = varve_iter_as_of(walk->iter);
     varve_iter_first(walk->iter);
     return 0;
 }
@@ -182,9 +201,10 @@ static void walk_init(struct walk *walk, struct varve_db *db, const struct varve
                           .steps = query->pattern_steps};
     walk->read.dead = query->expired;
     buf_clear(&page->names);
-    page->count = 0;
-    page->visits = 0;
-    page->next_hash = WALK_HASH_END;
+    *page = (struct walk_page){.names = page->names,
+                               .next_hash = WALK_HASH_END,
+                               .as_of = UINT64_MAX,
+                               .first_ms = UINT64_MAX};
 }
 
 struct walk *walk_create(struct varve_db *db, const struct varve_read *read, uint64_t space_id,

@@ -69,6 +69,8 @@ struct varve_db {
     uint64_t committed;
     uint64_t now_ms;
     uint64_t show_up_to;
+    uint64_t flushed_seq;
+    uint64_t swept_ms;
     int fail_commit;
     int group_full;
     int refuse;
@@ -665,6 +667,7 @@ struct varve_iter {
     size_t count;
     size_t place;
     int no_wait;
+    uint64_t as_of;
     int rc;
 };
 
@@ -691,6 +694,7 @@ struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_rea
     (void)err;
     iter->db = db;
     iter->no_wait = read->no_wait;
+    iter->as_of = read->uncommitted ? db->seq : db->committed;
     iter->at = calloc(db->versions.count + 1, sizeof(struct version *));
     for (size_t i = 0; i < db->versions.count; i++) {
         struct version *v = &db->versions.at[i];
@@ -762,4 +766,58 @@ struct varve_slice varve_iter_value(struct varve_iter *iter)
 uint64_t varve_iter_expire_ms(const struct varve_iter *iter)
 {
     return iter->at[iter->place]->expire_ms;
+}
+
+uint64_t varve_iter_seq(const struct varve_iter *iter)
+{
+    return iter->at[iter->place]->seq;
+}
+
+uint64_t varve_iter_as_of(const struct varve_iter *iter)
+{
+    return iter->as_of;
+}
+
+void varve_enter(void)
+{
+}
+
+void varve_leave(void)
+{
+}
+
+int varve_is_newest(struct varve_db *db, struct varve_slice key, uint64_t seq, uint64_t as_of)
+{
+    const struct version *v = find(db, key, db->versions.count);
+
+    if (db->flushed_seq > as_of && (v == NULL || v->seq <= db->flushed_seq))
+        return VARVE_WOULD_BLOCK;
+    return v != NULL && v->seq == seq;
+}
+
+void fake_db_flush_up_to_now(struct varve_db *db)
+{
+    db->flushed_seq = db->seq;
+}
+
+uint64_t varve_expiring(struct varve_db *db, struct varve_slice lower, struct varve_slice upper)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < db->versions.count; i++) {
+        const struct version *v = &db->versions.at[i];
+        count += v->expire_ms != 0 && varve_slice_compare(key_of(v), lower) >= 0 &&
+                 varve_slice_compare(key_of(v), upper) < 0;
+    }
+    return count;
+}
+
+void varve_set_swept_ms(struct varve_db *db, uint64_t swept_ms)
+{
+    db->swept_ms = swept_ms;
+}
+
+uint64_t fake_db_swept_ms(const struct varve_db *db)
+{
+    return db->swept_ms;
 }

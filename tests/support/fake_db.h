@@ -25,6 +25,9 @@ void fake_db_refuse_nth(struct varve_db *db, unsigned nth, int code);
 void fake_db_show_up_to(struct varve_db *db, uint64_t seq);
 /* Records put since the start, tombstones included. */
 uint64_t fake_db_version_count(const struct varve_db *db);
+/* All that was written lies in segments: varve_is_newest() answers VARVE_WOULD_BLOCK of older walks. */
+void fake_db_flush_up_to_now(struct varve_db *db);
+uint64_t fake_db_swept_ms(const struct varve_db *db); /* the last varve_set_swept_ms() */
 /* Puts a record past all layers, to plant what cannot be written. */
 void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const void *value,
                    size_t value_len);

@@ -141,8 +141,9 @@ static void test_keys__gives_way(void **state)
     processor_woken(s->processor);
 }
 
-static int put_name(struct buf *page, struct varve_slice name)
+static int put_name(struct buf *page, struct varve_slice name, uint64_t seq)
 {
+    (void)seq;
     return buf_append(page, name.data, name.len);
 }
 
