@@ -104,6 +104,19 @@ static int run_queue(struct cmd_ctx *ctx, struct transaction *transaction, size_
     return stats->blocked > 0;
 }
 
+/* 1: a command has effects that a cut does not take back (a cut gives the session its database and
+ * protocol again). */
+static int acts_once(const struct transaction *transaction)
+{
+    for (size_t i = 0; i < transaction->queue_count; i++) {
+        const struct command *command = transaction->queue[i].command;
+        if ((command->flags & CMD_BARRIER) && !(command->flags & CMD_READONLY) &&
+            command->run != cmd_select && command->run != cmd_hello && !MUTANT("exec-acts-twice"))
+            return 1;
+    }
+    return 0;
+}
+
 static void run_transaction(struct cmd_ctx *ctx)
 {
     struct session *session = ctx->session;
@@ -114,9 +127,12 @@ static void run_transaction(struct cmd_ctx *ctx)
     int proto = session->proto;
     int db = session->db;
 
+    if (acts_once(transaction)) /* then it does not run again for a cold key */
+        keyspace_let_wait(ctx->keyspace, 1);
     keyspace_mark(ctx->keyspace);
     int rc = run_queue(ctx, transaction, &refused_at);
     keyspace_unmark(ctx->keyspace, rc != 0 && !MUTANT("half-transaction"));
+    keyspace_let_wait(ctx->keyspace, 0);
     if (rc != 0) {
         session->db = db;
         session->proto = proto;

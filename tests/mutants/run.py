@@ -135,6 +135,7 @@ MUTANTS = (
     # Transactions.
     Mutant("cut-keeps-log", "model", "what was cut off the open group stays in its log record"),
     Mutant("cut-keeps-map", "cmd-transaction", "a cut leaves the map of databases as it was changed"),
+    Mutant("exec-acts-twice", "cmd-transaction", "EXEC of CLIENT KILL and the like runs again for a cold key"),
     Mutant("half-transaction", "cmd-transaction", "EXEC keeps what ran before a write was refused"),
     Mutant("forget-skip", "cmd-admin", "after a failed commit CLIENT REPLY SKIP is forgotten"),
     Mutant("expire-in-pause", "cmd-admin", "expired keys are deleted while writes are paused"),

@@ -97,6 +97,30 @@ static void test_exec__is_counted_once(void **state)
     assert_int_equal(processor_command_stats(s->processor, incr)->calls, 1);
 }
 
+/* What cannot be taken back is not done twice: such a transaction waits for the disk. */
+static void test_exec__with_effects_beyond_the_keys_runs_once(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SET k abc", OK);
+    commit(s);
+    fake_db_chill(s->db, "k");
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "CLIENT SETNAME a", QUEUED);
+    EXPECT(s, "GET k", QUEUED);
+    EXPECT(s, "EXEC", "*2\r\n+OK\r\n$3\r\nabc\r\n");
+    assert_int_equal(s->parks, 0);
+    assert_int_equal(fake_db_waited(s->db), 1);
+    EXPECT(s, "GET k", "$3\r\nabc\r\n");
+    assert_int_equal(s->parks, 1);
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "SELECT 1", QUEUED);
+    EXPECT(s, "SELECT 0", QUEUED);
+    EXPECT(s, "GET k", QUEUED);
+    EXPECT(s, "EXEC", "*3\r\n+OK\r\n+OK\r\n$3\r\nabc\r\n");
+    assert_int_equal(s->parks, 2);
+}
+
 /* A write that the engine refuses half-way takes the others with it; an error of a command does not. */
 static void test_exec__refused_half_way(void **state)
 {
@@ -522,6 +546,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_exec__parked_has_written_nothing, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__is_counted_once, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_exec__with_effects_beyond_the_keys_runs_once,
+                                        server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__refused_half_way, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__of_writes_while_they_are_refused, server_setup,
                                         server_teardown),
