@@ -141,3 +141,15 @@ def case_info_keyspace_of_many(folder):
         got = dict(field.split("=") for field in info(connection)["db0"].split(","))
         expires = int(got["expires"])
         expect(27000 < expires < 33000, True, f"expires of {expires}, 30,000 are")
+
+
+def case_a_paused_server_sweeps_nothing(folder):
+    with Server(folder) as server, server.connect() as connection:
+        put_expiring(connection, 100, 50, 50)
+        expect(connection.call("CLIENT", "PAUSE", 100000, "WRITE"), b"OK", "CLIENT PAUSE")
+        size = connection.call("DBSIZE")
+        time.sleep(0.5)  # that nothing happens cannot be waited for
+        expect(connection.call("DBSIZE"), size, "DBSIZE during the pause")
+        expect(connection.call("CLIENT", "UNPAUSE"), b"OK", "CLIENT UNPAUSE")
+        wait_size(connection, 0)
+        expect(info(connection)["expired_keys"], "100", "expired_keys")
