@@ -265,9 +265,9 @@ static void compactor_plan_run(struct varve_job *job)
     compactor->err = (struct varve_err){0};
     uint64_t now_ms = varve_now_ms(db); /* first: a snapshot that the copy misses is younger */
     int rc = snapshots_copy(&db->snapshots, &compactor->snapshots);
-    uint64_t expired_before_ms = compactor->snapshots.now_ms_min < now_ms
-                                     ? compactor->snapshots.now_ms_min
-                                     : now_ms;
+    uint64_t expired_before_ms = db_droppable_ms(db, now_ms);
+    if (compactor->snapshots.now_ms_min < expired_before_ms)
+        expired_before_ms = compactor->snapshots.now_ms_min;
     if (rc != 0)
         err_set(&err, rc, "no memory to plan a compaction");
     else

@@ -51,6 +51,7 @@ struct varve_db {
     char cold[8][32]; /* names; one that is empty is every name */
     unsigned cold_count;
     int cold_counts;
+    int cold_values;
     struct fetching *fetches; /* oldest first */
     int fail_fetches;
     int refuse_fetches;
@@ -68,7 +69,10 @@ struct varve_db {
     uint64_t committed;
     uint64_t now_ms;
     uint64_t show_up_to;
+    uint64_t flushed_seq;
+    uint64_t swept_ms;
     int fail_commit;
+    int group_full;
     int refuse;
     unsigned refuse_nth; /* 0: none */
     int refuse_nth_code;
@@ -306,6 +310,16 @@ int varve_group_open(const struct varve_db *db)
     return db->seq != db->committed;
 }
 
+int varve_group_is_full(const struct varve_db *db)
+{
+    return db->group_full;
+}
+
+void fake_db_fill_group(struct varve_db *db, int full)
+{
+    db->group_full = full;
+}
+
 int varve_writable(const struct varve_db *db, struct varve_err *err)
 {
     return db->refuse == 0 ? 0 : err_set(err, VARVE_EREADONLY, "refused by the test");
@@ -316,6 +330,11 @@ int varve_writable(const struct varve_db *db, struct varve_err *err)
 void fake_db_chill(struct varve_db *db, const char *name)
 {
     snprintf(db->cold[db->cold_count++], sizeof(db->cold[0]), "%s", name == NULL ? "" : name);
+}
+
+void fake_db_chill_values(struct varve_db *db, int on)
+{
+    db->cold_values = on;
 }
 
 void fake_db_chill_counts(struct varve_db *db, int on)
@@ -647,6 +666,8 @@ struct varve_iter {
     struct version **at;
     size_t count;
     size_t place;
+    int no_wait;
+    uint64_t as_of;
     int rc;
 };
 
@@ -668,15 +689,22 @@ struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_rea
                                      const struct varve_slice *upper, struct varve_err *err)
 {
     struct varve_iter *iter = calloc(1, sizeof(*iter));
+    uint64_t passes = 0;
 
     (void)err;
     iter->db = db;
+    iter->no_wait = read->no_wait;
+    iter->as_of = read->uncommitted ? db->seq : db->committed;
     iter->at = calloc(db->versions.count + 1, sizeof(struct version *));
     for (size_t i = 0; i < db->versions.count; i++) {
         struct version *v = &db->versions.at[i];
         if (varve_slice_compare(key_of(v), *lower) < 0 ||
-            varve_slice_compare(key_of(v), *upper) >= 0 || !is_shown(db, read, v))
+            varve_slice_compare(key_of(v), *upper) >= 0)
             continue;
+        if (!is_shown(db, read, v)) {
+            passes++;
+            continue;
+        }
         if (is_cold(db, read, key_of(v))) {
             db->blocked += read->no_wait != 0;
             db->waited += read->no_wait == 0;
@@ -684,12 +712,16 @@ struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_rea
         }
         iter->at[iter->count++] = v;
     }
+    if (read->no_wait && read->passes_max != 0 && passes > read->passes_max)
+        iter->rc = VARVE_WOULD_BLOCK;
     qsort(iter->at, iter->count, sizeof(struct version *), compare_versions);
     return iter;
 }
 
 void varve_iter_destroy(struct varve_iter *iter)
 {
+    if (iter == NULL)
+        return;
     free(iter->at);
     free(iter);
 }
@@ -701,6 +733,7 @@ void varve_iter_first(struct varve_iter *iter)
 
 void varve_iter_next(struct varve_iter *iter)
 {
+    CHECK(varve_iter_valid(iter));
     iter->place++;
 }
 
@@ -721,6 +754,10 @@ struct varve_slice varve_iter_key(const struct varve_iter *iter)
 
 struct varve_slice varve_iter_value(struct varve_iter *iter)
 {
+    if (iter->db->cold_values && iter->no_wait) {
+        iter->rc = VARVE_WOULD_BLOCK;
+        return varve_slice(NULL, 0);
+    }
     const struct version *v = iter->at[iter->place];
 
     return varve_slice(v->value, v->value_len);
@@ -729,4 +766,58 @@ struct varve_slice varve_iter_value(struct varve_iter *iter)
 uint64_t varve_iter_expire_ms(const struct varve_iter *iter)
 {
     return iter->at[iter->place]->expire_ms;
+}
+
+uint64_t varve_iter_seq(const struct varve_iter *iter)
+{
+    return iter->at[iter->place]->seq;
+}
+
+uint64_t varve_iter_as_of(const struct varve_iter *iter)
+{
+    return iter->as_of;
+}
+
+void varve_enter(void)
+{
+}
+
+void varve_leave(void)
+{
+}
+
+int varve_is_newest(struct varve_db *db, struct varve_slice key, uint64_t seq, uint64_t as_of)
+{
+    const struct version *v = find(db, key, db->versions.count);
+
+    if (db->flushed_seq > as_of && (v == NULL || v->seq <= db->flushed_seq))
+        return VARVE_WOULD_BLOCK;
+    return v != NULL && v->seq == seq;
+}
+
+void fake_db_flush_up_to_now(struct varve_db *db)
+{
+    db->flushed_seq = db->seq;
+}
+
+uint64_t varve_expiring(struct varve_db *db, struct varve_slice lower, struct varve_slice upper)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < db->versions.count; i++) {
+        const struct version *v = &db->versions.at[i];
+        count += v->expire_ms != 0 && varve_slice_compare(key_of(v), lower) >= 0 &&
+                 varve_slice_compare(key_of(v), upper) < 0;
+    }
+    return count;
+}
+
+void varve_set_swept_ms(struct varve_db *db, uint64_t swept_ms)
+{
+    db->swept_ms = swept_ms;
+}
+
+uint64_t fake_db_swept_ms(const struct varve_db *db)
+{
+    return db->swept_ms;
 }
