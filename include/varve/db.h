@@ -131,6 +131,10 @@ int varve_compact(struct varve_db *db, struct varve_err *err);
 
 /* True if the open group holds something. Writer thread. */
 int varve_group_open(const struct varve_db *db);
+/* True if the open group alone takes as much memory as a memtable may (memtable_size_bytes): where
+ * varve_group_add() then says VARVE_WOULD_BLOCK, a group that begins anew may meet the same again. Writer
+ * thread. */
+int varve_group_is_full(const struct varve_db *db);
 
 /* Starts what is due by time: syncs, promise records, flushes, compactions, healing. To be
  * called at least every 100 ms while the database is open, by a timer of the writer: without it
@@ -174,6 +178,9 @@ struct varve_read {
     int dead;        /* 1: a record that expired is returned all the same (sweepers, DUMP) */
     int no_wait;     /* 1: VARVE_WOULD_BLOCK instead of waiting for the disk */
     int no_fill;     /* 1: what is read from the disk does not enter the block cache */
+    /* Of an iterator with no_wait: VARVE_WOULD_BLOCK once it has passed so many records that it does
+     * not show, since that takes time as well. 0: no limit. */
+    uint64_t passes_max;
     const struct varve_fetch
         *fetched; /* what was fetched for this read, all done, linked by `next` */
 };
@@ -208,6 +215,18 @@ int varve_fetch_start(struct varve_db *db, const struct varve_read *read, struct
 void varve_fetch_cancel(struct varve_fetch *fetch);
 /* After done(). Any thread. Takes one that was never started, too (zeroed). */
 void varve_fetch_release(struct varve_fetch *fetch);
+
+/* For sweepers. Is the record `seq` of the key, which an iterator showed, still the newest one, the
+ * open group included? as_of: varve_iter_as_of() of that iterator. 1, 0, or VARVE_WOULD_BLOCK:
+ * memory does not tell, for something was flushed since. Never waits. Writer thread. */
+int varve_is_newest(struct varve_db *db, struct varve_slice key, uint64_t seq, uint64_t as_of);
+/* At most so many records in [lower, upper) have an expiry, older versions and those that expired
+ * included; 0: no key has one. Memory only. Writer thread. */
+uint64_t varve_expiring(struct varve_db *db, struct varve_slice lower, struct varve_slice upper);
+
+/* What expired before that time, the sweeper has met: with options.expiry_grace_ms compactions may
+ * drop it. 0: nothing yet. Any thread. */
+void varve_set_swept_ms(struct varve_db *db, uint64_t swept_ms);
 
 /* A hint that these keys will be read or written soon, by any of the calls: what of them is in
  * memory is brought near the processor, their cache misses side by side. Never waits. Worth it

@@ -17,8 +17,8 @@ struct varve_iter; /* opaque */
 
 /* Keys in [lower, upper); a NULL bound is open. The bounds are copied; read may be NULL, and is
  * not looked at afterwards, but its snapshot is held until the iterator is destroyed. With
- * no_wait a move that needs the disk ends the walk, and the status is VARVE_WOULD_BLOCK. Returns
- * NULL and err (VARVE_ENOMEM) if it cannot be made. Must be destroyed before varve_close(). Any
+ * no_wait a move that needs the disk, or that passes some thousand keys which it does not show
+ * (deleted, expired), ends the walk, and the status is VARVE_WOULD_BLOCK. Returns NULL and err (VARVE_ENOMEM) if it cannot be made. Must be destroyed before varve_close(). Any
  * thread. */
 struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_read *read,
                                      const struct varve_slice *lower,
@@ -42,6 +42,8 @@ struct varve_slice varve_iter_key(const struct varve_iter *iter);
 struct varve_slice varve_iter_value(struct varve_iter *iter);
 uint64_t varve_iter_expire_ms(const struct varve_iter *iter); /* since the epoch, 0: never */
 uint64_t varve_iter_seq(const struct varve_iter *iter);       /* of the record */
+/* Of any iterator: the sequence up to which it sees all. */
+uint64_t varve_iter_as_of(const struct varve_iter *iter);
 
 VARVE_API_END
 

@@ -57,10 +57,13 @@ struct varve_options {
     enum varve_compression compression;
     uint32_t compaction_jobs;  /* default 1, at most 16: into how many a large compaction is cut;
                                 * as many threads should run them */
+    uint64_t expiry_grace_ms;  /* so long after its expiry compactions keep a record, so that a
+                                * sweeper of the caller's meets it, unless that is done already
+                                * (varve_set_swept_ms()); default 0 */
     uint64_t rate_limit_bytes; /* a second, of flushes and compactions; 0: no limit */
     uint64_t min_free_bytes;   /* default 64 MiB; VARVE_NO_RESERVE: 0. Below, writes are refused */
-    uint64_t reserve_size_bytes; /* default 16 MiB; VARVE_NO_RESERVE: none. Kept for deletes and
-                                  * flushes when the disk is full */
+    uint64_t reserve_size_bytes; /* default 16 MiB; VARVE_NO_RESERVE: none. Kept for deletes,
+                                  * flushes and what gives space back when the disk is full */
     uint64_t wal_size_bytes;     /* default 64 MiB, at least 4 KiB: when the next file starts */
     uint32_t wal_pool_size;      /* default 2, at most 16: WAL files kept ready, pre-written */
     int no_create;               /* 1: refuse a directory without a database in it */

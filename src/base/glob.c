@@ -75,8 +75,10 @@ int glob_match_steps(struct varve_slice pattern, struct varve_slice text, unsign
         if (p < pattern.len && pattern.data[p] == '*') {
             retry_p = ++p;
             retry_t = t;
-            starred = 1;
+            starred++;
             matched = 1;
+            if (starred > GLOB_STARS_MAX && p < pattern.len && pattern.data[p] != '*')
+                return 0;
         } else {
             matched = p < pattern.len && glob_one(pattern, &p, text.data[t], flags);
             t++;

@@ -9,6 +9,9 @@
 
 #include "varve/slice.h"
 
+/* What begins behind more than so many runs of * matches nothing, as in Redis. */
+#define GLOB_STARS_MAX 1000
+
 enum glob_flags { GLOB_NOCASE = 1 }; /* ASCII letters only */
 
 /* Returns 1 if the whole of text matches. It takes at most (text.len + 1) * pattern.len steps and no

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cmd/ctx.h"
+#include "cmd/table.h"
 #include "config/config.h"
 #include "types/integer.h"
 #include "types/keyspace.h"
@@ -65,4 +66,35 @@ const char *cmd_arg_text(struct varve_slice arg, char *out, size_t cap)
         memcpy(out, arg.data, len);
     out[len] = '\0';
     return out;
+}
+
+static int is_secret(const struct cmd_ctx *ctx, int i)
+{
+    command_fn run = ctx->command->run;
+
+    if (run == cmd_auth)
+        return i > 0;
+    if (run == cmd_hello)
+        return (i > 2 && cmd_arg_is(ctx->argv[i - 1], "auth")) ||
+               (i > 3 && cmd_arg_is(ctx->argv[i - 2], "auth"));
+    if (run != cmd_config_set || i < 3 || i % 2 == 0)
+        return 0;
+    int option = config_find(ctx->argv[i - 1]);
+    return option >= 0 && (config_row((enum config_option)option)->flags & CONFIG_SECRET) != 0;
+}
+
+struct varve_slice cmd_shown_arg(const struct cmd_ctx *ctx, int i)
+{
+    return is_secret(ctx, i) ? varve_slice_str("(redacted)") : ctx->argv[i];
+}
+
+int cmd_arg_range(struct cmd_ctx *ctx, int at, int64_t min, int64_t max, int64_t *value,
+                  const char *error)
+{
+    if (!cmd_arg_int64(ctx, at, value, error))
+        return 0;
+    if (*value >= min && *value <= max)
+        return 1;
+    resp_error(ctx->out, "ERR %s", error);
+    return 0;
 }

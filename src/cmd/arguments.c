@@ -46,6 +46,10 @@ static int parse_shape(struct parser *p, struct argument *arg)
     case ':':
         p->at++;
         arg->type = take_word(p);
+        if (*p->at == ':') { /* a name that has one: "ip:port" */
+            arg->name.len = (size_t)((const uint8_t *)p->at - arg->name.data);
+            return parse_shape(p, arg);
+        }
         if (*p->at == '#' && p->at[1] >= '0' && p->at[1] <= '9') {
             arg->key_spec = p->at[1] - '0';
             p->at += 2;

@@ -151,20 +151,6 @@ static int top_level_count(void)
     return count;
 }
 
-/* A name as clients write it: "get", or "config|get". */
-static const struct command *find_full_name(struct varve_slice name)
-{
-    const uint8_t *bar = name.len == 0 ? NULL : memchr(name.data, '|', name.len);
-
-    if (bar == NULL)
-        return command_find(NULL, name);
-    size_t len = (size_t)(bar - name.data);
-    const struct command *parent = command_find(NULL, varve_slice(name.data, len));
-    if (parent == NULL || parent->child_count == 0)
-        return NULL;
-    return command_find(parent, varve_slice(bar + 1, name.len - len - 1));
-}
-
 static void reply_all(struct cmd_ctx *ctx)
 {
     resp_array(ctx->out, (uint64_t)top_level_count());
@@ -186,7 +172,7 @@ void cmd_command_info(struct cmd_ctx *ctx)
     }
     resp_array(ctx->out, (uint64_t)(ctx->argc - 2));
     for (int i = 2; i < ctx->argc; i++) {
-        const struct command *command = find_full_name(ctx->argv[i]);
+        const struct command *command = command_find_full(ctx->argv[i]);
         if (command == NULL)
             resp_null(ctx->out);
         else
@@ -346,10 +332,10 @@ void cmd_command_docs(struct cmd_ctx *ctx)
         return;
     }
     for (int i = 2; i < ctx->argc; i++)
-        found += find_full_name(ctx->argv[i]) != NULL;
+        found += command_find_full(ctx->argv[i]) != NULL;
     resp_map(ctx->out, found);
     for (int i = 2; i < ctx->argc; i++) {
-        const struct command *command = find_full_name(ctx->argv[i]);
+        const struct command *command = command_find_full(ctx->argv[i]);
         if (command != NULL)
             reply_docs(ctx, command);
     }

@@ -1,7 +1,7 @@
 /* CONFIG: the words of the client; the rules are config's. */
 #include "base/err.h"
 #include "base/log.h"
-#include "cmd/ctx.h"
+#include "cmd/processor_private.h"
 #include "cmd/table.h"
 #include "config/config.h"
 #include "metrics/metrics.h"
@@ -51,6 +51,7 @@ void cmd_config_set(struct cmd_ctx *ctx)
         if ((row->flags & CONFIG_IGNORED) != 0)
             log_line(LOG_VERBOSE, "CONFIG SET %s: without effect here, ignored", row->name);
     }
+    processor_read_settings(ctx->processor);
     resp_ok(ctx->out);
 }
 

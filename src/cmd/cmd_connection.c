@@ -2,7 +2,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "cmd/client.h"
-#include "cmd/ctx.h"
+#include "cmd/processor_private.h"
 #include "cmd/table.h"
 #include "config/config.h"
 #include "types/keyspace.h"
@@ -39,6 +39,8 @@ void cmd_reset(struct cmd_ctx *ctx)
     struct session *session = ctx->session;
 
     transaction_end(session);
+    monitor_end(ctx->processor, session);
+    session->muted &= SESSION_SKIP;
     session->db = 0;
     session->proto = 2;
     ctx->out->proto = 2;

@@ -12,6 +12,7 @@
 #include "cmd/string_at.h"
 #include "cmd/table.h"
 #include "config/config.h"
+#include "types/expirer.h"
 #include "types/rdb_value.h"
 #include "types/t_string.h"
 
@@ -63,9 +64,13 @@ static void debug_error(struct cmd_ctx *ctx)
     resp_error(ctx->out, "%s", cmd_arg_text(ctx->argv[2], text, sizeof(text)));
 }
 
-/* There is no sweep that could be turned off: a key that expired is deleted by whoever meets it. */
-static void debug_accept(struct cmd_ctx *ctx)
+/* A key that expired is deleted by whoever meets it all the same. */
+static void debug_set_active_expire(struct cmd_ctx *ctx)
 {
+    char text[WORD_MAX_BYTES + 1];
+
+    expirer_set_active(processor_expirer(ctx->processor),
+                       atoi(cmd_arg_text(ctx->argv[2], text, sizeof(text))) != 0);
     resp_ok(ctx->out);
 }
 
@@ -140,7 +145,7 @@ static void debug_help(struct cmd_ctx *ctx)
         "RELOAD [option ...]",
         "    Writes all that is in memory to segments.",
         "SET-ACTIVE-EXPIRE <0|1>",
-        "    Is accepted.",
+        "    Turns the active expirer off, or on again.",
         "SLEEP <seconds>",
         "    Stops the server for so long.",
     };
@@ -242,7 +247,7 @@ static const struct debug_word {
     {"error", 3, debug_error},    {"help", 2, debug_help},
     {"loadaof", 0, debug_reload}, {"log", 3, debug_log},
     {"object", 3, debug_object},  {"protocol", 3, debug_protocol},
-    {"reload", 0, debug_reload},  {"set-active-expire", 3, debug_accept},
+    {"reload", 0, debug_reload},  {"set-active-expire", 3, debug_set_active_expire},
     {"sleep", 3, debug_sleep},
 };
 

@@ -3,22 +3,19 @@
  * tools ask for it, and otherwise left out (exporters skip what is absent):
  *
  *   allocator_*, rss_overhead_*, mem_clients_*, mem_aof_buffer, mem_not_counted_for_evict and the
- *   other mem_* parts, lazyfree*, active_defrag_*   the inside of Redis's allocation
+ *   other mem_* parts   the inside of Redis's allocation
  *   used_memory_vm_*, used_memory_scripts*, used_memory_functions, number_of_*   no scripts yet
  *   current_cow_*, current_fork_perc, current_save_keys_*, module_fork_*, rdb_last_cow_size,
  *   rdb_last_load_*, aof_last_cow_size   nothing is forked, nothing is saved as a whole
- *   *_repl_* rates and totals, io_threaded_*, slave_expires_tracked_keys, migrate_cached_sockets,
- *   expired_stale_perc, expired_time_cap_reached_count, expire_cycle_cpu_milliseconds,
- *   *_eviction_exceeded_time, tracking_total_*, dump_payload_sanitizations,
- *   unexpected_error_replies, reply_buffer_*   machinery that is not there
+ *   *_repl_kbps, dump_payload_sanitizations, reply_buffer_*   machinery that is not there
  *   used_cpu_*_main_thread   the threads are not counted apart
- *   latency_percentiles_usec_*   no histograms yet
  *
  * The reply waits for no sync: what is monitored must answer while a disk hangs. The section Keyspace alone
  * may need reads, to count, though not many: above 100,000 keys of a database it says about how many they
- * are. Who must not wait for them asks for the other sections by name. */
+ * are, and how many expire. Who must not wait for them asks for the other sections by name. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -29,8 +26,10 @@
 #include "cmd/persistence.h"
 #include "cmd/table.h"
 #include "config/config.h"
+#include "metrics/histogram.h"
 #include "metrics/info.h"
 #include "metrics/metrics.h"
+#include "types/expirer.h"
 #include "types/keyspace.h"
 #include "varve/db.h"
 #include "varve/stats.h"
@@ -99,7 +98,7 @@ static void put_clients(struct info *info, const struct cmd_ctx *ctx)
     info_u64(info, "maxclients", (uint64_t)config_int(ctx->config, OPT_MAXCLIENTS));
     info_u64(info, "client_recent_max_input_buffer", ctx->metrics->input_buffer_max_bytes);
     info_u64(info, "client_recent_max_output_buffer", ctx->metrics->output_buffer_max_bytes);
-    info_u64(info, "blocked_clients", 0);
+    info_u64(info, "blocked_clients", stats.paused_sessions);
     info_u64(info, "tracking_clients", 0);
     info_u64(info, "clients_in_timeout_table", 0);
 }
@@ -147,6 +146,9 @@ static void put_memory(struct info *info, const struct cmd_ctx *ctx,
              used == 0 ? 0 : (double)resident / (double)used);
     info_fmt(info, "mem_fragmentation_bytes", "%" PRId64, (int64_t)(resident - used));
     put_allocator(info);
+    info_u64(info, "active_defrag_running", 0);
+    info_u64(info, "lazyfree_pending_objects", 0);
+    info_u64(info, "lazyfreed_objects", 0);
 }
 
 /* The log is the persistence there is, and Redis's fields are told of it: rdb_* of what is not
@@ -203,19 +205,47 @@ static void put_traffic(struct info *info, const struct metrics *metrics)
 static void put_stats(struct info *info, const struct cmd_ctx *ctx)
 {
     static const char *const never[] = {
-        "sync_full",        "sync_partial_ok", "sync_partial_err", "evicted_keys",
-        "evicted_clients",  "pubsub_channels", "pubsub_patterns",  "pubsubshard_channels",
-        "latest_fork_usec", "total_forks",
+        "sync_full",
+        "sync_partial_ok",
+        "sync_partial_err",
+        "evicted_keys",
+        "evicted_clients",
+        "total_eviction_exceeded_time",
+        "current_eviction_exceeded_time",
+        "pubsub_channels",
+        "pubsub_patterns",
+        "pubsubshard_channels",
+        "latest_fork_usec",
+        "total_forks",
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+        "unexpected_error_replies",
+        "io_threaded_reads_processed",
+        "io_threaded_writes_processed",
     };
     struct processor_stats stats;
+    struct expirer_stats expirer;
     struct keyspace_stats keys;
 
+    expirer_get_stats(processor_expirer(ctx->processor), &expirer);
     processor_get_stats(ctx->processor, &stats);
     keyspace_get_stats(ctx->keyspace, &keys);
     info_u64(info, "total_connections_received", stats.sessions_made);
     info_u64(info, "total_commands_processed", stats.commands);
     put_traffic(info, ctx->metrics);
     info_u64(info, "expired_keys", keys.expired_keys);
+    info_fmt(info, "expired_stale_perc", "%.2f", expirer.stale_percent);
+    info_u64(info, "expired_time_cap_reached_count", expirer.capped);
+    info_u64(info, "expire_cycle_cpu_milliseconds", (expirer.turn_us + expirer.walk_us) / 1000);
     info_u64(info, "keyspace_hits", keys.hits);
     info_u64(info, "keyspace_misses", keys.misses);
     info_u64(info, "total_error_replies", stats.error_replies);
@@ -262,14 +292,14 @@ static void put_commandstats(struct info *info, const struct processor *processo
         const struct command *command = command_at(i);
         const struct command_stats *stats = processor_command_stats(processor, command);
         char name[96];
+        uint64_t usec = stats->nsec / 1000;
         if (stats->calls == 0 && stats->rejected == 0 && stats->failed == 0)
             continue;
         snprintf(name, sizeof(name), "cmdstat_%s", command->full_name);
         info_fmt(info, name,
                  "calls=%" PRIu64 ",usec=%" PRIu64 ",usec_per_call=%.2f,rejected_calls=%" PRIu64
                  ",failed_calls=%" PRIu64,
-                 stats->calls, stats->usec,
-                 stats->calls == 0 ? 0 : (double)stats->usec / (double)stats->calls,
+                 stats->calls, usec, stats->calls == 0 ? 0 : (double)usec / (double)stats->calls,
                  stats->rejected, stats->failed);
     }
 }
@@ -286,6 +316,27 @@ static void put_errorstats(struct info *info, const struct processor *processor)
     }
 }
 
+static void put_latencystats(struct info *info, const struct cmd_ctx *ctx)
+{
+    for (int i = 0; i < command_count(); i++) {
+        const struct command *command = command_at(i);
+        const struct histogram *histogram = processor_command_histogram(ctx->processor, command);
+        char name[96], word[32], text[512] = "";
+        size_t used = 0;
+        if (histogram == NULL)
+            continue;
+        for (size_t w = 0;
+             used < sizeof(text) - 64 &&
+             config_word(ctx->config, OPT_LATENCY_TRACKING_INFO_PERCENTILES, w, word, sizeof(word));
+             w++)
+            used += (size_t)snprintf(
+                text + used, sizeof(text) - used, "%sp%s=%.3f", w > 0 ? "," : "", word,
+                (double)histogram_percentile_ns(histogram, strtod(word, NULL)) / 1000);
+        snprintf(name, sizeof(name), "latency_percentiles_usec_%s", command->full_name);
+        info_str(info, name, text);
+    }
+}
+
 static void put_keyspace(struct info *info, const struct cmd_ctx *ctx)
 {
     int databases = (int)config_int(ctx->config, OPT_DATABASES);
@@ -294,10 +345,13 @@ static void put_keyspace(struct info *info, const struct cmd_ctx *ctx)
         char name[16];
         uint64_t count = 0;
         uint64_t seq = 0; /* not waited for: see the top */
-        if (keyspace_count_about(ctx->keyspace, db, &count, &seq, NULL) != 0 || count == 0)
+        struct keyspace_expiring expiring;
+        if (keyspace_count_about(ctx->keyspace, db, &count, &seq, NULL) != 0 || count == 0 ||
+            keyspace_expiring(ctx->keyspace, db, count, ctx->now_ms, &expiring, NULL) != 0)
             continue;
         snprintf(name, sizeof(name), "db%d", db);
-        info_fmt(info, name, "keys=%" PRIu64 ",expires=0,avg_ttl=0", count);
+        info_fmt(info, name, "keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=%" PRIu64, count,
+                 expiring.names, expiring.ttl_ms);
     }
 }
 
@@ -327,6 +381,19 @@ static void put_log(struct info *info, const struct varve_stats *engine)
     info_u64(info, "wal_heals", engine->heals);
 }
 
+static void put_expirer(struct info *info, const struct cmd_ctx *ctx)
+{
+    struct expirer_stats stats;
+
+    expirer_get_stats(processor_expirer(ctx->processor), &stats);
+    info_u64(info, "expire_slices", stats.slices);
+    info_u64(info, "expire_visits", stats.visits);
+    info_u64(info, "expire_walk_us", stats.walk_us);
+    info_u64(info, "expire_turns", stats.turns);
+    info_u64(info, "expire_turn_us", stats.turn_us);
+    info_u64(info, "expire_turn_us_max", stats.turn_max_us);
+}
+
 static void put_varve(struct info *info, const struct cmd_ctx *ctx,
                       const struct varve_stats *engine)
 {
@@ -342,6 +409,7 @@ static void put_varve(struct info *info, const struct cmd_ctx *ctx,
     info_u64(info, "memtable_limit_bytes", engine->memtable_limit_bytes);
     info_u64(info, "memtable_entries", engine->memtable_entries);
     put_log(info, engine);
+    put_expirer(info, ctx);
     info_u64(info, "snapshots", engine->snapshots);
     info_u64(info, "recovered_records", engine->recovered_records);
     info_u64(info, "recovered_ops", engine->recovered_ops);
@@ -476,8 +544,8 @@ static void put_section(struct info *info, enum info_section section, const stru
     case INFO_KEYSPACE: put_keyspace(info, ctx); break;
     case INFO_VARVE: put_varve(info, ctx, engine); break;
     case INFO_LSM: put_lsm(info, ctx, engine); break;
-    case INFO_MODULES:      /* there are none */
-    case INFO_LATENCYSTATS: /* nor histograms */
+    case INFO_LATENCYSTATS: put_latencystats(info, ctx); break;
+    case INFO_MODULES: /* there are none */
     case INFO_SECTIONS: break;
     }
 }

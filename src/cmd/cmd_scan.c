@@ -19,10 +19,11 @@
  * front of it, are evened out by so many gaps. */
 #define RANDOM_NAMES 16
 
-static int put_bulk(struct buf *page, struct varve_slice name)
+static int put_bulk(struct buf *page, struct varve_slice name, uint64_t seq)
 {
     struct resp_writer writer = {.out = page, .proto = 2};
 
+    (void)seq;
     resp_bulk(&writer, name);
     return writer.failed;
 }

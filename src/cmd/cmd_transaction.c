@@ -71,18 +71,21 @@ static int watched_changed(struct cmd_ctx *ctx, struct varve_err *err)
 
     for (size_t i = 0; i < transaction->watched_count; i++) {
         const struct watched_key *one = &transaction->watched[i];
-        int rc = keyspace_watch(ctx->keyspace, one->db, one->key, ctx->now_ms, &now, err);
-        if (rc != 0)
+        uint64_t seq = 0;
+        int rc = keyspace_watch(ctx->keyspace, one->db, one->key, ctx->now_ms, &now, &seq, err);
+        if (rc != 0) {
             failed = rc;
-        else
-            changed |= keyspace_watch_differs(&one->seen, &now);
+        } else if (keyspace_watch_differs(&one->seen, &now)) {
+            changed = 1;
+            cmd_saw(ctx, seq); /* that EXEC did not run shows it */
+        }
     }
     return failed != 0 ? failed : changed;
 }
 
 /* Runs what is queued. Returns 0; 1: it met what would block; -1: the engine refused a write, and the
  * reply to that begins at *refused_at. */
-static int run_queue(struct cmd_ctx *ctx, const struct transaction *transaction, size_t *refused_at)
+static int run_queue(struct cmd_ctx *ctx, struct transaction *transaction, size_t *refused_at)
 {
     const struct keyspace_stats *stats = keyspace_stats(ctx->keyspace);
     uint64_t refused = stats->refused;
@@ -101,23 +104,44 @@ static int run_queue(struct cmd_ctx *ctx, const struct transaction *transaction,
     return stats->blocked > 0;
 }
 
+/* 1: a command has effects that a cut does not take back (a cut gives the session its database and
+ * protocol again). */
+static int acts_once(const struct transaction *transaction)
+{
+    for (size_t i = 0; i < transaction->queue_count; i++) {
+        const struct command *command = transaction->queue[i].command;
+        if ((command->flags & CMD_BARRIER) && !(command->flags & CMD_READONLY) &&
+            command->run != cmd_select && command->run != cmd_hello && !MUTANT("exec-acts-twice"))
+            return 1;
+    }
+    return 0;
+}
+
 static void run_transaction(struct cmd_ctx *ctx)
 {
     struct session *session = ctx->session;
     struct transaction *transaction = session->transaction;
     size_t start = ctx->out->out->len;
     size_t refused_at = 0;
+    uint64_t wait_seq = ctx->wait_seq;
+    int proto = session->proto;
     int db = session->db;
 
+    if (acts_once(transaction)) /* then it does not run again for a cold key */
+        keyspace_let_wait(ctx->keyspace, 1);
     keyspace_mark(ctx->keyspace);
     int rc = run_queue(ctx, transaction, &refused_at);
     keyspace_unmark(ctx->keyspace, rc != 0 && !MUTANT("half-transaction"));
-    if (rc != 0)
+    keyspace_let_wait(ctx->keyspace, 0);
+    if (rc != 0) {
         session->db = db;
+        session->proto = proto;
+        ctx->wait_seq = wait_seq; /* what was cut will never be durable */
+    }
     if (rc < 0)
         transaction_abort(ctx, start, refused_at);
     if (rc == 0)
-        processor_count_queued(ctx->processor, transaction->queue, transaction->queue_count);
+        processor_count_queued(ctx, transaction->queue, transaction->queue_count);
     if (rc == 0)
         transaction_end(session);
 }

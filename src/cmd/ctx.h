@@ -37,6 +37,7 @@ struct cmd_ctx {
     uint64_t wait_seq; /* what the reply saw or wrote: raised by cmd_saw() */
     int sync;          /* 1: the reply waits until that is durable, in every durability mode */
     int close_after;   /* 1: the connection ends after this reply */
+    int in_exec;       /* 1: it is a part of a transaction */
 };
 
 typedef void (*command_fn)(struct cmd_ctx *ctx);
@@ -60,6 +61,9 @@ int cmd_arg_is(struct varve_slice arg, const char *word);
  * Redis's usual one if that is NULL. */
 int cmd_arg_int64(struct cmd_ctx *ctx, int at, int64_t *value, const char *error) MUST_CHECK;
 
+/* The same, of what has to lie between two bounds: else the reply is `error`. */
+int cmd_arg_range(struct cmd_ctx *ctx, int at, int64_t min, int64_t max, int64_t *value,
+                  const char *error) MUST_CHECK;
 /* The same, of what has to fit 32 bits. */
 int cmd_arg_int(struct cmd_ctx *ctx, int at, int64_t *value, const char *error) MUST_CHECK;
 /* The same, of a database that there is. */
@@ -68,9 +72,16 @@ int cmd_arg_database(struct cmd_ctx *ctx, int at, int *db, const char *error) MU
 /* The argument as text in out[cap], cut at its first NUL byte or where out is full: for replies. */
 const char *cmd_arg_text(struct varve_slice arg, char *out, size_t cap);
 
+/* The i-th argument as others may see it (MONITOR, SLOWLOG): a password is replaced. */
+struct varve_slice cmd_shown_arg(const struct cmd_ctx *ctx, int i);
+
 /* ---- replies (reply.c) ---- */
 
 void cmd_reply_syntax_error(struct cmd_ctx *ctx);
+/* argv[1] is none of the container's. */
+void cmd_reply_unknown_subcommand(struct cmd_ctx *ctx, const struct command *container);
+/* A subcommand that is known has more words behind it than it takes. */
+void cmd_reply_wrong_subcommand(struct cmd_ctx *ctx);
 void cmd_reply_wrong_arity(struct cmd_ctx *ctx, const struct command *command);
 
 /* The reply to what an operation returned that is neither 0 nor an absent key: an enum types_result,
@@ -84,17 +95,18 @@ void cmd_reply_help(struct cmd_ctx *ctx, const char *const *lines, int count);
 
 struct command_stats {
     uint64_t calls;
-    uint64_t usec; /* exact for rare commands, an estimate by sampling for frequent ones */
+    uint64_t nsec; /* the time that they took */
     uint64_t rejected;
     uint64_t failed;
 };
 
 struct processor_stats {
-    uint64_t commands;      /* executed: total_commands_processed */
-    uint64_t error_replies; /* total_error_replies */
-    uint64_t session_count; /* that are open */
-    uint64_t sessions_made; /* total_connections_received */
-    uint64_t parked_reads;  /* times that a command waited for the disk */
+    uint64_t commands;        /* executed: total_commands_processed */
+    uint64_t error_replies;   /* total_error_replies */
+    uint64_t session_count;   /* that are open */
+    uint64_t sessions_made;   /* total_connections_received */
+    uint64_t paused_sessions; /* that wait for the end of CLIENT PAUSE */
+    uint64_t parked_reads;    /* times that a command waited for the disk */
     uint64_t
         delayed_writes; /* times that one was held back since flushes or compactions are late, */
     uint64_t delayed_writes_us;         /* for how long, summed over the connections, */
@@ -106,12 +118,19 @@ void processor_get_stats(const struct processor *processor, struct processor_sta
 /* Of a row from command_at() (cmd/table.h). */
 const struct command_stats *processor_command_stats(const struct processor *processor,
                                                     const struct command *command);
+/* How long its calls took; NULL: none was tracked. */
+struct histogram;
+const struct histogram *processor_command_histogram(const struct processor *processor,
+                                                    const struct command *command);
 
 /* Error replies by their first word, in no order: the i-th class, or NULL at the end. */
 const char *processor_error_class(const struct processor *processor, int i, uint64_t *count);
 
 /* Zeroes the counters above, but session_count, and those of the keyspace. */
 void processor_reset_stats(struct processor *processor);
+
+struct expirer; /* types/expirer.h */
+struct expirer *processor_expirer(struct processor *processor);
 
 /* The head of the ring of sessions: struct session, by `node`, oldest first. */
 const struct list *processor_sessions(const struct processor *processor);

@@ -156,6 +156,7 @@ void processor_drain(struct processor *processor)
 {
     struct parking *parking = &processor->parking;
 
+    expirer_drain(processor->expirer);
     for (struct list *node = processor->sessions.next; node != &processor->sessions;
          node = node->next)
         cancel_running(CONTAINER_OF(node, struct session, node));

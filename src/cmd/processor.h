@@ -14,6 +14,7 @@ struct keyspace;  /* src/types/keyspace.h */
 struct metrics;   /* src/metrics/metrics.h */
 struct processor; /* opaque */
 struct session;   /* src/cmd/session.h */
+struct varve_err;
 
 /* What commands ask of the program around them. On the loop's thread, but for wake(). The first two may be
  * NULL if somebody else sees to it that fetches are looked after. */
@@ -23,6 +24,11 @@ struct processor_host {
     void (*wake)(void *arg);
     /* The command of a session that is parked may run again: who the session is, is its figures_arg. */
     void (*unpark)(void *arg, void *figures_arg);
+    /* The client of a session, given by its figures_arg, is closed at the end of the turn: it runs nothing
+     * more, and what it was not sent yet is dropped. May be NULL. */
+    void (*kill)(void *arg, void *figures_arg);
+    /* These bytes, borrowed for the call, follow what the client was answered so far. May be NULL. */
+    void (*push)(void *arg, void *figures_arg, struct varve_slice bytes);
     /* SHUTDOWN was accepted: stop after this turn. */
     void (*shutdown)(void *arg);
     /* A setting that is not read where it is used was changed by CONFIG SET; returns NULL or why it
@@ -48,6 +54,9 @@ struct processor_outcome {
 /* Everything is borrowed for life. NULL: no memory. */
 struct processor *processor_create(struct keyspace *keyspace, struct config *config,
                                    struct metrics *metrics, const struct processor_host *host);
+/* Does what rename-command says in the config: a new name finds the command, the old one does not. Before the first
+ * session. VARVE_EINVAL: there is no such command, or there is one of the new name. */
+int processor_rename_commands(struct processor *processor, struct varve_err *err) MUST_CHECK;
 /* After all its sessions, and after the threads of the engine's jobs. Takes NULL. */
 void processor_destroy(struct processor *processor);
 
@@ -57,10 +66,14 @@ enum processor_step processor_run(struct processor *processor, struct session *s
                                   const struct varve_slice *argv, struct resp_writer *out,
                                   struct processor_outcome *outcome) MUST_CHECK;
 
+/* A turn of the active expirer, between the turns of commands; returns in how many microseconds the next one is
+ * due (types/expirer.h). It is due as well when host.wake() was called. */
+uint64_t processor_expire(struct processor *processor) MUST_CHECK;
+
 /* Takes what was fetched for parked commands, and has those that have all of it unparked. */
 void processor_woken(struct processor *processor);
 
-/* Waits until no fetch runs (counts are cancelled), and gives up what was fetched: no command runs any more. To be called before
+/* Waits until no fetch, and no walk of the expirer, runs (counts are cancelled), and gives up what was fetched: no command runs any more. To be called before
  * the engine is closed. */
 void processor_drain(struct processor *processor);
 
@@ -69,6 +82,13 @@ void processor_drain(struct processor *processor);
 struct resp_command;
 void processor_prefetch(struct processor *processor, const struct session *session,
                         const struct resp_command *commands, size_t count);
+
+/* The open group was committed, or its commit failed and it is gone. To be called before anything runs. */
+void processor_group_ended(struct processor *processor, int committed);
+
+/* For the latency monitor, in microseconds: how long a commit took, and the longest of the last syncs. */
+void processor_note_commit(struct processor *processor, uint64_t us);
+void processor_note_sync(struct processor *processor, uint64_t us);
 
 /* The commit of the open group failed, and its commands run again, each session's from its first one on: to
  * be called before the first of them, for each of these sessions. */

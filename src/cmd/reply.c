@@ -6,6 +6,8 @@
 #include "cmd/table.h"
 #include "types/result.h"
 
+#define SUBCOMMAND_SHOWN_BYTES 128
+
 void cmd_reply_syntax_error(struct cmd_ctx *ctx)
 {
     resp_error(ctx->out, "ERR syntax error");
@@ -14,6 +16,36 @@ void cmd_reply_syntax_error(struct cmd_ctx *ctx)
 void cmd_reply_wrong_arity(struct cmd_ctx *ctx, const struct command *command)
 {
     resp_error(ctx->out, "ERR wrong number of arguments for '%s' command", command->full_name);
+}
+
+static void upper_name(const struct command *command, char out[32])
+{
+    size_t len = 0;
+
+    for (; command->name[len] != '\0' && len < 31; len++)
+        out[len] = (char)toupper((unsigned char)command->name[len]);
+    out[len] = '\0';
+}
+
+void cmd_reply_unknown_subcommand(struct cmd_ctx *ctx, const struct command *container)
+{
+    char word[SUBCOMMAND_SHOWN_BYTES + 1];
+    char upper[32];
+
+    upper_name(container, upper);
+    resp_error(ctx->out, "ERR unknown subcommand '%s'. Try %s HELP.",
+               cmd_arg_text(ctx->argv[1], word, sizeof(word)), upper);
+}
+
+void cmd_reply_wrong_subcommand(struct cmd_ctx *ctx)
+{
+    char word[SUBCOMMAND_SHOWN_BYTES + 1];
+    char upper[32];
+
+    upper_name(ctx->command->parent, upper);
+    resp_error(ctx->out,
+               "ERR unknown subcommand or wrong number of arguments for '%s'. Try %s HELP.",
+               cmd_arg_text(ctx->argv[1], word, sizeof(word)), upper);
 }
 
 static void reply_engine_failure(struct cmd_ctx *ctx, int code, const struct varve_err *err)

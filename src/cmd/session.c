@@ -20,6 +20,8 @@ struct session *session_create(struct processor *processor, const char *peer, co
         return NULL;
     session->processor = processor;
     transaction_init(session);
+    list_init(&session->pause_node);
+    list_init(&session->monitor_node);
     session->id = ++processor->last_session_id;
     session->proto = 2;
     session->authenticated = config_str(processor->config, OPT_REQUIREPASS)[0] == '\0';
@@ -45,6 +47,8 @@ void session_destroy(struct session *session)
         return;
     list_remove(&session->node);
     park_release(session);
+    pause_forget(session->processor, session);
+    monitor_end(session->processor, session);
     transaction_deinit(session);
     session->processor->stats.session_count--;
     buf_deinit(&session->name);

@@ -33,6 +33,13 @@ struct session_figures {
     size_t omem;           /* bytes in those */
 };
 
+/* CLIENT REPLY. */
+enum session_muted {
+    SESSION_MUTED = 1,      /* OFF */
+    SESSION_SKIP = 2,       /* the reply to the next command, */
+    SESSION_SKIP_FRESH = 4, /* which is not the present one */
+};
+
 /* Fills *figures, which is zeroed before (fd: -1). */
 typedef void (*session_figures_fn)(void *arg, struct session_figures *figures);
 
@@ -59,6 +66,13 @@ struct session {
     unsigned fetch_rounds;    /* how often the command was fetched for */
     struct transaction *transaction; /* NULL: nothing is queued or watched */
     struct transaction_saved saved;
+    unsigned muted;         /* enum session_muted: replies that are not sent */
+    uint64_t unmuted_group; /* of the command for which SESSION_SKIP was used up last */
+    int killed;             /* 1: by CLIENT KILL, in this turn */
+    int no_evict;           /* CLIENT NO-EVICT, which is only shown */
+    uint64_t write_held_us; /* since when its write is held back, on clock_mono_us(); 0: none is */
+    struct list pause_node; /* among those that CLIENT PAUSE holds; empty ring: it does not */
+    struct list monitor_node;   /* among those that MONITOR; likewise */
     session_figures_fn figures; /* may be NULL */
     void *figures_arg;
 };

@@ -163,6 +163,19 @@ const struct command *command_find(const struct command *parent, struct varve_sl
     return NULL;
 }
 
+const struct command *command_find_full(struct varve_slice name)
+{
+    const uint8_t *bar = name.len == 0 ? NULL : memchr(name.data, '|', name.len);
+
+    if (bar == NULL)
+        return command_find(NULL, name);
+    size_t len = (size_t)(bar - name.data);
+    const struct command *parent = command_find(NULL, varve_slice(name.data, len));
+    if (parent == NULL || parent->child_count == 0)
+        return NULL;
+    return command_find(parent, varve_slice(bar + 1, name.len - len - 1));
+}
+
 int command_key_spec(const struct command *command, int i, struct command_keys *keys)
 {
     const char *text = command->keys;

@@ -24,7 +24,8 @@ enum command_flag {
     CMD_ALLOW_BUSY = 1 << 10,
     CMD_SKIP_SLOWLOG = 1 << 11,
     CMD_NO_ASYNC_LOADING = 1 << 12,
-    CMD_BARRIER = 1 << 16, /* effects beyond the keys: runs with no open group (net/hooks.h) */
+    CMD_SKIP_MONITOR = 1 << 15, /* MONITOR does not show it, nor those with ADMIN */
+    CMD_BARRIER = 1 << 16,      /* effects beyond the keys: runs with no open group (net/hooks.h) */
 };
 
 /* Categories, in Redis's order. */
@@ -80,6 +81,9 @@ int command_index(const struct command *command);
 
 /* The row of a name, any case: of the top level if parent is NULL. NULL: there is none. */
 const struct command *command_find(const struct command *parent, struct varve_slice name);
+
+/* The same of a name as clients write it: "get", or "config|get". */
+const struct command *command_find_full(struct varve_slice name);
 
 /* 1 if argc, with the name, fits the row. */
 static inline int command_arity_fits(const struct command *command, int argc)

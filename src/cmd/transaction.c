@@ -57,7 +57,7 @@ void transaction_init(struct session *session)
     list_init(&session->saved.node);
 }
 
-static void saved_forget(struct session *session)
+void transaction_unsave(struct session *session)
 {
     if (list_empty(&session->saved.node))
         return;
@@ -70,7 +70,7 @@ static void saved_forget(struct session *session)
 void transaction_deinit(struct session *session)
 {
     transaction_end(session);
-    saved_forget(session);
+    transaction_unsave(session);
 }
 
 void transaction_end(struct session *session)
@@ -99,11 +99,12 @@ void transaction_save(struct processor *processor, struct session *session)
 
     if (!list_empty(&saved->node) && saved->group_no == group_no)
         return;
-    saved_forget(session);
+    transaction_unsave(session);
     list_push_back(&processor->saved_transactions, &saved->node);
     saved->group_no = group_no;
     saved->transaction = now;
     saved->db = session->db;
+    saved->proto = session->proto;
     if (now == NULL)
         return;
     now->refs++;
@@ -123,6 +124,7 @@ void transaction_rewind(struct processor *processor, struct session *session)
     if (list_empty(&saved->node) || saved->group_no != failed_no || MUTANT("no-rewind"))
         return;
     session->db = saved->db;
+    session->proto = saved->proto;
     if (before != NULL) {
         before->refs++;
         queue_cut(before, saved->queue_count);
@@ -138,7 +140,8 @@ void transaction_rewind(struct processor *processor, struct session *session)
 void transaction_forget_saved(struct processor *processor)
 {
     while (!list_empty(&processor->saved_transactions))
-        saved_forget(CONTAINER_OF(processor->saved_transactions.next, struct session, saved.node));
+        transaction_unsave(
+            CONTAINER_OF(processor->saved_transactions.next, struct session, saved.node));
 }
 
 /* ---- queueing ---- */
@@ -241,6 +244,7 @@ void transaction_refuse(struct session *session)
 int transaction_watch(struct cmd_ctx *ctx, struct varve_slice key, struct varve_err *err)
 {
     struct transaction *transaction = transaction_of(ctx->session);
+    uint64_t seq = 0; /* the reply shows nothing of what was seen */
 
     if (transaction == NULL)
         return VARVE_ENOMEM;
@@ -250,7 +254,8 @@ int transaction_watch(struct cmd_ctx *ctx, struct varve_slice key, struct varve_
     transaction->watched = watched;
     struct watched_key *one = &transaction->watched[transaction->watched_count];
     if (rc == 0)
-        rc = keyspace_watch(ctx->keyspace, ctx->session->db, key, ctx->now_ms, &one->seen, err);
+        rc = keyspace_watch(ctx->keyspace, ctx->session->db, key, ctx->now_ms, &one->seen, &seq,
+                            err);
     if (rc != 0)
         return rc;
     uint8_t *copy = mem_alloc(key.len == 0 ? 1 : key.len);

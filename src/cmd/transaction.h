@@ -30,6 +30,8 @@ struct queued_command {
     int argc;
     struct varve_slice *argv; /* owned, and behind it the bytes */
     size_t bytes;             /* of all that */
+    uint64_t ns;              /* how long it took when it ran, */
+    int db;                   /* and the session's database then */
 };
 
 struct watched_key {
@@ -64,7 +66,8 @@ struct transaction_saved {
     uint32_t flags;
     int open;
     int refused;
-    int db; /* the session's */
+    int db; /* this and the next one: the session's */
+    int proto;
 };
 
 void transaction_init(struct session *session);
@@ -77,6 +80,8 @@ int transaction_is_open(const struct session *session);
 /* To be called before anything below for a command that is about to run: the state that a rewind
  * would put back. */
 void transaction_save(struct processor *processor, struct session *session);
+/* That command ended and no group is open, so it will not run again: nothing is saved any more. */
+void transaction_unsave(struct session *session);
 /* The commit failed, and the turn is run again: the session is as it was before its first command of that
  * group. */
 void transaction_rewind(struct processor *processor, struct session *session);

@@ -33,6 +33,9 @@ void config_destroy(struct config *config)
         return;
     for (int i = 0; i < OPT_COUNT; i++)
         value_deinit(&config->values[i]);
+    for (size_t i = 0; i < 2 * config->rename_count; i++)
+        mem_free(config->renames[i]);
+    mem_free(config->renames);
     mem_free(config->file);
     mem_free(config);
 }
@@ -76,19 +79,29 @@ void config_limit(const struct config *config, enum config_client_class class,
     *limit = config->values[OPT_CLIENT_OUTPUT_BUFFER_LIMIT].limits[class];
 }
 
+int config_rename(const struct config *config, size_t i, const char **from, const char **to)
+{
+    if (i >= config->rename_count)
+        return 0;
+    *from = config->renames[2 * i];
+    *to = config->renames[2 * i + 1];
+    return 1;
+}
+
 const char *config_file(const struct config *config)
 {
     return config->file == NULL ? "" : config->file;
 }
 
 /* The name to answer with if one of the patterns matches, else one without data. */
-static struct varve_slice matching_name(const char *name, const struct varve_slice *patterns,
-                                        size_t count)
+static struct varve_slice matching_name(const char *name, int hidden,
+                                        const struct varve_slice *patterns, size_t count)
 {
     struct varve_slice known = varve_slice_str(name);
 
     for (size_t i = 0; i < count; i++)
-        if (glob_match(patterns[i], known, GLOB_NOCASE))
+        if ((!hidden || glob_is_literal(patterns[i])) &&
+            glob_match(patterns[i], known, GLOB_NOCASE))
             return glob_is_literal(patterns[i]) ? patterns[i] : known;
     return varve_slice(NULL, 0);
 }
@@ -104,7 +117,8 @@ size_t config_match(const struct config *config, const struct varve_slice *patte
         int option = i < OPT_COUNT ? i : (int)alias->option;
         const struct config_row *row = config_row((enum config_option)option);
         const char *name = i < OPT_COUNT ? row->name : (alias++)->name;
-        struct varve_slice shown = matching_name(name, patterns, count);
+        struct varve_slice shown = matching_name(name, (row->flags & CONFIG_HIDDEN) != 0, patterns,
+                                                 count);
         if (shown.data == NULL)
             continue;
         found++;

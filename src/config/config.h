@@ -32,13 +32,15 @@ enum config_option {
 
 enum config_type {
     CONFIG_INT,
-    CONFIG_SIZE,   /* bytes, written with units */
-    CONFIG_BOOL,   /* yes or no */
-    CONFIG_ENUM,   /* one of the words in `unit`; its number is the word's place there */
-    CONFIG_STR,    /* any text */
-    CONFIG_ADDRS,  /* IP addresses, or * and ::*; a leading - makes an address optional */
-    CONFIG_SAVE,   /* pairs of "SECONDS CHANGES", or "" */
-    CONFIG_LIMITS, /* "CLASS HARD SOFT SECONDS ..." for each client class */
+    CONFIG_SIZE,     /* bytes, written with units */
+    CONFIG_BOOL,     /* yes or no */
+    CONFIG_ENUM,     /* one of the words in `unit`; its number is the word's place there */
+    CONFIG_STR,      /* any text */
+    CONFIG_ADDRS,    /* IP addresses, or * and ::*; a leading - makes an address optional */
+    CONFIG_SAVE,     /* pairs of "SECONDS CHANGES", or "" */
+    CONFIG_PERCENTS, /* numbers from 0 to 100, or "" */
+    CONFIG_NONE,     /* only "": what would be promised by another value is not there */
+    CONFIG_LIMITS,   /* "CLASS HARD SOFT SECONDS ..." for each client class */
 };
 
 enum config_flags {
@@ -47,6 +49,8 @@ enum config_flags {
     CONFIG_MULTI = 4,      /* several words, kept joined by a space */
     CONFIG_SECRET = 8,     /* never logged */
     CONFIG_PROTECTED = 16, /* CONFIG SET is refused with Redis's word for it */
+    CONFIG_PERCENT = 64,   /* a SIZE may be "N%", up to 100: its number is then negative */
+    CONFIG_HIDDEN = 128,   /* CONFIG GET tells it by its whole name only */
     CONFIG_SAME = 32,      /* CONFIG SET accepts the present value and no other */
 };
 
@@ -79,10 +83,10 @@ void config_destroy(struct config *config);    /* takes NULL */
  * enum varve_durability, loglevel an enum log_level. */
 int64_t config_int(const struct config *config, enum config_option option);
 
-/* STR, ADDRS, SAVE as text ("" if unset), ENUM and BOOL as their word. */
+/* STR, ADDRS, SAVE, PERCENTS as text ("" if unset), ENUM and BOOL as their word. */
 const char *config_str(const struct config *config, enum config_option option);
 
-/* The index-th space-separated word of a STR or ADDRS into out, NUL-terminated. 0: there is none
+/* The index-th space-separated word of a STR, ADDRS or PERCENTS into out, NUL-terminated. 0: there is none
  * (or it does not fit, which no valid address does). */
 int config_word(const struct config *config, enum config_option option, size_t index, char *out,
                 size_t cap) MUST_CHECK;
@@ -92,6 +96,10 @@ void config_limit(const struct config *config, enum config_client_class class,
 
 /* The absolute path of the file that was read, "" if there was none. */
 const char *config_file(const struct config *config);
+
+/* The i-th rename-command of the file and the command line: an empty `to` takes the command away. 0: there
+ * are not so many. The texts live as long as the config. */
+int config_rename(const struct config *config, size_t i, const char **from, const char **to);
 
 /* Calls visit once for each option whose name matches one of the patterns (globs, any case), in the
  * table's order, aliases last; a pattern without wildcards is given back as it was written, as Redis

@@ -60,11 +60,23 @@ int config_next_line(struct varve_slice *text, struct varve_slice *line)
     return 1;
 }
 
+/* What redis.conf has and this server has not, and what must not be passed over. */
+static const char *why_refused(const char *name)
+{
+    if (strcasecmp(name, "user") == 0)
+        return "there is one user, default; requirepass is the password";
+    if (strcasecmp(name, "loadmodule") == 0)
+        return "there are no modules";
+    return NULL;
+}
+
 static int unknown_option(const char *name, struct varve_err *err)
 {
     size_t len = strcspn(name, "=");
     const char *nearest = config_nearest(varve_slice(name, len));
 
+    if (why_refused(name) != NULL)
+        return err_set(err, VARVE_EINVAL, "%s: %s", name, why_refused(name));
     /* What follows an = may be a password, so it is not shown. */
     if (name[len] == '=' && config_find(varve_slice(name, len)) >= 0)
         return err_set(err, VARVE_EINVAL, "unknown option '%.*s=': write '%.*s VALUE'", (int)len,
@@ -147,6 +159,35 @@ static int parse_include(struct config *config, const struct words *words, int d
     return rc;
 }
 
+/* `rename-command FROM TO`: whether there is such a command is for others to say. */
+static int parse_rename(struct config *config, const struct words *words, struct varve_err *err)
+{
+    size_t count = config->rename_count;
+    char *from = NULL;
+    char *to = NULL;
+
+    if (words->count != 3)
+        return err_set(err, VARVE_EINVAL, "rename-command: it takes two values");
+    if (count == CONFIG_RENAMES_MAX)
+        return err_set(err, VARVE_EINVAL, "rename-command: there are more than %d",
+                       CONFIG_RENAMES_MAX);
+    char **grown = mem_realloc(config->renames, 2 * (count + 1) * sizeof(*grown));
+    if (grown != NULL) {
+        config->renames = grown;
+        from = mem_strdup(words->at[1]);
+        to = mem_strdup(words->at[2]);
+    }
+    if (from == NULL || to == NULL) {
+        mem_free(from);
+        mem_free(to);
+        return err_set(err, VARVE_ENOMEM, "rename-command: out of memory");
+    }
+    config->renames[2 * count] = from;
+    config->renames[2 * count + 1] = to;
+    config->rename_count++;
+    return 0;
+}
+
 static int parse_line(struct config *config, struct varve_slice line, int depth,
                       struct varve_err *err)
 {
@@ -165,6 +206,8 @@ static int parse_line(struct config *config, struct varve_slice line, int depth,
         return err_set(err, rc, "%s", rc == VARVE_EINVAL ? why : "out of memory");
     if (words.count > 0 && strcasecmp(words.at[0], "include") == 0)
         rc = parse_include(config, &words, depth, err);
+    else if (words.count > 0 && strcasecmp(words.at[0], "rename-command") == 0)
+        rc = parse_rename(config, &words, err);
     else if (words.count > 0)
         rc = set_words(config, &words, err);
     words_deinit(&words);
@@ -248,7 +291,8 @@ static int parse_option(struct config *config, int argc, char *const *argv, int 
         words.at[words.count++] = taken == 0 ? argv[at] + 2 : argv[at + taken];
         taken++;
     } while (at + taken < argc && strncmp(argv[at + taken], "--", 2) != 0);
-    rc = set_words(config, &words, err);
+    rc = strcasecmp(words.at[0], "rename-command") == 0 ? parse_rename(config, &words, err)
+                                                        : set_words(config, &words, err);
     return rc == 0 ? taken : err_wrap(err, rc, "command line");
 }
 

@@ -30,7 +30,7 @@ static int append_option(const struct config *config, enum config_option option,
     const char *text = value_text(row, &config->values[option], scratch);
     /* The words of these were checked, and need no quotes. */
     int plain = row->type == CONFIG_LIMITS || row->type == CONFIG_ADDRS ||
-                (row->type == CONFIG_SAVE && text[0] != '\0');
+                ((row->type == CONFIG_SAVE || row->type == CONFIG_PERCENTS) && text[0] != '\0');
     int rc = append_str(out, row->name);
 
     if (rc == 0)

@@ -100,8 +100,16 @@ static int parse_bounded(const struct config_row *row, const char *text, int64_t
 
     if (row->type == CONFIG_INT && parse_integer(word, number) != 0)
         return err_set(err, VARVE_EINVAL, "argument couldn't be parsed into an integer");
+    if ((row->flags & CONFIG_PERCENT) && word.len > 1 && word.data[word.len - 1] == '%' &&
+        parse_integer(varve_slice(word.data, word.len - 1), number) == 0 && *number >= 0) {
+        *number = -*number;
+        return *number >= -100
+                   ? 0
+                   : err_set(err, VARVE_EINVAL, "percentage argument must be less or equal to 100");
+    }
     if (row->type == CONFIG_SIZE && parse_size(word, number) != 0)
-        return err_set(err, VARVE_EINVAL, "argument must be a memory value");
+        return err_set(err, VARVE_EINVAL, "argument must be a memory%s value",
+                       (row->flags & CONFIG_PERCENT) ? " or percent" : "");
     if (*number < row->min || *number > row->max)
         return err_set(err, VARVE_EINVAL,
                        "argument must be between %" PRId64 " and %" PRId64 " inclusive", row->min,
@@ -171,6 +179,36 @@ static int check_save(const char *text, struct varve_err *err)
     return 0;
 }
 
+/* As they are shown: without trailing zeros. */
+static int parse_percents(const char *text, struct config_value *value, struct varve_err *err)
+{
+    char shown[CONFIG_TEXT_BYTES] = "";
+    struct varve_slice word;
+    size_t used = 0;
+    char *end;
+
+    while (next_word(&text, &word)) {
+        double percent = strtod((const char *)word.data, &end);
+        if ((const uint8_t *)end != word.data + word.len || !(percent == percent))
+            return err_set(err, VARVE_EINVAL,
+                           "Invalid latency-tracking-info-percentiles parameters");
+        if (percent < 0 || percent > 100)
+            return err_set(err, VARVE_EINVAL,
+                           "latency-tracking-info-percentiles parameters should sit between "
+                           "[0.0,100.0]");
+        if (sizeof(shown) - used < 16)
+            return err_set(err, VARVE_EINVAL, "argument is too long");
+        used += (size_t)snprintf(shown + used, sizeof(shown) - used, "%s%f", used > 0 ? " " : "",
+                                 percent);
+        while (shown[used - 1] == '0')
+            used--;
+        used -= shown[used - 1] == '.';
+        shown[used] = '\0';
+    }
+    value->text = used == 0 ? NULL : mem_strdup(shown);
+    return used == 0 || value->text != NULL ? 0 : err_set(err, VARVE_ENOMEM, "out of memory");
+}
+
 static int parse_limits(const char *text, const struct config_value *base,
                         struct config_value *value, struct varve_err *err)
 {
@@ -228,6 +266,11 @@ int value_parse(const struct config_row *row, const char *text, const struct con
     case CONFIG_BOOL: return parse_bool(text, value, err);
     case CONFIG_ENUM: return parse_enum(row, text, value, err);
     case CONFIG_LIMITS: return parse_limits(text, base, value, err);
+    case CONFIG_NONE:
+        if (text[0] != '\0' && strcasecmp(text, "no one") != 0)
+            return err_set(err, VARVE_EINVAL, "it is not supported here");
+        return 0;
+    case CONFIG_PERCENTS: return parse_percents(text, value, err);
     case CONFIG_ADDRS: rc = check_addrs(text, err); break;
     case CONFIG_SAVE: rc = check_save(text, err); break;
     case CONFIG_STR: break;
@@ -259,7 +302,9 @@ const char *value_text(const struct config_row *row, const struct config_value *
     size_t used = 0;
 
     if (row->type == CONFIG_INT || row->type == CONFIG_SIZE) {
-        snprintf(scratch, CONFIG_TEXT_BYTES, "%" PRId64, value->number);
+        int percent = (row->flags & CONFIG_PERCENT) && value->number < 0;
+        snprintf(scratch, CONFIG_TEXT_BYTES, "%" PRId64 "%s",
+                 percent ? -value->number : value->number, percent ? "%" : "");
         return scratch;
     }
     if (row->type != CONFIG_LIMITS)

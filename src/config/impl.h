@@ -6,7 +6,8 @@
 
 #define CONFIG_VALUE_MAX_BYTES ((size_t)64 * 1024)
 #define CONFIG_FILE_MAX_BYTES ((size_t)1024 * 1024)
-#define CONFIG_TEXT_BYTES 256   /* room for any rendered number or limits */
+#define CONFIG_TEXT_BYTES 256 /* room for any rendered number or limits */
+#define CONFIG_RENAMES_MAX 1024
 #define CONFIG_INCLUDE_DEPTH 16 /* a file that includes itself ends there */
 
 struct config_value {
@@ -19,6 +20,8 @@ struct config {
     struct config_value values[OPT_COUNT];
     uint8_t given[OPT_COUNT]; /* 1: by a file or the command line */
     char *file;               /* owned; NULL: none */
+    char **renames;           /* owned, and its texts: from, to, from, to ... */
+    size_t rename_count;      /* of pairs */
 };
 
 /* Other names of options, ended by a row without a name. */

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/rcu.h"
 #include "lsm/segment_set.h"
 #include "segment/merge_iter.h"
 
@@ -48,6 +49,9 @@ struct compaction {
     struct input_run *runs;
     size_t run_count;
     size_t newest_run; /* the index of the first run that has an input */
+    int cull;
+    uint64_t culled_seq;        /* of the outputs: picker.h */
+    struct read_counters asked; /* by a cull; of no interest */
 
     struct entry *ranges; /* that stay; by begin, then newest first */
     size_t range_count;
@@ -126,6 +130,54 @@ static int find_inputs(struct compaction *compaction, const struct pick *pick,
         return err_set(err, VARVE_EINVAL, "compaction: %zu of %zu inputs are in the version", found,
                        pick->input_count);
     return 0;
+}
+
+/* ---- what newer segments hide ---- */
+
+/* What is above that, some snapshot does not see: it hides nothing. */
+static uint64_t cull_seq_max(const struct compaction *compaction)
+{
+    return compaction->config.snapshot_count > 0 ? compaction->snapshots[0] : UINT64_MAX;
+}
+
+/* Up to where newer segments have been asked: by this cull, or for all of the inputs. */
+static void find_culled_seq(struct compaction *compaction)
+{
+    const struct version *version = compaction->version;
+    uint64_t seq = 0;
+
+    compaction->culled_seq = UINT64_MAX;
+    for (size_t i = 0; i < compaction->input_count; i++)
+        if (segment_note(compaction->inputs[i]) < compaction->culled_seq)
+            compaction->culled_seq = segment_note(compaction->inputs[i]);
+    for (size_t r = 0; compaction->cull && r < compaction->newest_run; r++)
+        for (size_t i = 0; i < version->runs[r].count; i++) {
+            uint64_t last = segment_properties(version->runs[r].segments[i])->seq_max;
+            seq = last > seq ? last : seq;
+        }
+    if (seq > cull_seq_max(compaction))
+        seq = cull_seq_max(compaction);
+    if (seq > compaction->culled_seq)
+        compaction->culled_seq = seq;
+}
+
+static int newer_hides(void *arg, struct varve_slice key, struct varve_err *err)
+{
+    const struct part *part = arg;
+    struct compaction *compaction = part->compaction;
+    struct version newer = {.runs = compaction->version->runs, .run_count = compaction->newest_run};
+    struct segment_read how = {.wait = SEGMENT_WAIT, .no_fill = 1};
+    struct segment_hold hold = {0};
+    struct entry entry;
+
+    rcu_enter();
+    int rc = version_get(&newer, key, 0, cull_seq_max(compaction), &how, &compaction->asked, &entry,
+                         &hold, err);
+    segment_hold_release(&hold);
+    rcu_leave();
+    if (rc == 0)
+        return 1;
+    return rc == VARVE_NOT_FOUND ? 0 : rc;
 }
 
 /* ---- range tombstones ---- */
@@ -304,12 +356,14 @@ int compaction_create(const struct compaction_config *config, struct version *ve
     int rc = VARVE_ENOMEM;
 
     CHECK(pick->kind == PICK_MERGE && pick->output_segment_bytes > 0);
+    CHECK(!pick->cull || pick->input_count == 1);
     *out = NULL;
     if (compaction == NULL)
         return no_memory(err);
     compaction->config = *config;
     compaction->version = version_ref(version);
     compaction->output_level = pick->output_level;
+    compaction->cull = pick->cull;
     compaction->output_segment_bytes = pick->output_segment_bytes;
     compaction->snapshots = mem_alloc((config->snapshot_count + 1) * sizeof(uint64_t));
     if (compaction->snapshots == NULL) {
@@ -324,6 +378,8 @@ int compaction_create(const struct compaction_config *config, struct version *ve
         rc = make_ranges(compaction, err);
     if (rc == 0)
         rc = make_parts(compaction, err);
+    if (rc == 0)
+        find_culled_seq(compaction);
 out:
     if (rc != 0)
         compaction_destroy(compaction);
@@ -462,6 +518,7 @@ int compaction_part(struct compaction *compaction, size_t number, struct varve_e
         goto out;
     base_rules(compaction, &rules);
     rules.older_may_hold = older_may_hold;
+    rules.newer_hides = compaction->cull ? newer_hides : NULL;
     rules.group = find_group;
     rules.emit = emit;
     rules.stop = stop;
@@ -474,6 +531,8 @@ int compaction_part(struct compaction *compaction, size_t number, struct varve_e
     rc = rewrite_run(&rules, input, part->upper, &part->changes, err);
     if (rc == 0)
         rc = segment_set_finish(part->set, &part->outputs, &part->output_count, err);
+    for (size_t i = 0; rc == 0 && i < part->output_count; i++)
+        segment_set_note(part->outputs[i], compaction->culled_seq);
     part->done = rc == 0;
 out:
     iter_destroy(input);

@@ -128,6 +128,38 @@ static int compactor_check_all(struct picker_view *view, struct varve_err *err)
     return rc;
 }
 
+/* What a merge may take: no more than what there last was no room for. */
+static uint64_t compactor_room(const struct compactor *compactor, const struct picker_view *view,
+                               int with_reserve)
+{
+    uint64_t room = space_room(&compactor->db->space, view->flush_bytes, with_reserve);
+
+    return compactor->room_bytes != 0 && compactor->room_bytes < room ? compactor->room_bytes
+                                                                      : room;
+}
+
+/* Nothing was picked. Would something be if the reserve was there to take? Then it is given up, and the next
+ * plan finds the room. */
+static int compactor_ask_reserve(struct compactor *compactor, struct picker_view *view,
+                                 struct varve_err *err)
+{
+    uint64_t room_bytes = view->room_bytes;
+    struct pick pick;
+
+    if (!view->low || room_bytes == 0 || MUTANT("reserve-for-flushes-only"))
+        return 0;
+    view->room_bytes = compactor_room(compactor, view, 1);
+    if (view->room_bytes > room_bytes) {
+        if (picker_pick(view, &pick) != 0)
+            return err_set(err, VARVE_ENOMEM, "no memory to plan a compaction");
+        if (pick.kind != PICK_NOTHING)
+            space_found_cramped(&compactor->db->space);
+        pick_deinit(&pick);
+    }
+    view->room_bytes = room_bytes;
+    return 0;
+}
+
 static int compactor_pick(struct compactor *compactor, uint64_t expired_before_ms,
                           struct varve_err *err)
 {
@@ -137,15 +169,16 @@ static int compactor_pick(struct compactor *compactor, uint64_t expired_before_m
 
     if (rc != 0)
         return err_set(err, rc, "no memory to plan a compaction");
-    picture.view.room_bytes = space_room(&compactor->db->space, picture.view.flush_bytes);
-    if (compactor->room_bytes != 0 && compactor->room_bytes < picture.view.room_bytes)
-        picture.view.room_bytes = compactor->room_bytes;
+    picture.view.low = atomic_load(&compactor->db->space.low);
+    picture.view.room_bytes = compactor_room(compactor, &picture.view, 0);
     rc = picker_pick(&picture.view, &compactor->pick);
     if (rc != 0) {
         err_set(err, rc, "no memory to plan a compaction");
     } else if (compactor->pick.kind == PICK_NOTHING) {
         compactor->room_bytes = 0;
         rc = compactor_check_all(&picture.view, err);
+        if (rc == 0)
+            rc = compactor_ask_reserve(compactor, &picture.view, err);
     }
     compactor_view_deinit(&picture);
     return rc;
@@ -232,9 +265,9 @@ static void compactor_plan_run(struct varve_job *job)
     compactor->err = (struct varve_err){0};
     uint64_t now_ms = varve_now_ms(db); /* first: a snapshot that the copy misses is younger */
     int rc = snapshots_copy(&db->snapshots, &compactor->snapshots);
-    uint64_t expired_before_ms = compactor->snapshots.now_ms_min < now_ms
-                                     ? compactor->snapshots.now_ms_min
-                                     : now_ms;
+    uint64_t expired_before_ms = db_droppable_ms(db, now_ms);
+    if (compactor->snapshots.now_ms_min < expired_before_ms)
+        expired_before_ms = compactor->snapshots.now_ms_min;
     if (rc != 0)
         err_set(&err, rc, "no memory to plan a compaction");
     else

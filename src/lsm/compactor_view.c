@@ -91,6 +91,7 @@ static void picture_segment(struct picker_segment *to, const struct version *ver
                                segment_bound_slice(&properties->lower),
                                segment_bound_slice(&properties->upper)),
         .covered_bytes = segment_covered_bytes(version, segment, snapshots),
+        .culled_seq = segment_note(segment),
     };
 }
 

@@ -19,7 +19,7 @@ struct count_answer {
     uint64_t upto_seq; /* of the entries that were looked at */
     uint64_t live_below;
     double variance;       /* of live_below; 0 of an exact one */
-    uint64_t expiry_drops; /* of the version: an answer ends when compaction drops what expired */
+    uint64_t expiry_drops; /* of the version: an answer ends when what lies below changes */
 };
 
 struct count_memory {

@@ -86,6 +86,7 @@ struct varve_db {
     _Atomic int durability;       /* enum varve_durability */
     _Atomic int failed;           /* writes are refused until the log healed */
     _Atomic uint64_t clock_ms;    /* the largest time seen */
+    _Atomic uint64_t swept_ms;    /* varve_set_swept_ms() */
     struct undo_log undo;         /* of the open group */
     uint64_t now_us;              /* of the last commit or tick */
     int holding;                  /* the oldest unsynced byte is so old that nothing may be
@@ -95,6 +96,7 @@ struct varve_db {
     uint64_t heals;
     uint64_t user_bytes;               /* of keys and values that were committed */
     uint64_t group_bytes;              /* of the open group */
+    uint64_t group_memtable_bytes;     /* what the memtable used when the group began */
     uint64_t swapped_us;               /* when the active memtable was made */
     uint64_t recovering_file_no;       /* the WAL file that recovery reads */
     uint64_t slow_tick_us;             /* when the slower part of a tick ran last */
@@ -167,6 +169,8 @@ uint64_t db_read_now(struct varve_db *db, const struct varve_read *read);
 /* A value's CRC, as far as reads check it. 0 or VARVE_ECORRUPT. */
 int db_record_check(const struct entry *record, struct varve_err *err) MUST_CHECK;
 int db_record_expired(const struct entry *record, uint64_t now_ms);
+/* What expired by then, compactions may drop, as far as sweepers go. */
+uint64_t db_droppable_ms(const struct varve_db *db, uint64_t now_ms);
 
 /* Refuses writes from now on, because of `err`, until the log healed. Writer thread. */
 void db_fail(struct varve_db *db, const struct varve_err *err);

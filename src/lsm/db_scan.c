@@ -8,10 +8,12 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "segment/merge_iter.h"
 
 #define READAHEAD_BYTES ((size_t)64 * 1024)
 #define KEEP_BYTES ((size_t)64 * 1024)
+#define NO_WAIT_SKIPS_MAX 4096 /* keys that one move may pass where nobody may wait */
 
 enum direction { FORWARD, BACKWARD };
 
@@ -22,6 +24,7 @@ struct varve_iter {
     uint64_t seq;
     uint64_t now_ms;
     int dead;
+    uint64_t passes_left; /* records that are not shown; UINT64_MAX: no limit */
     struct segment_read how;
     struct varve_slice lower; /* owned; data NULL: open */
     struct varve_slice upper;
@@ -113,6 +116,9 @@ struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_rea
     rcu_leave();
     iter->now_ms = db_read_now(db, read);
     iter->dead = read != NULL && read->dead;
+    iter->passes_left = UINT64_MAX;
+    if (read != NULL && read->no_wait && read->passes_max != 0 && !MUTANT("iterator-passes-all"))
+        iter->passes_left = read->passes_max;
     iter->how.wait = read != NULL && read->no_wait ? SEGMENT_NO_WAIT : SEGMENT_WAIT;
     iter->how.no_fill = read != NULL && read->no_fill;
     if (bound_copy(&iter->lower, lower) == 0 && bound_copy(&iter->upper, upper) == 0 &&
@@ -173,6 +179,18 @@ static void iter_fail(struct varve_iter *iter, int rc, const struct varve_err *e
         err_set(&iter->err, rc, "no memory for an iterator's move");
 }
 
+/* A long stretch of dead keys takes time, too: not that of a caller who must not wait. */
+static int iter_skips_too_long(struct varve_iter *iter, unsigned skips)
+{
+    struct varve_err err = {0};
+
+    if (LIKELY(skips < NO_WAIT_SKIPS_MAX) || iter->how.wait != SEGMENT_NO_WAIT)
+        return 0;
+    err_set(&err, VARVE_WOULD_BLOCK, "too many keys that are not shown");
+    iter_fail(iter, VARVE_WOULD_BLOCK, &err);
+    return 1;
+}
+
 static void iter_show(struct varve_iter *iter)
 {
     iter->valid = 1;
@@ -181,6 +199,19 @@ static void iter_show(struct varve_iter *iter)
     int rc = db_record_check(&iter->entry, &iter->err);
     if (rc != 0)
         iter_fail(iter, rc, &iter->err);
+}
+
+/* A record is passed that is not shown. 0: no more of them may be, and the move failed. */
+static int iter_may_pass(struct varve_iter *iter)
+{
+    struct varve_err err = {0};
+
+    if (UNLIKELY(iter->passes_left == 0)) {
+        iter_fail(iter, err_set(&err, VARVE_WOULD_BLOCK, "too many records are passed"), &err);
+        return 0;
+    }
+    iter->passes_left -= iter->passes_left != UINT64_MAX;
+    return 1;
 }
 
 static void iter_begin_move(struct varve_iter *iter)
@@ -210,10 +241,14 @@ static int iter_save_key(struct varve_iter *iter, struct varve_slice key)
 /* From where the merge stands, at a key's first version, to the first key that is shown. */
 static void iter_settle_up(struct varve_iter *iter)
 {
+    unsigned skips = 0;
+
     iter->direction = FORWARD;
     while (iter->inner->valid) {
         const struct entry *entry = &iter->inner->entry;
         if (!iter_in_bounds(iter, entry->chunk.key))
+            return;
+        if (iter_skips_too_long(iter, skips++))
             return;
         if (entry->seq > iter->seq) {
             iter->inner->ops->next(iter->inner);
@@ -224,6 +259,8 @@ static void iter_settle_up(struct varve_iter *iter)
             iter_show(iter);
             return;
         }
+        if (!iter_may_pass(iter))
+            return;
         if (iter_save_key(iter, entry->chunk.key) != 0) {
             iter_fail(iter, VARVE_ENOMEM, NULL);
             return;
@@ -299,12 +336,15 @@ static int iter_take_key_down(struct varve_iter *iter, int *rc)
 
 static void iter_settle_down(struct varve_iter *iter)
 {
+    unsigned skips = 0;
     int rc = 0;
 
     iter->direction = BACKWARD;
     buf_clear(&iter->copy);
     buf_shrink(&iter->copy, KEEP_BYTES);
     while (iter->inner->valid && iter_in_bounds(iter, iter->inner->entry.chunk.key)) {
+        if (iter_skips_too_long(iter, skips++))
+            return;
         if (iter_take_key_down(iter, &rc)) {
             iter_show(iter);
             break;
@@ -313,6 +353,8 @@ static void iter_settle_down(struct varve_iter *iter)
             iter_fail(iter, rc, NULL);
             return;
         }
+        if (!iter_may_pass(iter))
+            return;
     }
     if (iter->inner->rc != 0)
         iter_fail(iter, iter->inner->rc, &iter->inner->err);
@@ -414,4 +456,9 @@ uint64_t varve_iter_seq(const struct varve_iter *iter)
 {
     CHECK(iter->valid);
     return iter->entry.seq;
+}
+
+uint64_t varve_iter_as_of(const struct varve_iter *iter)
+{
+    return iter->seq;
 }

@@ -99,7 +99,8 @@ static void stats_of_background(struct varve_db *db, struct varve_stats *stats)
         stats->stall_us[i] = db->stall.us[i];
     }
     stats->stall_us_max = db->stall.us_max;
-    stats->disk_free_bytes = atomic_load(&db->space.free_bytes);
+    uint64_t free_bytes = atomic_load(&db->space.free_bytes);
+    stats->disk_free_bytes = free_bytes == UINT64_MAX ? 0 : free_bytes;
     stats->reserve_bytes = atomic_load(&db->space.reserve_bytes);
 }
 

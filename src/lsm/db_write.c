@@ -182,6 +182,7 @@ static int apply_point(struct varve_db *db, uint64_t seq, const struct chunk *ch
     int rc = memtable_add(db->memtable, seq, chunk, &prior, &op->memtable);
     if (rc != 0)
         return rc;
+    memtable_notes(db->memtable)->expiring += chunk->expire_ms != 0;
     op->count_live = 0;
     op->count_unknown = 0;
     if (group == NULL)
@@ -346,6 +347,12 @@ int varve_group_open(const struct varve_db *db)
     return db->undo.count > 0;
 }
 
+int varve_group_is_full(const struct varve_db *db)
+{
+    return varve_group_open(db) && memtable_used_bytes(db->memtable) - db->group_memtable_bytes >=
+                                       db->options.memtable_size_bytes;
+}
+
 /* The cache misses of the first keys of a larger batch, side by side. */
 static void db_prefetch_batch(const struct varve_db *db, const struct varve_batch *batch)
 {
@@ -398,6 +405,8 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
         rc = db_check_room(db, batch, err);
     if (rc != 0 || batch->count == 0)
         return rc;
+    if (!varve_group_open(db))
+        db->group_memtable_bytes = memtable_used_bytes(db->memtable);
     rc = wal_group_add(&db->wal, batch);
     if (rc != 0)
         return err_set(err, rc, "a log record: %s", varve_status_name(rc));

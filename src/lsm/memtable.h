@@ -29,6 +29,7 @@ struct memtable_notes {
     struct counts counts;
     uint64_t id;          /* no other memtable of the database has it */
     uint64_t last_seq;    /* of its newest record */
+    uint64_t expiring;    /* puts with an expiry, those that were taken back included */
     uint64_t wal_file_no; /* once it is flushed, WAL files below hold nothing that is needed */
 };
 struct memtable_notes *memtable_notes(struct memtable *memtable);

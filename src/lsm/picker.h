@@ -30,6 +30,7 @@ struct picker_segment {
     uint64_t cover_seq; /* range tombstones up to this sequence cover all of it, it is older than
                              * them and no snapshot lies between; 0: no */
     uint64_t covered_bytes; /* about so many are hidden like that, where not all of it is */
+    uint64_t culled_seq;    /* what segments up to there hide in it is gone from it: pick.cull */
     int busy;               /* an input of a running compaction */
 };
 
@@ -48,6 +49,7 @@ struct picker_view {
     uint64_t segment_size_bytes;
     uint32_t segments_max;
     uint64_t room_bytes;      /* of the disk: a larger merge would fail; 0: not known */
+    int low;                  /* writes are refused: what is dead goes before anything is due */
     int compact_all;          /* varve_compact(): until one run in the last level is left */
     uint64_t compact_all_seq; /* segments whose every sequence is above are left alone by that */
 };
@@ -81,6 +83,8 @@ struct pick {
     uint64_t output_run_no;        /* of level 0 */
     uint64_t output_segment_bytes; /* where the output is cut */
     uint64_t input_bytes;
+    int cull; /* of a merge of one input, which stays where it is: what newer segments hide goes, though
+               * they take no part */
 };
 
 /* 0, with *pick (PICK_NOTHING: nothing is due), or VARVE_ENOMEM. What it chooses keeps the order of

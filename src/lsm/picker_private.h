@@ -41,6 +41,7 @@ struct picker_work {
     size_t total;
     uint64_t output_bytes; /* size of segments that are written */
     struct picker_set set;
+    int refused; /* a set was larger than the room */
 };
 
 /* What a choice is made of: enough to make the set again. */
@@ -83,7 +84,7 @@ int picker_set_close_level0(struct picker_work *work, const struct picker_seed *
 
 /* Is there room on the disk for what the set and `more` bytes are merged into, beside them? What deletes
  * hide is not written again. */
-int picker_set_fits(const struct picker_work *work, uint64_t more);
+int picker_set_fits(struct picker_work *work, uint64_t more);
 
 /* Bytes that move for each byte of the output level that is rewritten; a move rewrites nothing. */
 static inline double picker_density(const struct picker_set *set)
@@ -95,6 +96,7 @@ static inline double picker_density(const struct picker_set *set)
 int picker_choose_drop(struct picker_work *work, struct pick *pick);
 int picker_choose_dead(struct picker_work *work, uint32_t percent, struct pick *pick);
 int picker_choose_all(struct picker_work *work, struct pick *pick);
+int picker_choose_cull(struct picker_work *work, struct pick *pick);
 int picker_choose_deep(struct picker_work *work, struct pick *pick);
 int picker_choose_level0(struct picker_work *work, struct pick *pick);
 int picker_choose_level(struct picker_work *work, uint32_t level, struct pick *pick);

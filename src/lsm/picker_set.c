@@ -39,7 +39,7 @@ void picker_set_add(struct picker_work *work, size_t run, size_t at, uint32_t ou
     }
 }
 
-int picker_set_fits(const struct picker_work *work, uint64_t more)
+int picker_set_fits(struct picker_work *work, uint64_t more)
 {
     const struct picker_set *set = &work->set;
     uint64_t room = work->view->room_bytes;
@@ -47,8 +47,11 @@ int picker_set_fits(const struct picker_work *work, uint64_t more)
 
     if (hidden > set->lower_bytes)
         hidden = set->lower_bytes;
-    return room == 0 || set->upper_bytes + set->lower_bytes + more - hidden <= room ||
-           MUTANT("merge-beyond-room");
+    if (room == 0 || set->upper_bytes + set->lower_bytes + more - hidden <= room ||
+        MUTANT("merge-beyond-room"))
+        return 1;
+    work->refused |= more == 0;
+    return 0;
 }
 
 static void add_overlapped(struct picker_work *work, size_t run, uint32_t output_level)

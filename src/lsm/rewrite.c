@@ -16,7 +16,11 @@
  *     answers the question instead.
  *   - An expired put that goes, or becomes a delete: if it is the newest version of the inputs, either
  *     its key is live no more, or the record above it, which is the oldest of a newer run and thus has a
- *     mark, finds nothing live below: 1 less. Otherwise its neighbour above had it taken off already. */
+ *     mark, finds nothing live below: 1 less. Otherwise its neighbour above had it taken off already.
+ *   - All versions of a key go because something hides them that takes no part: of those, all but the
+ *     newest were taken off by their neighbours above. The newest one's neighbour is the oldest of a newer run
+ *     and thus has a mark, or a range tombstone lies between and the key counts no more. That mark now asks
+ *     what the oldest one asked: 1 less if the newest one is a put. */
 #include "lsm/rewrite.h"
 
 #include <inttypes.h>
@@ -109,6 +113,7 @@ struct walk {
     struct buf value_bytes; /* of held */
 
     int in_key;
+    int hidden; /* all of it, by what takes no part */
     struct varve_slice key;
     uint64_t newest_range; /* over the key, of all; 0: none */
     int group_known;
@@ -325,7 +330,22 @@ static int begin_key(struct walk *walk, struct varve_slice key)
     walk->ignore_seq = 0;
     walk->live = 0;
     walk->has_newer = 0;
-    return 0;
+    walk->hidden = 0;
+    if (walk->rules->newer_hides == NULL)
+        return 0;
+    rc = walk->rules->newer_hides(walk->rules->arg, key, walk->err);
+    walk->hidden = rc > 0;
+    return rc < 0 ? rc : 0;
+}
+
+/* Goes. The key's newest one here changes what lies below the record that hides it. */
+static void take_hidden(struct walk *walk, const struct entry *entry)
+{
+    if (!walk->has_newer && counts(walk, entry->seq) && !MUTANT("cull-counts-nothing")) {
+        walk->live -= entry->chunk.kind == CHUNK_PUT;
+        walk->changes->expiry_drops = 1;
+    }
+    walk->has_newer = 1;
 }
 
 /* The version above this one had not asked what is below it: this is the answer. */
@@ -362,6 +382,10 @@ static int take(struct walk *walk, const struct entry *entry)
             rc = begin_key(walk, entry->chunk.key);
         if (rc != 0)
             return rc;
+    }
+    if (walk->hidden) {
+        take_hidden(walk, entry);
+        return 0;
     }
 
     uint64_t stretch = stretch_of(walk->rules, entry->seq);

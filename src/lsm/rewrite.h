@@ -36,7 +36,8 @@ struct count_changes {
     struct count_change *items; /* ascending by name; owned */
     size_t count;
     size_t cap;
-    int expiry_drops; /* 1: one of them is because of an expiry */
+    int expiry_drops; /* 1: what lies below records that stay has changed: something expired, or was
+                       * dropped under a record that took no part */
 };
 
 int count_changes_add(struct count_changes *changes, struct varve_slice name,
@@ -56,6 +57,9 @@ struct rewrite_rules {
         *ranges; /* that may hide entries; may be NULL. Of a flush: its memtable's */
     /* May something older than the inputs hold the key? Ascending keys. NULL: yes, always (a flush). */
     int (*older_may_hold)(void *arg, struct varve_slice key);
+    /* Does something newer than the inputs, which takes no part, hide all versions of the key here from every
+     * reader? What lies directly above them keeps its mark. 1, 0 or an error; NULL: no, nothing. */
+    int (*newer_hides)(void *arg, struct varve_slice key, struct varve_err *err);
     /* The count group of a key, and up to which sequence its entries are ignored; length 0: none. */
     size_t (*group)(void *arg, struct varve_slice key, uint64_t *ignore_seq);
     /* Takes what is kept, in order. Non-zero ends the rewrite with it. */

@@ -12,7 +12,7 @@ static void space_run(struct varve_job *job);
 
 void space_init(struct space *space, struct varve_db *db)
 {
-    *space = (struct space){.db = db};
+    *space = (struct space){.db = db, .free_bytes = UINT64_MAX};
     space->job.run = space_run;
     mutex_init(&space->mutex);
     cond_init(&space->changed);
@@ -52,13 +52,16 @@ void space_found_cramped(struct space *space)
     space_poke(space);
 }
 
-uint64_t space_room(const struct space *space, uint64_t flush_bytes)
+uint64_t space_room(const struct space *space, uint64_t flush_bytes, int with_reserve)
 {
     uint64_t free_bytes = atomic_load(&space->free_bytes);
 
-    if (free_bytes == 0)
+    if (free_bytes == UINT64_MAX)
         return 0;
-    return free_bytes > flush_bytes ? free_bytes - flush_bytes : 1;
+    if (with_reserve)
+        free_bytes += atomic_load(&space->reserve_bytes);
+    free_bytes -= flush_bytes < free_bytes / 2 ? flush_bytes : free_bytes / 2;
+    return free_bytes > 0 ? free_bytes : 1;
 }
 
 int space_check(const struct space *space, const struct varve_batch *batch, struct varve_err *err)

@@ -1,6 +1,7 @@
 /* space.h - room on the disk: how much is free, and what is kept for the time when nothing is. Below
  * `min_free` writes are refused before they touch the log; deletes are taken. The reserve, a file of zeros, is
- * given up when a job finds no room: that is room for the flush that makes the deletes take effect.
+ * given up when a job finds no room: that is room for the flush that makes the deletes take effect,
+ * and for the merge that gives back what they hide.
  * A MAINTENANCE job looks, gives the reserve up, and makes it anew. */
 #ifndef LSM_SPACE_H
 #define LSM_SPACE_H
@@ -21,12 +22,13 @@ struct space {
     struct mutex mutex;
     struct cond changed;
     int running;                    /* under the mutex */
-    _Atomic uint64_t free_bytes;    /* 0: not known */
+    _Atomic uint64_t free_bytes;    /* UINT64_MAX: not known */
     _Atomic uint64_t reserve_bytes; /* that are there now */
     _Atomic int low;                /* writes are refused */
     _Atomic int full;               /* a flush found no room: the reserve goes */
-    _Atomic int cramped;            /* a compaction found none: so it does, unless much is left */
-    _Atomic int wants_flush;        /* what was deleted must reach segments to come free */
+    _Atomic int cramped;     /* a compaction found none, or needs it: so it does, unless much is
+                                     * left */
+    _Atomic int wants_flush; /* what was deleted must reach segments to come free */
 };
 
 void space_init(struct space *space, struct varve_db *db);
@@ -36,11 +38,13 @@ void space_deinit(struct space *space); /* no job may be running */
 void space_poke(struct space *space);
 /* A flush or the log found the disk full. Any thread. */
 void space_found_full(struct space *space);
-/* A compaction did, and has removed what it wrote. It may only have been too large for the room that there
+/* A compaction did, and has removed what it wrote, or it could begin if the reserve was given up. It may only have been too large for the room that there
  * is, and that is no reason to refuse writes. Any thread. */
 void space_found_cramped(struct space *space);
-/* Bytes that a compaction may take while a flush of so many goes on beside it; 0: not known. Any thread. */
-uint64_t space_room(const struct space *space, uint64_t flush_bytes);
+/* Bytes that a compaction may take while a flush of so many goes on beside it, but
+ * at least half of what is free; 0: not known. with_reserve: as if
+ * the reserve had been given up. Any thread. */
+uint64_t space_room(const struct space *space, uint64_t flush_bytes, int with_reserve);
 /* May the batch be taken? 0 or VARVE_ENOSPC. Writer thread. */
 int space_check(const struct space *space, const struct varve_batch *batch, struct varve_err *err);
 

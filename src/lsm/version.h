@@ -50,7 +50,9 @@ struct version {
     struct version_group *groups; /* ascending by name */
     size_t group_count;
     uint64_t flushed_seq;
-    uint64_t expiry_drops; /* grows when a compaction drops what was counted, as it expired */
+    uint64_t
+        expiry_drops; /* grows when a compaction drops what was counted, as it expired or as something
+                            * newer, which stays, hides it */
 };
 
 struct version_add {

@@ -40,7 +40,7 @@ static uint32_t word_sections(struct varve_slice word)
     uint32_t wanted = 0;
 
     for (int i = 0; i < INFO_SECTIONS; i++) {
-        int all = word_is(word, "everything") || (word_is(word, "all") && i != INFO_MODULES);
+        int all = word_is(word, "everything") || word_is(word, "all");
         if (all || word_is(word, sections[i].name) ||
             (sections[i].by_default && word_is(word, "default")))
             wanted |= UINT32_C(1) << i;

@@ -100,6 +100,7 @@ static struct conn *conn_create(struct net_loop *loop)
     list_init(&conn->dead_node);
     list_init(&conn->delay_node);
     conn->born_ms = loop->now_ms;
+    conn->unauthenticated_ms = loop->now_ms;
     conn->active_ms = loop->now_ms;
     return conn;
 }
@@ -136,6 +137,24 @@ void conn_kill(struct conn *conn)
         return;
     conn->dead = 1;
     list_push_back(&conn->loop->dying, &conn->dead_node);
+}
+
+void conn_push(struct conn *conn, struct varve_slice bytes)
+{
+    const struct net_limits *limits = &conn->loop->limits;
+    int rc = 0;
+
+    if (conn->dead || conn->close_after || conn->writer.failed != 0)
+        return;
+    if (limits->output_max_bytes == 0 && limits->push_max_bytes != 0 &&
+        output_unsent_bytes(conn) + bytes.len > limits->push_max_bytes)
+        rc = VARVE_EFULL;
+    if (rc == 0)
+        rc = output_prepare(conn);
+    if (rc == 0)
+        rc = buf_append(&conn->out, bytes.data, bytes.len);
+    conn->writer.failed = rc;
+    turn_touch(conn);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -215,6 +234,13 @@ static void sweep_conn(struct conn *conn)
         conn_kill(conn);
         return;
     }
+    if (conn->limits.unauthenticated && loop->limits.unauthenticated_s != 0 &&
+        loop->now_ms - conn->unauthenticated_ms > (uint64_t)loop->limits.unauthenticated_s * 1000) {
+        log_line(LOG_VERBOSE, "Closing a client that does not authenticate");
+        loop->metrics->idle_closes++;
+        conn_kill(conn);
+        return;
+    }
     sweep_output(conn, unsent_bytes);
     if (idle_ms > TRIM_IDLE_MS)
         output_trim(conn);
@@ -238,6 +264,7 @@ void conn_sweep(struct net_loop *loop)
 void conn_set_authenticated(struct conn *conn, int authenticated)
 {
     conn->limits.unauthenticated = !authenticated;
+    conn->unauthenticated_ms = conn->loop->now_ms;
 }
 
 void conn_resize_limits(struct conn *conn)
@@ -252,11 +279,24 @@ void conn_resize_limits(struct conn *conn)
         conn->out.max = conn->out.cap;
 }
 
+/* Of commands that are parsed and did not run to their end, the one that runs included. */
+static size_t ahead_bytes(const struct conn *conn)
+{
+    unsigned at = conn->ahead_at;
+    size_t bytes = 0;
+
+    if (conn->loop->running == conn && conn->again == NULL && at > 0)
+        at--;
+    for (; at < conn->ahead_count; at++)
+        bytes += conn->ahead[at].wire_bytes;
+    return bytes;
+}
+
 void conn_figures(const struct conn *conn, struct conn_figures *figures)
 {
     uv_os_fd_t fd = -1;
     size_t held_bytes = resp_reader_held_bytes(conn->reader);
-    size_t pending_bytes = resp_reader_pending_bytes(conn->reader);
+    size_t pending_bytes = resp_reader_pending_bytes(conn->reader) + ahead_bytes(conn);
 
     *figures = (struct conn_figures){
         .fd = uv_fileno((const uv_handle_t *)&conn->tcp, &fd) == 0 ? fd : -1,

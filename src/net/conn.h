@@ -5,11 +5,13 @@
 
 #include <stdint.h>
 
+#include "varve/slice.h"
+
 struct conn; /* opaque */
 
 struct conn_figures {
     int fd;
-    uint64_t input_bytes;      /* received, not yet part of a command: qbuf */
+    uint64_t input_bytes;      /* received, of commands that did not end yet: qbuf */
     uint64_t input_free_bytes; /* held for input beyond that: qbuf-free */
     uint64_t output_bytes;     /* replies not handed to the system: obl */
     uint64_t writing_count;    /* buffers that the system did not take at once: oll */
@@ -22,6 +24,11 @@ void conn_figures(const struct conn *conn, struct conn_figures *figures);
 
 /* Marks the connection: it is closed at the end of the turn, unsent output is dropped. */
 void conn_kill(struct conn *conn);
+
+/* Appends bytes that nobody asked for to the replies so far, in a turn and outside of those of its commands that
+ * commit() may undo. A client that reads them too slowly is closed, as for its replies; without a limit
+ * for those, by net_limits.push_max_bytes. */
+void conn_push(struct conn *conn, struct varve_slice bytes);
 
 /* Lifts (1) or sets (0) the limits on what a client may send before it has authenticated. */
 void conn_set_authenticated(struct conn *conn, int authenticated);

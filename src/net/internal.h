@@ -81,6 +81,7 @@ struct conn {
 
     size_t swept_unsent_bytes; /* when the sweep last looked */
     uint64_t active_ms;
+    uint64_t unauthenticated_ms; /* since when it is, if it is */
     uint64_t born_ms;
     uint64_t soft_since_ms; /* above output_soft_bytes since then; 0: it is not */
     struct list all_node;
@@ -114,6 +115,7 @@ struct net_loop {
     uint64_t turn_no;
     uint64_t ticked_turn; /* the turn that tick() was called for */
     struct list turn;     /* connections that the turn's end must look at */
+    struct conn *running; /* whose commands run right now; NULL: none */
     uint64_t group_no;    /* commits so far */
     struct logged *logged;
     uint32_t logged_count;

@@ -19,14 +19,17 @@ struct net_loop;  /* opaque */
 struct uv_loop_s; /* libuv's */
 
 struct net_limits {
-    uint32_t maxclients;       /* more than these are told so and closed; at least 1 */
-    uint32_t timeout_s;        /* an idle client is closed after so many seconds; 0: never */
+    uint32_t maxclients; /* more than these are told so and closed; at least 1 */
+    uint32_t timeout_s;  /* an idle client is closed after so many seconds; 0: never */
+    uint32_t
+        unauthenticated_s; /* one that has not authenticated, though it must, after so many; 0: never */
     uint32_t tcp_keepalive_s;  /* 0: off */
     int loopback_only;         /* 1: protected mode; other peers are denied and closed */
     uint32_t turn_commands;    /* at most so many commands of a connection run in one turn, */
     size_t turn_bytes;         /* and at most about so many bytes of them */
     size_t output_pause_bytes; /* a connection with more unsent output runs and reads no more */
     size_t output_max_bytes;   /* a connection with more unsent output is closed; 0: no limit */
+    size_t push_max_bytes;     /* the same for conn_push(), if that is 0; 0: no limit */
     size_t output_soft_bytes;  /* one that has more for output_soft_s seconds too; 0: no limit */
     uint64_t output_soft_s;
     uint32_t held_max_count; /* replies that wait for a sync; then it runs and reads no more */

@@ -325,6 +325,7 @@ void turn_run_conn(struct conn *conn)
     }
     if (conn->ahead_at == conn->ahead_count)
         conn->ahead_status = RESP_COMMAND; /* more may have come */
+    loop->running = conn;
     while (conn_can_run(conn) && conn->turn_commands < limits->turn_commands &&
            conn->turn_bytes < limits->turn_bytes && !conn_is_clogged(conn)) {
         if (UNLIKELY(loop->logged_count == loop->logged_cap)) {
@@ -338,6 +339,7 @@ void turn_run_conn(struct conn *conn)
         conn->turn_bytes += command->wire_bytes;
         conn_execute(conn, command);
     }
+    loop->running = NULL;
 }
 
 /* ---- the end ---- */
@@ -349,7 +351,9 @@ static void log_output_failure(struct conn *conn)
     conn_figures(conn, &figures);
     if (conn->writer.failed == VARVE_EFULL) {
         log_line(LOG_WARNING, "Closing client fd=%d: its output passes the limit of %zu bytes",
-                 figures.fd, conn->loop->limits.output_max_bytes);
+                 figures.fd,
+                 conn->loop->limits.output_max_bytes != 0 ? conn->loop->limits.output_max_bytes
+                                                          : conn->loop->limits.push_max_bytes);
         conn->loop->metrics->output_limit_closes++;
     } else {
         log_line(LOG_WARNING, "Closing client fd=%d: no memory for its replies", figures.fd);

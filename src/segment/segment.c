@@ -23,6 +23,16 @@ uint64_t segment_pinned_bytes(const struct segment *segment)
     return segment->pinned_bytes;
 }
 
+void segment_set_note(struct segment *segment, uint64_t note)
+{
+    segment->note = note;
+}
+
+uint64_t segment_note(const struct segment *segment)
+{
+    return segment->note;
+}
+
 const struct properties *segment_properties(const struct segment *segment)
 {
     return &segment->properties;

@@ -37,6 +37,9 @@ uint64_t segment_file_no(const struct segment *segment);
 uint64_t segment_size_bytes(const struct segment *segment);
 uint64_t segment_pinned_bytes(const struct segment *segment); /* of memory */
 const struct properties *segment_properties(const struct segment *segment);
+/* A number of whoever made it, in memory only; 0 at first. Set before others know the segment. */
+void segment_set_note(struct segment *segment, uint64_t note);
+uint64_t segment_note(const struct segment *segment);
 
 /* Its range tombstones, in the order of the block. The slices live as long as the segment. */
 size_t segment_range_count(const struct segment *segment);

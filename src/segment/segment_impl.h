@@ -30,6 +30,7 @@ struct segment {
     struct cache *cache;
     uint64_t owner; /* in the cache */
     uint64_t pinned_bytes;
+    uint64_t note; /* segment_note() */
     struct properties properties;
     struct segment_index index;
     uint8_t *filter_memory;

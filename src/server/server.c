@@ -30,6 +30,9 @@
 
 #define OTHER_FDS 64 /* files of the engine but segments, the log, the loop's own */
 #define ENGINE_TICK_US ((uint64_t)50000)
+/* For the active expirer to count what expired before a compaction drops it. */
+#define EXPIRY_GRACE_MS ((uint64_t)20 * 1000)
+#define AUTHENTICATE_S 60 /* for a client to AUTH, where there is a password */
 #define SLOWED_LOG_US ((uint64_t)10 * 1000 * 1000)
 
 struct server {
@@ -40,7 +43,8 @@ struct server {
     struct varve_db *db;
     struct keyspace *keyspace;
     struct processor *processor;
-    uv_async_t news; /* of the log's durability, or of a signal */
+    uv_async_t news;    /* of the log's durability, or of a signal */
+    uv_timer_t expirer; /* runs out when the expirer is to have its turn */
     int news_open;
     _Atomic uint64_t failed_after; /* news: a sync failed, this was durable; UINT64_MAX: none did */
     uint64_t durable_seq;          /* as the loop may know it */
@@ -50,6 +54,9 @@ struct server {
     uint64_t slowed_count; /* delayed writes, and their time, as of the last line about them */
     uint64_t slowed_us;
     uint64_t slowed_log_us; /* no other line before that */
+    int watch_latency;      /* 1: latency-monitor-threshold is set */
+    uint64_t syncs;         /* of the log, and their time, as of the last tick */
+    uint64_t syncs_us;
     int pidfile_written;
 };
 
@@ -135,8 +142,15 @@ static void hook_prefetch(void *arg, const struct resp_command *commands, size_t
 static int hook_commit(void *arg)
 {
     struct server *server = arg;
+    uint64_t began_us = 0;
 
-    return varve_group_commit(server->db, NULL);
+    if (UNLIKELY(server->watch_latency))
+        began_us = clock_mono_us();
+    int rc = varve_group_commit(server->db, NULL);
+    if (UNLIKELY(began_us != 0))
+        processor_note_commit(server->processor, clock_mono_us() - began_us);
+    processor_group_ended(server->processor, rc == 0);
+    return rc;
 }
 
 static uint64_t hook_ack_seq(void *arg, uint64_t wait_seq)
@@ -201,6 +215,22 @@ static void log_slowed(struct server *server, const struct processor_stats *stat
     server->slowed_log_us = now_us + SLOWED_LOG_US;
 }
 
+/* The mean of the syncs that ended since the last call. */
+static void note_syncs(struct server *server)
+{
+    struct varve_stats engine;
+
+    server->watch_latency = config_int(server->config, OPT_LATENCY_MONITOR_THRESHOLD) > 0;
+    if (LIKELY(!server->watch_latency))
+        return;
+    varve_stats(server->db, &engine);
+    if (engine.wal_syncs > server->syncs && server->syncs > 0)
+        processor_note_sync(server->processor, (engine.wal_sync_us_total - server->syncs_us) /
+                                                   (engine.wal_syncs - server->syncs));
+    server->syncs = engine.wal_syncs;
+    server->syncs_us = engine.wal_sync_us_total;
+}
+
 static void hook_tick(void *arg)
 {
     struct server *server = arg;
@@ -216,6 +246,7 @@ static void hook_tick(void *arg)
     processor_get_stats(server->processor, &stats);
     metrics_tick(&server->metrics, clock_mono_us(), stats.commands);
     log_slowed(server, &stats, now_us);
+    note_syncs(server);
 }
 
 /* ---- news from other threads ---- */
@@ -229,6 +260,15 @@ static void on_durable(void *arg, uint64_t seq, int failed)
     if (failed)
         atomic_compare_exchange_strong(&server->failed_after, &none, seq);
     uv_async_send(&server->news);
+}
+
+static void on_expirer(uv_timer_t *timer)
+{
+    struct server *server = timer->data;
+    uint64_t wait_us = processor_expire(server->processor);
+
+    uv_update_time(timer->loop);
+    uv_timer_start(timer, on_expirer, (wait_us + 999) / 1000, 0);
 }
 
 static void on_signal(void *arg)
@@ -249,8 +289,11 @@ static void on_news(uv_async_t *news)
     }
     if (server->db != NULL)
         tell_durable(server);
-    if (server->processor != NULL)
-        processor_woken(server->processor);
+    if (server->processor == NULL)
+        return;
+    processor_woken(server->processor);
+    /* Not here, amid a turn's commands. */
+    uv_timer_start(&server->expirer, on_expirer, 0, 0);
 }
 
 static void on_engine_line(void *arg, int level, const char *line)
@@ -264,6 +307,7 @@ static void on_engine_line(void *arg, int level, const char *line)
 static void fill_limits(const struct config *config, struct net_limits *limits)
 {
     struct config_limit output;
+    struct config_limit push;
     int guarded = config_int(config, OPT_PROTECTED_MODE) != 0;
     int has_password = config_str(config, OPT_REQUIREPASS)[0] != '\0';
 
@@ -271,8 +315,11 @@ static void fill_limits(const struct config *config, struct net_limits *limits)
     config_limit(config, CONFIG_NORMAL, &output);
     limits->maxclients = (uint32_t)config_int(config, OPT_MAXCLIENTS);
     limits->timeout_s = (uint32_t)config_int(config, OPT_TIMEOUT);
+    limits->unauthenticated_s = AUTHENTICATE_S;
     limits->tcp_keepalive_s = (uint32_t)config_int(config, OPT_TCP_KEEPALIVE);
     limits->loopback_only = guarded && !has_password;
+    config_limit(config, CONFIG_PUBSUB, &push);
+    limits->push_max_bytes = push.hard_bytes;
     limits->output_max_bytes = output.hard_bytes;
     limits->output_soft_bytes = output.soft_bytes;
     limits->output_soft_s = output.soft_seconds;
@@ -338,6 +385,18 @@ static void host_unpark(void *arg, void *conn)
 {
     (void)arg;
     net_unpark(conn);
+}
+
+static void host_kill(void *arg, void *conn)
+{
+    (void)arg;
+    conn_kill(conn);
+}
+
+static void host_push(void *arg, void *conn, struct varve_slice bytes)
+{
+    (void)arg;
+    conn_push(conn, bytes);
 }
 
 static void host_shutdown(void *arg)
@@ -406,6 +465,8 @@ static int start_loop(struct server *server, struct varve_err *err)
         return rc;
     if (uv_async_init(net_loop_uv(server->loop), &server->news, on_news) != 0)
         return err_set(err, VARVE_EIO, "the loop cannot be woken: no more file descriptors?");
+    uv_timer_init(net_loop_uv(server->loop), &server->expirer);
+    server->expirer.data = server;
     server->news.data = server;
     server->news_open = 1;
     signals_install(on_signal, server);
@@ -442,6 +503,7 @@ static void fill_engine_options(struct server *server, uint32_t compaction_jobs,
         .bloom_bits_per_key = bloom_bits == 0 ? VARVE_NO_FILTER : bloom_bits,
         .compression = (enum varve_compression)config_int(config, OPT_COMPRESSION),
         .compaction_jobs = compaction_jobs,
+        .expiry_grace_ms = EXPIRY_GRACE_MS,
         .rate_limit_bytes = (uint64_t)config_int(config, OPT_RATE_LIMIT),
         .min_free_bytes = min_free == 0 ? VARVE_NO_RESERVE : min_free,
         .reserve_size_bytes = reserve == 0 ? VARVE_NO_RESERVE : reserve,
@@ -481,12 +543,17 @@ static int start_processor(struct server *server, struct varve_err *err)
         .arg = server,
         .wake = host_wake,
         .unpark = host_unpark,
+        .kill = host_kill,
+        .push = host_push,
         .shutdown = host_shutdown,
         .config_changed = host_config_changed,
     };
 
     server->processor = processor_create(server->keyspace, server->config, &server->metrics, &host);
-    return server->processor != NULL ? 0 : err_set(err, VARVE_ENOMEM, "no memory");
+    if (server->processor == NULL)
+        return err_set(err, VARVE_ENOMEM, "no memory");
+    uv_timer_start(&server->expirer, on_expirer, 0, 0);
+    return processor_rename_commands(server->processor, err);
 }
 
 static int write_pidfile(struct server *server, struct varve_err *err)
@@ -592,8 +659,10 @@ int server_stop(struct server *server, struct varve_err *err)
     }
     varve_executor_threads_destroy(server->executor);
     signals_detach();
-    if (server->news_open)
+    if (server->news_open) {
+        uv_close((uv_handle_t *)&server->expirer, NULL);
         uv_close((uv_handle_t *)&server->news, NULL);
+    }
     net_loop_destroy(server->loop);
     processor_destroy(server->processor);
     if (server->pidfile_written)

@@ -17,7 +17,7 @@ struct blocked_note {
     size_t len;
     uint64_t counted_space; /* 0: a key is read */
     int about;              /* of a count: it need not be exact */
-    int walk;               /* neither: names are walked over */
+    unsigned walk;          /* neither: names are walked over; which walk, counted from 1 */
 };
 
 struct known_count {

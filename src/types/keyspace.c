@@ -3,7 +3,7 @@
  *  - a batch that is dropped or refused puts back the copy made before its first change;
  *  - a group whose commit fails is undone by the engine without a word to us. So, after a change, the
  *    first call that finds the group closed looks whether the change is still applied, and if it is
- *    not, puts back the copy made before the group's first one (map_settle).
+ *    not, puts back the copy made before the group's first one (keyspace_settle).
  * Groups change only by keyspace_apply() and the sweep, which both come after such a call, so no new
  * sequence number hides an undone one. To read the records anew would not do: while a failed sync
  * heals, varve_get() shows what was durable before it, and the map has to stay ahead of that. */
@@ -16,16 +16,14 @@
 #include "types/keyspace_private.h"
 #include "varve/db.h"
 
-#define SCRATCH_KEEP_BYTES ((size_t)64 * 1024)
 #define BATCH_KEEP_BYTES ((uint64_t)1024 * 1024)
-#define OP_OVERHEAD_BYTES 32 /* about what an operation takes in the log besides key and value */
 /* What a new or flushed space counts for: each leaves a count group behind until the commit, and each
  * flush passes them all, so a group must not gather too many. */
 #define MAP_CHANGE_BYTES ((uint64_t)8 * 1024)
 
 /* ---- the map ---- */
 
-static void map_settle(struct keyspace *keyspace)
+void keyspace_settle(struct keyspace *keyspace)
 {
     struct varve_stats stats;
 
@@ -107,7 +105,10 @@ void keyspace_get_stats(const struct keyspace *keyspace, struct keyspace_stats *
 
 void keyspace_reset_stats(struct keyspace *keyspace)
 {
-    keyspace->stats = (struct keyspace_stats){.blocked = keyspace->stats.blocked};
+    const struct keyspace_stats *now = &keyspace->stats;
+
+    keyspace->stats = (struct keyspace_stats){
+        .blocked = now->blocked, .full = now->full, .refused = now->refused};
 }
 
 /* ---- reading ---- */
@@ -139,14 +140,19 @@ static COLD int note_blocked(struct keyspace *keyspace, struct varve_slice key,
     return rc;
 }
 
-int keyspace_note_walk(struct keyspace *keyspace, struct varve_err *err)
+int keyspace_note_walk(struct keyspace *keyspace, const struct wanted_walk *wanted,
+                       struct varve_err *err)
 {
     struct blocked *blocked = &keyspace->blocked;
     unsigned at = blocked->count;
-    int rc = note_blocked(keyspace, varve_slice(NULL, 0), 0, 0, err);
 
-    if (blocked->count > at)
-        blocked->notes[at].walk = 1;
+    if (keyspace->wanted_walk_count == COUNT_OF(keyspace->wanted_walks))
+        return VARVE_WOULD_BLOCK;
+    int rc = note_blocked(keyspace, varve_slice(NULL, 0), 0, 0, err);
+    if (blocked->count == at)
+        return rc;
+    keyspace->wanted_walks[keyspace->wanted_walk_count++] = *wanted;
+    blocked->notes[at].walk = keyspace->wanted_walk_count;
     return rc;
 }
 
@@ -159,8 +165,9 @@ int keyspace_fetch(struct keyspace *keyspace, unsigned i, struct varve_fetch *fe
 
     CHECK(i < keyspace->blocked.count);
     *wanted = (struct keyspace_wanted){0};
-    if (note->walk)
-        return walk_job_start(keyspace, fetch, &wanted->walk);
+    if (note->walk != 0)
+        return walk_job_start(keyspace, &keyspace->wanted_walks[note->walk - 1], fetch,
+                              &wanted->walk);
     *wanted = (struct keyspace_wanted){
         .counted_space = note->counted_space, .about = note->about, .hash = blocked_hash(key)};
     if (note->counted_space != 0)
@@ -187,6 +194,7 @@ void keyspace_fetch_release(struct keyspace_wanted *wanted, struct varve_fetch *
 void keyspace_forget_blocked(struct keyspace *keyspace)
 {
     blocked_forget(&keyspace->blocked);
+    keyspace->wanted_walk_count = 0;
     keyspace->stats.blocked = 0;
     keyspace->stats.full = 0;
     keyspace_begin(keyspace);
@@ -201,7 +209,7 @@ void keyspace_know_fetched(struct keyspace *keyspace, const struct keyspace_want
                            struct varve_fetch *fetch)
 {
     if (wanted->walk != NULL)
-        keyspace->known_walk = wanted->walk;
+        walk_job_know(keyspace, wanted->walk);
     else if (wanted->counted_space == 0)
         blocked_know_fetched(&keyspace->blocked, wanted->hash, fetch);
     else if (fetch->rc == 0)
@@ -212,7 +220,7 @@ void keyspace_forget_fetched(struct keyspace *keyspace)
 {
     blocked_forget_known(&keyspace->blocked);
     keyspace->blocked.wait = 0;
-    keyspace->known_walk = NULL;
+    keyspace->known_walks = NULL;
 }
 
 uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_stall_cause *cause)
@@ -249,14 +257,14 @@ static int record_get(struct keyspace *keyspace, const struct space *space, stru
     if (UNLIKELY(rc == VARVE_WOULD_BLOCK))
         rc = MUTANT("blocked-is-absent") ? VARVE_NOT_FOUND
                                          : note_blocked(keyspace, buf_slice(scratch), 0, 0, err);
-    if (UNLIKELY(scratch->cap > SCRATCH_KEEP_BYTES)) {
+    if (UNLIKELY(scratch->cap > KEYSPACE_SCRATCH_BYTES)) {
         buf_clear(scratch);
-        buf_shrink(scratch, SCRATCH_KEEP_BYTES);
+        buf_shrink(scratch, KEYSPACE_SCRATCH_BYTES);
     }
     return rc;
 }
 
-static void group_grew(struct keyspace *keyspace, int opened, uint64_t bytes)
+void keyspace_group_grew(struct keyspace *keyspace, int opened, uint64_t bytes)
 {
     keyspace->group_bytes = (opened ? 0 : keyspace->group_bytes) + bytes;
     keyspace->groups_opened += (uint64_t)opened;
@@ -269,18 +277,18 @@ static COLD void sweep_expired(struct keyspace *keyspace, const struct space *sp
     struct name_prefix prefix;
     uint64_t seq;
 
-    if (varve_writable(keyspace->db, NULL) != 0)
+    if (keyspace->keep_expired || varve_writable(keyspace->db, NULL) != 0)
         return;
     name_prefix_set(&prefix, &space->prefix, name_hash(key));
     struct varve_slice parts[2] = {name_prefix_slice(&prefix), key};
     varve_batch_clear(keyspace->sweep);
     if (varve_batch_delete(keyspace->sweep, parts, 2) != 0)
         return;
-    uint64_t bytes = varve_batch_size(keyspace->sweep) + OP_OVERHEAD_BYTES;
+    uint64_t bytes = varve_batch_size(keyspace->sweep) + KEYSPACE_OP_BYTES;
     int opened = !varve_group_open(keyspace->db);
     if (varve_group_add(keyspace->db, keyspace->sweep, &seq, NULL) != 0)
         return;
-    group_grew(keyspace, opened, bytes);
+    keyspace_group_grew(keyspace, opened, bytes);
     keyspace->write_seq = seq;
     keyspace->stats.expired_keys++;
 }
@@ -306,7 +314,7 @@ int keyspace_lookup_live(struct keyspace *keyspace, int db, struct varve_slice k
     struct space shown;
     int rc = 0;
 
-    map_settle(keyspace);
+    keyspace_settle(keyspace);
     if (UNLIKELY(varve_writable(keyspace->db, NULL) != 0)) {
         rc = space_shown(keyspace, db, &shown, err);
         if (rc != 0)
@@ -328,10 +336,15 @@ int keyspace_lookup_live(struct keyspace *keyspace, int db, struct varve_slice k
     return 0;
 }
 
+void keyspace_keep_expired(struct keyspace *keyspace, int keep)
+{
+    keyspace->keep_expired = keep;
+}
+
 int keyspace_space_now(struct keyspace *keyspace, int db, struct space *space, uint64_t *seq,
                        struct varve_err *err)
 {
-    map_settle(keyspace);
+    keyspace_settle(keyspace);
     if (varve_writable(keyspace->db, NULL) != 0) {
         int rc = space_shown(keyspace, db, space, err);
         if (rc != 0)
@@ -425,7 +438,7 @@ static int count_names(struct keyspace *keyspace, int db, int about, uint64_t *c
                        struct varve_err *err)
 {
     *count = 0;
-    map_settle(keyspace);
+    keyspace_settle(keyspace);
     const struct space *space = space_of(keyspace, db);
     saw(seq, space->map_seq);
     if (space->id == 0)
@@ -476,7 +489,7 @@ static int batch_failed(int rc, struct varve_slice key, struct varve_err *err)
 
 static int batch_ready(struct keyspace *keyspace, struct varve_err *err)
 {
-    map_settle(keyspace);
+    keyspace_settle(keyspace);
     if (keyspace->batch == NULL)
         keyspace->batch = varve_batch_create();
     return keyspace->batch == NULL ? err_set(err, VARVE_ENOMEM, "out of memory") : 0;
@@ -524,6 +537,7 @@ int keyspace_put(struct keyspace *keyspace, int db, struct varve_slice key, uint
         return rc;
     for (int i = 0; i < part_count; i++)
         value[1 + i] = parts[i];
+    expire_note_write(&keyspace->expire, db, expire_ms);
     name_prefix_set(&prefix, &space->prefix, name_hash(key));
     struct varve_slice name[2] = {name_prefix_slice(&prefix), key};
     rc = varve_batch_put(keyspace->batch, name, 2, value, 1 + part_count, expire_ms);
@@ -586,6 +600,8 @@ int keyspace_swap(struct keyspace *keyspace, int db, int other, struct varve_err
     if (a->id == b->id) /* neither has any, or it is one database */
         return 0;
     map_touch(keyspace);
+    expire_forget(&keyspace->expire, db);
+    expire_forget(&keyspace->expire, other);
     struct space swapped = *a;
     *a = *b;
     *b = swapped;
@@ -664,15 +680,19 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
     if (keyspace->batch == NULL || varve_batch_count(keyspace->batch) == 0)
         return 0;
     uint64_t bytes = varve_batch_size(keyspace->batch) +
-                     (uint64_t)varve_batch_count(keyspace->batch) * OP_OVERHEAD_BYTES;
+                     (uint64_t)varve_batch_count(keyspace->batch) * KEYSPACE_OP_BYTES;
     if (UNLIKELY(keyspace->map_touched))
         bytes += MAP_CHANGE_BYTES;
     int opened = !varve_group_open(keyspace->db);
     int rc = varve_group_add(keyspace->db, keyspace->batch, &batch_seq, err);
+    if (UNLIKELY(rc == VARVE_WOULD_BLOCK) && keyspace_mark_is_full(keyspace))
+        rc = err_set(err, VARVE_EFULL,
+                     "a transaction may not fill more than a memtable "
+                     "(memtable-size)");
     keyspace->stats.full = rc == VARVE_WOULD_BLOCK;
     keyspace->stats.refused += rc < 0 && rc != VARVE_WOULD_BLOCK;
     if (rc == 0) {
-        group_grew(keyspace, opened, bytes);
+        keyspace_group_grew(keyspace, opened, bytes);
         keyspace->write_seq = batch_seq;
         saw(seq, batch_seq);
         map_applied(keyspace, batch_seq);

@@ -39,7 +39,7 @@ struct keyspace_stats {
     uint64_t misses;
     unsigned blocked; /* a gauge: lookups that are noted since they would block */
     unsigned full;    /* a gauge, 1: a batch was refused since a flush has to end first */
-    uint64_t refused; /* batches that the engine refused for good: no memory, no disk */
+    uint64_t refused; /* batches refused for good: no memory, no disk. Is not reset */
 };
 
 /* Reads the map of databases. db is borrowed for life and was opened with keycode_count_group().
@@ -78,6 +78,9 @@ int keyspace_get(struct keyspace *keyspace, int db, struct varve_slice key, uint
                  struct varve_err *err) MUST_CHECK;
 void keyspace_release(struct keyspace_value *value); /* of a value that was found; or zeroed */
 
+/* 1: names that expired stay in the data until this is taken back by 0; they are absent all the same. */
+void keyspace_keep_expired(struct keyspace *keyspace, int keep);
+
 /* The same, when only its being there matters. */
 int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                     enum keyspace_lookup lookup, uint64_t *seq, struct varve_err *err) MUST_CHECK;
@@ -102,6 +105,15 @@ int keyspace_count_about(struct keyspace *keyspace, int db, uint64_t *count, uin
 int keyspace_walk(struct keyspace *keyspace, int db, const struct walk_query *query,
                   uint64_t now_ms, const struct walk_page **page, uint64_t *seq,
                   struct varve_err *err) MUST_CHECK;
+
+/* Of a database's names (so many, as keyspace_count_about() said) those with an expiry, expired ones that were
+ * not deleted yet included. Up to VARVE_COUNT_EXACT_MAX names exact, above that a sample says it. As a walk. */
+struct keyspace_expiring {
+    uint64_t names;
+    uint64_t ttl_ms; /* what those that live have left, on average */
+};
+int keyspace_expiring(struct keyspace *keyspace, int db, uint64_t names, uint64_t now_ms,
+                      struct keyspace_expiring *expiring, struct varve_err *err) MUST_CHECK;
 
 /* Where walks run as READ jobs; the engine's. Borrowed for life; NULL in the beginning. */
 void keyspace_set_executor(struct keyspace *keyspace, struct varve_executor *executor);
@@ -177,6 +189,8 @@ int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *e
 
 /* Where the open group stands, to go back there: what was applied since is undone. From a mark on, until
  * its end, a batch that is refused for another reason than a lookup is counted in keyspace_stats()->refused.
+ * If the group began with the mark, VARVE_EFULL: what was applied since is too much for one memtable, and no
+ * flush would help.
  * One mark at a time, and no commit before its end. */
 void keyspace_mark(struct keyspace *keyspace);
 /* Ends the mark; cut: all that was applied since is undone. */
@@ -195,9 +209,9 @@ struct keyspace_watch {
     int present;
 };
 
-/* Looks at a name. Not a hit, nor a miss. */
+/* Looks at a name. Not a hit, nor a miss. seq is raised, never lowered. */
 int keyspace_watch(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
-                   struct keyspace_watch *watch, struct varve_err *err) MUST_CHECK;
+                   struct keyspace_watch *watch, uint64_t *seq, struct varve_err *err) MUST_CHECK;
 /* 1 if the name was written, deleted, or expired between two looks, or its database was emptied or
  * swapped while it was there before or after. A name that came and went in between has not changed if its
  * tombstone is gone as well, or went with the database. */

@@ -4,6 +4,8 @@
 #include "base/mutant.h"
 #include "types/keyspace_private.h"
 
+#define PAGE_KEEP_BYTES ((size_t)16 * 1024)
+
 /* ---- several batches, all or none ---- */
 
 void keyspace_mark(struct keyspace *keyspace)
@@ -12,6 +14,7 @@ void keyspace_mark(struct keyspace *keyspace)
 
     CHECK(!keyspace->marked);
     keyspace->marked = 1;
+    mark->in_group = varve_group_open(keyspace->db);
     varve_group_mark(keyspace->db, &mark->group);
     mark->map = keyspace->map;
     mark->map_group = keyspace->map_group;
@@ -29,6 +32,9 @@ void keyspace_unmark(struct keyspace *keyspace, int cut)
 
     CHECK(keyspace->marked);
     keyspace->marked = 0;
+    /* Elsewhere walks of any length are jobs. */
+    buf_clear(&keyspace->page.names);
+    buf_shrink(&keyspace->page.names, PAGE_KEEP_BYTES);
     if (!cut)
         return;
     keyspace_begin(keyspace);
@@ -44,6 +50,11 @@ void keyspace_unmark(struct keyspace *keyspace, int cut)
     keyspace->stats.expired_keys = mark->expired_keys;
 }
 
+int keyspace_mark_is_full(const struct keyspace *keyspace)
+{
+    return keyspace->marked && !keyspace->mark.in_group && varve_group_is_full(keyspace->db);
+}
+
 uint64_t keyspace_group_no(const struct keyspace *keyspace)
 {
     return keyspace->groups_opened + !varve_group_open(keyspace->db);
@@ -52,11 +63,10 @@ uint64_t keyspace_group_no(const struct keyspace *keyspace)
 /* ---- keys that are watched ---- */
 
 static int look(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
-                struct keyspace_watch *watch, struct varve_err *err)
+                struct keyspace_watch *watch, uint64_t *seq, struct varve_err *err)
 {
     struct varve_pin pin = {0};
-    uint64_t seq = 0;
-    int rc = keyspace_lookup_live(keyspace, db, key, now_ms, &pin, &seq, err);
+    int rc = keyspace_lookup_live(keyspace, db, key, now_ms, &pin, seq, err);
 
     *watch = (struct keyspace_watch){.space_id = space_of(keyspace, db)->id,
                                      .seq = pin.seq,
@@ -69,13 +79,13 @@ static int look(struct keyspace *keyspace, int db, struct varve_slice key, uint6
 
 /* A name that was found expired has a tombstone since: the second look sees that, as later ones will. */
 int keyspace_watch(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
-                   struct keyspace_watch *watch, struct varve_err *err)
+                   struct keyspace_watch *watch, uint64_t *seq, struct varve_err *err)
 {
     uint64_t expired = keyspace->stats.expired_keys;
-    int rc = look(keyspace, db, key, now_ms, watch, err);
+    int rc = look(keyspace, db, key, now_ms, watch, seq, err);
 
     if (rc == 0 && keyspace->stats.expired_keys != expired)
-        rc = look(keyspace, db, key, now_ms, watch, err);
+        rc = look(keyspace, db, key, now_ms, watch, seq, err);
     return rc;
 }
 

@@ -1,4 +1,4 @@
-/* keyspace_private.h - the keyspace's insides, for keyspace.c and keyspace_mark.c alone. */
+/* keyspace_private.h - the keyspace's insides, for keyspace.c, keyspace_mark.c and keyspace_walk.c alone. */
 #ifndef TYPES_KEYSPACE_PRIVATE_H
 #define TYPES_KEYSPACE_PRIVATE_H
 
@@ -6,12 +6,17 @@
 
 #include "base/buf.h"
 #include "types/blocked.h"
+#include "types/expire.h"
 #include "types/keyspace.h"
 #include "types/space_map.h"
+
+#define KEYSPACE_SCRATCH_BYTES ((size_t)64 * 1024) /* what of it is kept */
+#define KEYSPACE_OP_BYTES 32 /* about what an operation takes in the log besides key and value */
 
 /* What is put back when the group is cut. */
 struct keyspace_mark {
     struct varve_group_mark group;
+    int in_group; /* 1: the group was open before */
     struct space_map map;
     struct space_map map_group;
     uint64_t map_group_seq;
@@ -45,13 +50,17 @@ struct keyspace {
     uint64_t groups_opened;
     struct keyspace_mark mark; /* if marked */
     int marked;
+    int keep_expired; /* see keyspace_keep_expired() */
     struct keyspace_stats stats;
     struct blocked blocked;
-    struct varve_executor *executor;   /* NULL: walks wait for the disk */
-    struct walk_page page;             /* of a walk that was made at once */
-    struct wanted_walk wanted_walk;    /* if one is noted */
-    const struct walk_job *known_walk; /* that was fetched; NULL: none */
+    struct varve_executor *executor;                         /* NULL: walks wait for the disk */
+    struct walk_page page;                                   /* of a walk that was made at once */
+    struct wanted_walk wanted_walks[KEYSPACE_DATABASES_MAX]; /* those that are noted */
+    unsigned wanted_walk_count;
+    struct walk_job *known_walks; /* that were fetched, linked; one a space */
+    struct expire expire;
 };
+_Static_assert(EXPIRE_DATABASES_MAX == KEYSPACE_DATABASES_MAX, "each has its own");
 
 static inline struct space *space_of(struct keyspace *keyspace, int db)
 {
@@ -62,16 +71,40 @@ static inline struct space *space_of(struct keyspace *keyspace, int db)
 /* The space of a database as reads see it now; *seq is raised to the record that says so. */
 int keyspace_space_now(struct keyspace *keyspace, int db, struct space *space, uint64_t *seq,
                        struct varve_err *err) MUST_CHECK;
+/* To be called before the group changes: see the map of databases in keyspace.c. */
+void keyspace_settle(struct keyspace *keyspace);
+/* So many bytes were added to the group, which they opened, or not. */
+void keyspace_group_grew(struct keyspace *keyspace, int opened, uint64_t bytes);
+
+/* A name that a walk found expired, and the sequence of its record. */
+struct keyspace_dead {
+    struct varve_slice name;
+    uint64_t seq;
+};
+/* Deletes, in the open group, those of the names whose records are still the newest ones, and counts them.
+ * as_of: the walk's. *missed grows by those of which memory cannot say. 0, or why nothing was deleted. */
+int keyspace_sweep(struct keyspace *keyspace, uint64_t space_id, const struct keyspace_dead *names,
+                   size_t count, uint64_t as_of, uint64_t *missed) MUST_CHECK;
+
+/* 0: no name of the space has an expiry, for sure. */
+int keyspace_has_expiring(struct keyspace *keyspace, uint64_t space_id);
+
 /* Of what no single record decides: *seq is raised to the newest write. */
 void keyspace_saw_newest(const struct keyspace *keyspace, uint64_t *seq);
 
-/* Notes keyspace->wanted_walk: VARVE_WOULD_BLOCK, or VARVE_ENOMEM. */
-int keyspace_note_walk(struct keyspace *keyspace, struct varve_err *err) MUST_CHECK;
+/* VARVE_WOULD_BLOCK, or VARVE_ENOMEM. */
+int keyspace_note_walk(struct keyspace *keyspace, const struct wanted_walk *wanted,
+                       struct varve_err *err) MUST_CHECK;
 /* Starts it. 0, or VARVE_ENOMEM. The job is freed, or cancelled, by the keyspace's thread. */
-int walk_job_start(struct keyspace *keyspace, struct varve_fetch *fetch,
-                   struct walk_job **started) MUST_CHECK;
+int walk_job_start(struct keyspace *keyspace, const struct wanted_walk *wanted,
+                   struct varve_fetch *fetch, struct walk_job **started) MUST_CHECK;
+/* It is done: walks over its space know it from now on. */
+void walk_job_know(struct keyspace *keyspace, struct walk_job *job);
 void walk_job_cancel(struct walk_job *job);
 void walk_job_free(struct walk_job *job); /* takes NULL */
+
+/* 1: the group is what was applied since the mark, and will not fit later either. */
+int keyspace_mark_is_full(const struct keyspace *keyspace) MUST_CHECK;
 
 /* The record of a name that is there at now_ms: 0, or VARVE_NOT_FOUND, or what keyspace_get() answers.
  * pin->seq is that of the record or tombstone that decided it, 0: none did. */

@@ -3,7 +3,7 @@
 restarts.
 
     tools/build release && tests/bench/full.py [--seed N] [--budget COUNT|TIME] [--size 256mb]
-                                               [--spare 8] [--value 1000] [--dir DIR] [--resume S]
+                                               [--spare 16] [--value 1000] [--dir DIR] [--resume S]
                                                [--delete-resume S]
 
 A budget is a count of cycles (default 20) or a time: 90s, 30m, 8h. Mounts a tmpfs of that size in a mount
@@ -267,7 +267,7 @@ def main():
     parser = argparse.ArgumentParser(description="a disk that fills and is freed")
     campaign.add_arguments(parser, CYCLES_DEFAULT)
     parser.add_argument("--size", default="256mb", help="of the file system")
-    parser.add_argument("--spare", type=int, default=8, help="min-free is so manieth a part of the disk")
+    parser.add_argument("--spare", type=int, default=16, help="min-free is so manieth a part of the disk")
     parser.add_argument("--value", type=int, default=1000, help="bytes of a value")
     parser.add_argument("--resume", type=float, default=2, help="bound in seconds, once there is room")
     parser.add_argument("--delete-resume", type=float, default=30, help="bound in seconds after deletes")

@@ -39,6 +39,40 @@ def case_save_waits_until_all_is_durable(folder):
             expect(abs(connection.call("LASTSAVE") - time.time()) < 5, True, "LASTSAVE")
 
 
+def case_transaction_larger_than_the_memtables(folder):
+    with Server(folder, "--memtable-size", "256kb") as server, server.connect() as connection:
+        for size, fits in ((100, True), (800, False), (200, True), (5000, False)):
+            connection.call("MULTI")
+            for number in range(size):
+                connection.call("SET", f"{size}:{number}", "v" * 1000)
+            reply = connection.call("EXEC")
+            done = isinstance(reply, list)
+            expect(done or reply.startswith("EXECABORT"), True, f"EXEC: {reply}")
+            expect(done, fits, f"EXEC of {size} kB")
+            expect(connection.call("EXISTS", *[f"{size}:{i}" for i in range(size)]),
+                   size if done else 0, f"keys of an EXEC of {size} kB")
+
+
+def case_keys_are_of_one_state(folder):
+    """A key that is renamed to and fro is there under one of its names."""
+    with Server(folder) as server, server.connect() as connection:
+        connection.calls([("SET", f"k{i}", i) for i in range(10000)])
+        connection.call("SET", "here", "v")
+        ended = threading.Event()
+
+        def rename():
+            with server.connect() as other:
+                while not ended.is_set():
+                    other.calls([("RENAME", "here", "there"), ("RENAME", "there", "here")] * 10)
+
+        thread = threading.Thread(target=rename)
+        thread.start()
+        for _ in range(20):
+            expect(len(connection.call("KEYS", "*here")), 1, "KEYS of a key that is renamed")
+        ended.set()
+        thread.join()
+
+
 def case_dbsize_before_and_after_kill(folder):
     with Server(folder) as server:
         with server.connect() as connection:

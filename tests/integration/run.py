@@ -19,7 +19,8 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "support"))
 
 import server as servers  # noqa: E402
 
-MODULES = ("cases_start", "cases_data", "cases_limits", "cases_cli", "cases_benchmark")
+MODULES = ("cases_start", "cases_data", "cases_limits", "cases_admin", "cases_cli", "cases_expiry",
+           "cases_benchmark")
 # Of redis-compat/, with their arguments.
 PROGRAMS = (("diff.py",), ("table.py", "--check"), ("random_diff.py",), ("watch_race.py",),
             ("scan_under_load.py",))

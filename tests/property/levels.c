@@ -166,8 +166,25 @@ static void fill_segment(const struct levels *levels, const struct model_segment
         .deletes = from->deletes,
         .expired_bytes = expired * levels->config.slot_bytes,
         .all_dead = expired + from->deletes == from->count,
+        .culled_seq = from->culled_seq,
         .busy = from->busy,
     };
+}
+
+/* As the compactor tells the picker. */
+static void fill_room(const struct levels *levels, struct picker_view *view)
+{
+    uint64_t left = levels_free(levels);
+    uint64_t flush = levels->config.flush_bytes;
+
+    if (levels->config.disk_bytes == 0)
+        return;
+    view->low = left < levels->config.min_free_bytes;
+    view->room_bytes = left - (flush < left / 2 ? flush : left / 2);
+    if (view->room_bytes == 0)
+        view->room_bytes = 1;
+    if (levels->room_bytes != 0 && levels->room_bytes < view->room_bytes)
+        view->room_bytes = levels->room_bytes;
 }
 
 static struct picker_view view_make(const struct levels *levels)
@@ -182,6 +199,7 @@ static struct picker_view view_make(const struct levels *levels)
         .compact_all_seq = levels->compact_all_seq,
     };
 
+    fill_room(levels, &view);
     view.runs = mem_alloc_zero((levels->run_count + 1) * sizeof(*view.runs));
     EXPECT(view.runs != NULL);
     for (size_t r = 0; r < levels->run_count; r++) {
@@ -357,6 +375,29 @@ static int older_may_hold(const struct levels *levels, size_t run, uint32_t slot
     return 0;
 }
 
+static int compare_entries(const void *a, const void *b)
+{
+    uint32_t x = ((const struct slot_entry *)a)->slot, y = ((const struct slot_entry *)b)->slot;
+
+    return (x > y) - (x < y);
+}
+
+/* Does something in the runs before `run` hide it, from every snapshot? */
+static int newer_holds(const struct levels *levels, size_t run, const struct slot_entry *entry)
+{
+    for (size_t r = 0; r < run; r++)
+        for (size_t i = 0; i < levels->runs[r].count; i++) {
+            const struct model_segment *segment = levels->runs[r].segments[i];
+            if (lower_of(segment) > entry->slot || entry->slot >= upper_of(segment))
+                continue;
+            const struct slot_entry *held = bsearch(entry, segment->entries, segment->count,
+                                                    sizeof(*held), compare_entries);
+            if (held != NULL && held->seq <= levels->oldest_snapshot_seq)
+                return 1;
+        }
+    return 0;
+}
+
 struct input {
     const struct model_segment *segment;
     size_t at;
@@ -364,7 +405,7 @@ struct input {
 
 /* Merges as the rewrite rules say; inputs are newest first. */
 static void merge(struct levels *levels, struct input *inputs, size_t count, size_t run_last,
-                  struct cutter *cutter)
+                  int cull, struct cutter *cutter)
 {
     for (;;) {
         uint32_t slot = UINT32_MAX;
@@ -383,6 +424,8 @@ static void merge(struct levels *levels, struct input *inputs, size_t count, siz
                 entry = inputs[i].segment->entries[inputs[i].at];
             inputs[i].at++;
         }
+        if (cull && newer_holds(levels, run_last, &entry))
+            continue;
         if (is_dead(levels, &entry)) {
             if (entry.seq <= levels->oldest_snapshot_seq &&
                 !older_may_hold(levels, run_last + 1, slot))
@@ -391,6 +434,25 @@ static void merge(struct levels *levels, struct input *inputs, size_t count, siz
         }
         cutter_add(cutter, &entry);
     }
+}
+
+/* As compaction.c does. */
+static void note_culled(const struct levels *levels, struct model_job *job,
+                        const struct input *inputs, size_t run)
+{
+    uint64_t culled_seq = UINT64_MAX, seq = 0;
+
+    for (size_t i = 0; i < job->pick.input_count; i++)
+        if (inputs[i].segment->culled_seq < culled_seq)
+            culled_seq = inputs[i].segment->culled_seq;
+    for (size_t r = 0; job->pick.cull && r < run; r++)
+        for (size_t i = 0; i < levels->runs[r].count; i++)
+            if (levels->runs[r].segments[i]->seq_max > seq)
+                seq = levels->runs[r].segments[i]->seq_max;
+    if (seq > levels->oldest_snapshot_seq)
+        seq = levels->oldest_snapshot_seq;
+    for (size_t i = 0; i < job->output_count; i++)
+        job->outputs[i]->culled_seq = seq > culled_seq ? seq : culled_seq;
 }
 
 static void job_merge(struct levels *levels, struct model_job *job)
@@ -407,8 +469,9 @@ static void job_merge(struct levels *levels, struct model_job *job)
     EXPECT(inputs != NULL);
     for (size_t i = 0; i < job->pick.input_count; i++)
         inputs[i].segment = find(levels, job->pick.inputs[i], &run, &at);
-    merge(levels, inputs, job->pick.input_count, run, &cutter);
+    merge(levels, inputs, job->pick.input_count, run, job->pick.cull, &cutter);
     cutter_end(&cutter);
+    note_culled(levels, job, inputs, run);
     mem_free(inputs);
 }
 
@@ -431,8 +494,35 @@ static void check_inputs(struct levels *levels, const struct pick *pick)
     EXPECT(bytes == pick->input_bytes);
     EXPECT(pick->kind != PICK_MOVE || pick->input_count == 1);
     EXPECT(pick->kind != PICK_MERGE || pick->output_segment_bytes > 0);
+    EXPECT(!pick->cull || (pick->kind == PICK_MERGE && pick->input_count == 1 &&
+                           levels->runs[run].level == pick->output_level));
     if (pick->kind == PICK_MERGE && bytes > levels->job_bytes_max)
         levels->job_bytes_max = bytes;
+}
+
+static int job_fits(const struct levels *levels, const struct model_job *job)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < job->output_count; i++)
+        bytes += job->outputs[i]->bytes;
+    return levels->config.disk_bytes == 0 || bytes <= levels_free(levels);
+}
+
+/* The disk is full: what was written goes, and a smaller one is tried. */
+static void job_fail(struct levels *levels, struct model_job *job)
+{
+    size_t run, at;
+
+    for (size_t i = 0; i < job->output_count; i++)
+        segment_free(job->outputs[i]);
+    for (size_t i = 0; i < job->pick.input_count; i++)
+        find(levels, job->pick.inputs[i], &run, &at)->busy = 0;
+    levels->room_bytes = job->pick.input_bytes / 4 * 3;
+    levels->failures++;
+    mem_free(job->outputs);
+    pick_deinit(&job->pick);
+    memset(job, 0, sizeof(*job));
 }
 
 int levels_begin(struct levels *levels)
@@ -446,16 +536,24 @@ int levels_begin(struct levels *levels)
     memset(job, 0, sizeof(*job));
     EXPECT(picker_pick_tuned(&view, levels->config.tuning, &job->pick) == 0);
     view_free(&view);
-    if (job->pick.kind == PICK_NOTHING)
+    if (job->pick.kind == PICK_NOTHING) {
+        levels->room_bytes = 0;
         return 0;
+    }
     job->active = 1;
     levels->picks++;
     levels->picks_by[job->pick.reason]++;
     check_inputs(levels, &job->pick);
-    if (job->pick.kind == PICK_MERGE)
-        job_merge(levels, job);
-    else
+    levels->culls += (uint64_t)job->pick.cull;
+    if (job->pick.kind != PICK_MERGE) {
         levels_end(levels, job); /* an edit of the manifest and no more */
+        return 1;
+    }
+    job_merge(levels, job);
+    if (!job_fits(levels, job))
+        job_fail(levels, job);
+    else
+        levels->room_bytes = 0;
     return 1;
 }
 
@@ -540,6 +638,13 @@ uint64_t levels_bytes(const struct levels *levels)
         for (size_t i = 0; i < levels->runs[r].count; i++)
             bytes += levels->runs[r].segments[i]->bytes;
     return bytes;
+}
+
+uint64_t levels_free(const struct levels *levels)
+{
+    uint64_t used = levels_bytes(levels);
+
+    return used < levels->config.disk_bytes ? levels->config.disk_bytes - used : 0;
 }
 
 size_t levels_segments(const struct levels *levels)

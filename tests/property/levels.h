@@ -32,6 +32,7 @@ struct model_segment {
     uint64_t expiring;
     uint64_t seq_min;
     uint64_t seq_max;
+    uint64_t culled_seq;
     int busy;
 };
 
@@ -60,6 +61,8 @@ struct levels_config {
     uint64_t cut_min_bytes;
     uint32_t segments_max;
     const struct picker_tuning *tuning;
+    uint64_t disk_bytes; /* 0: no limit; else a merge that does not fit fails */
+    uint64_t min_free_bytes;
     int check_always; /* all rules after each step, not only now and then */
 };
 
@@ -87,6 +90,9 @@ struct levels {
     uint64_t picks;
     uint64_t picks_by[PICK_FOR_ALL + 1];
     uint64_t job_bytes_max;
+    uint64_t room_bytes; /* 0, or less than what there was no room for */
+    uint64_t culls;
+    uint64_t failures; /* for want of room */
 };
 
 void levels_init(struct levels *levels, const struct levels_config *config);
@@ -102,6 +108,7 @@ size_t levels_jobs(const struct levels *levels);
 void levels_drain(struct levels *levels);
 void levels_check(const struct levels *levels);
 uint64_t levels_bytes(const struct levels *levels);
+uint64_t levels_free(const struct levels *levels);       /* of the disk */
 uint64_t levels_live_bytes(const struct levels *levels); /* after a full compaction */
 size_t levels_segments(const struct levels *levels);
 double levels_depth(const struct levels *levels); /* mean runs that hold a key's place */

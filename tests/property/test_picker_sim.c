@@ -117,6 +117,79 @@ static void test_rules(uint64_t seed)
     levels_deinit(&world.levels);
 }
 
+/* --- a disk that is full */
+#define DISK_SEEDS 8
+
+/* Files of a disk so large: the memtable is a part of it, and so on. */
+struct disk_shape {
+    uint64_t memtable_part;
+    uint64_t segment_part;
+    uint64_t min_free_part;
+};
+
+static uint32_t disk_key(struct world *world, uint64_t seed)
+{
+    uint32_t slots = world->levels.config.slots;
+
+    return seed % 4 != 0 ? (uint32_t)rng_below(&world->rng, slots) : world->next++ % slots;
+}
+
+/* Deletes take room themselves, but a memtable of tombstones is small. */
+static void disk_delete(struct world *world, uint32_t percent)
+{
+    struct levels *levels = &world->levels;
+
+    for (uint32_t slot = 0; slot < levels->config.slots; slot++)
+        if (rng_below(&world->rng, 100) < percent && levels_write(levels, slot, TOMBSTONE))
+            levels_drain(levels);
+    if (levels->memtable_count > 0)
+        levels_flush(levels);
+    levels_drain(levels);
+}
+
+/* Filled until writes are refused; deletes bring it back, and nothing else is done. */
+static void test_disk(uint64_t seed, const struct disk_shape *shape, uint32_t percent)
+{
+    struct picker_tuning tuning = picker_default_tuning;
+    uint64_t disk = 4 * MB;
+    struct levels_config config = {.slots = 8000,
+                                   .slot_bytes = 1000,
+                                   .tombstone_bytes = 30,
+                                   .flush_bytes = disk / shape->memtable_part,
+                                   .segment_bytes = disk / shape->segment_part,
+                                   .cut_min_bytes = disk / shape->memtable_part / 64,
+                                   .segments_max = 4096,
+                                   .tuning = &tuning,
+                                   .disk_bytes = disk,
+                                   .min_free_bytes = disk / shape->min_free_part};
+    struct world world = {0};
+    struct levels *levels = &world.levels;
+
+    rng_init(&world.rng, seed);
+    levels_init(levels, &config);
+    for (int writes = 0; levels_free(levels) >= config.min_free_bytes + config.flush_bytes;
+         writes++) {
+        if (levels_write(levels, disk_key(&world, seed), 0))
+            levels_drain(levels);
+        EXPECT(writes < 100 * (int)config.slots);
+    }
+    disk_delete(&world, percent);
+    levels_check(levels);
+    EXPECT(levels_free(levels) >= config.min_free_bytes + config.flush_bytes);
+    /* Nearly all that was dead is free. */
+    EXPECT(levels_bytes(levels) <= levels_live_bytes(levels) + disk / 4);
+    levels_deinit(levels);
+}
+
+static void test_disks(void)
+{
+    static const struct disk_shape shapes[] = {{64, 32, 16}, {64, 16, 16}, {32, 64, 32}};
+
+    for (size_t i = 0; i < COUNT_OF(shapes); i++)
+        for (uint64_t seed = 1; seed <= DISK_SEEDS; seed++)
+            test_disk(seed, &shapes[i], seed % 3 == 0 ? 90 : 50);
+}
+
 /* --- figures */
 struct figures {
     double space;      /* live bytes to those after a full compaction, mean, nothing due */
@@ -257,6 +330,7 @@ int main(int argc, char **argv)
     }
     for (uint64_t seed = 1; seed <= SMALL_SEEDS; seed++)
         test_rules(seed);
+    test_disks();
     test_figures(GB, 45 * MB, 16384, 0, 5);
     test_figures(GB, 45 * MB, 16384, 2, 4);
     printf("passed\n");

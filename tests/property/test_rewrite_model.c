@@ -51,6 +51,7 @@ struct model {
     /* Of the rewrite that runs. */
     struct layer *out;
     size_t older_from;
+    size_t newer_to; /* of a cull */
     int false_positives;
     uint64_t checks;
 };
@@ -300,6 +301,20 @@ static int older_may_hold(void *arg, struct varve_slice key)
     return 0;
 }
 
+static int newer_hides(void *arg, struct varve_slice key, struct varve_err *err)
+{
+    const struct model *m = arg;
+    uint64_t seq_max = m->snapshot_count > 0 ? m->snapshots[0] : UINT64_MAX;
+
+    (void)err;
+    for (size_t l = 0; l < m->newer_to; l++)
+        for (size_t i = 0; i < m->layers[l]->count; i++)
+            if (varve_slice_equal(m->layers[l]->points[i].chunk.key, key) &&
+                m->layers[l]->points[i].seq <= seq_max)
+                return 1;
+    return 0;
+}
+
 static size_t find_group(void *arg, struct varve_slice key, uint64_t *ignore_seq)
 {
     struct model *m = arg;
@@ -472,8 +487,8 @@ static void apply_changes(struct model *m, const struct count_changes *changes,
         CHECK(changes->expiry_drops || truly_live(m, g) == truth[g]);
 }
 
-/* Layers [from, to) become one. */
-static void rewrite(struct model *m, size_t from, size_t to)
+/* Layers [from, to) become one; cull: without what newer ones hide. */
+static void rewrite(struct model *m, size_t from, size_t to, int cull)
 {
     struct layer *in = new_layer();
     struct count_changes changes = {0};
@@ -486,6 +501,9 @@ static void rewrite(struct model *m, size_t from, size_t to)
     struct range_set *ranges = all_ranges(m);
     struct rewrite_rules rules = {
         .ranges = ranges, .older_may_hold = older_may_hold, .expired_before_ms = oldest_ms(m)};
+    if (cull)
+        rules.newer_hides = newer_hides;
+    m->newer_to = from;
     for (size_t l = from; l < to; l++)
         for (size_t i = 0; i < m->layers[l]->count; i++)
             in->points[in->count++] = m->layers[l]->points[i];
@@ -538,7 +556,7 @@ static void check_end(struct model *m)
     check_all(m);
     m->snapshot_count = 0;
     m->false_positives = 0;
-    rewrite(m, 0, m->layer_count);
+    rewrite(m, 0, m->layer_count, 0);
     check_all(m);
     for (int i = 0; i < KEYS; i++)
         live += model_get(m, key_slice(i), m->count, m->now_ms) != 0;
@@ -571,7 +589,10 @@ static uint64_t run(uint64_t seed)
             flush(&m);
         else if (m.layer_count > 0) {
             size_t from = below(&m, m.layer_count);
-            rewrite(&m, from, from + 1 + below(&m, m.layer_count - from));
+            if (below(&m, 3) == 0)
+                rewrite(&m, from, from + 1, 1);
+            else
+                rewrite(&m, from, from + 1 + below(&m, m.layer_count - from), 0);
         }
         check_all(&m);
     }

@@ -1,4 +1,4 @@
-#include "fake_db.h"
+#include "fake_db_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,73 +6,6 @@
 
 #include "base/err.h"
 #include "types/keycode.h"
-#include "varve/executor.h"
-#include "varve/iter.h"
-
-enum kind { PUT, DELETE, RANGE };
-
-struct version {
-    enum kind kind;
-    uint64_t seq;
-    uint64_t expire_ms;
-    size_t key_len;
-    size_t value_len; /* of a range: its end */
-    uint8_t *key;
-    uint8_t *value;
-};
-
-struct list {
-    struct version *at;
-    size_t count;
-    size_t cap;
-    uint64_t bytes;
-};
-
-struct varve_batch {
-    struct list ops;
-};
-
-/* A fetch, from its start to its release. */
-enum fetch_kind { FETCH_KEY, FETCH_COUNT, FETCH_ABOUT };
-
-struct fetching {
-    struct fetching *next;
-    struct varve_db *db;
-    struct varve_fetch *fetch;
-    uint8_t *key;
-    size_t key_len;
-    enum fetch_kind kind;
-    int ended;
-};
-
-struct varve_db {
-    struct varve_executor executor;
-    struct varve_job *jobs;
-    char cold[8][32]; /* names; one that is empty is every name */
-    unsigned cold_count;
-    int cold_counts;
-    struct fetching *fetches; /* oldest first */
-    int fail_fetches;
-    int refuse_fetches;
-    int fetch_in_vain;
-    uint64_t cancelled;
-    uint64_t blocked;
-    uint64_t waited;
-    uint64_t delay_us;
-    enum varve_stall_cause delay_cause;
-    uint64_t delay_asked;
-    uint64_t syncs;
-    uint64_t flushes;
-    struct list versions; /* oldest first */
-    uint64_t seq;
-    uint64_t committed;
-    uint64_t now_ms;
-    uint64_t show_up_to;
-    int fail_commit;
-    int refuse;
-    unsigned refuse_nth; /* 0: none */
-    int refuse_nth_code;
-};
 
 static uint8_t *copy_parts(const struct varve_slice *parts, int count, size_t *len)
 {
@@ -118,11 +51,6 @@ static void list_free(struct list *list)
 {
     list_cut(list, 0);
     free(list->at);
-}
-
-static struct varve_slice key_of(const struct version *v)
-{
-    return varve_slice(v->key, v->key_len);
 }
 
 /* ---- batch ---- */
@@ -306,6 +234,16 @@ int varve_group_open(const struct varve_db *db)
     return db->seq != db->committed;
 }
 
+int varve_group_is_full(const struct varve_db *db)
+{
+    return db->group_full;
+}
+
+void fake_db_fill_group(struct varve_db *db, int full)
+{
+    db->group_full = full;
+}
+
 int varve_writable(const struct varve_db *db, struct varve_err *err)
 {
     return db->refuse == 0 ? 0 : err_set(err, VARVE_EREADONLY, "refused by the test");
@@ -316,6 +254,11 @@ int varve_writable(const struct varve_db *db, struct varve_err *err)
 void fake_db_chill(struct varve_db *db, const char *name)
 {
     snprintf(db->cold[db->cold_count++], sizeof(db->cold[0]), "%s", name == NULL ? "" : name);
+}
+
+void fake_db_chill_values(struct varve_db *db, int on)
+{
+    db->cold_values = on;
 }
 
 void fake_db_chill_counts(struct varve_db *db, int on)
@@ -385,7 +328,7 @@ const char *varve_stall_name(enum varve_stall_cause cause)
     return cause == VARVE_STALL_LEVEL0 ? "level0" : cause == VARVE_STALL_NONE ? "none" : "other";
 }
 
-static int is_cold(const struct varve_db *db, const struct varve_read *read, struct varve_slice key)
+int fake_is_cold(const struct varve_db *db, const struct varve_read *read, struct varve_slice key)
 {
     int cold = 0;
 
@@ -505,7 +448,7 @@ void varve_fetch_release(struct varve_fetch *fetch)
 }
 
 /* The newest version that speaks of the key, below index `below`. */
-static const struct version *find(const struct varve_db *db, struct varve_slice key, size_t below)
+const struct version *fake_find(const struct varve_db *db, struct varve_slice key, size_t below)
 {
     while (below > 0) {
         const struct version *v = &db->versions.at[--below];
@@ -531,10 +474,10 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
 
     while (!varve_group_open(db) && shown > 0 && db->versions.at[shown - 1].seq > db->show_up_to)
         shown--;
-    const struct version *v = find(db, key, shown);
+    const struct version *v = fake_find(db, key, shown);
 
     *pin = (struct varve_pin){0};
-    if (is_cold(db, read, key)) {
+    if (fake_is_cold(db, read, key)) {
         db->blocked += read->no_wait != 0;
         db->waited += read->no_wait == 0;
         if (read->no_wait)
@@ -582,7 +525,7 @@ int varve_count(struct varve_db *db, struct varve_slice group, uint64_t *count,
         const struct version *v = &db->versions.at[i];
         if (v->kind == PUT && v->key_len >= group.len &&
             memcmp(v->key, group.data, group.len) == 0 &&
-            find(db, key_of(v), db->versions.count) == v)
+            fake_find(db, key_of(v), db->versions.count) == v)
             (*count)++;
     }
     return 0;
@@ -638,95 +581,4 @@ const char *varve_id(const struct varve_db *db)
 const char *varve_version(void)
 {
     return "0.0.0";
-}
-
-/* ---- iterators: a copy of what is live, in order ---- */
-
-struct varve_iter {
-    struct varve_db *db;
-    struct version **at;
-    size_t count;
-    size_t place;
-    int rc;
-};
-
-static int compare_versions(const void *a, const void *b)
-{
-    return varve_slice_compare(key_of(*(struct version *const *)a),
-                               key_of(*(struct version *const *)b));
-}
-
-static int is_shown(struct varve_db *db, const struct varve_read *read, const struct version *v)
-{
-    return v->kind == PUT && (read->uncommitted || v->seq <= db->committed) &&
-           find(db, key_of(v), db->versions.count) == v &&
-           (read->dead || v->expire_ms == 0 || v->expire_ms > read->now_ms);
-}
-
-struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_read *read,
-                                     const struct varve_slice *lower,
-                                     const struct varve_slice *upper, struct varve_err *err)
-{
-    struct varve_iter *iter = calloc(1, sizeof(*iter));
-
-    (void)err;
-    iter->db = db;
-    iter->at = calloc(db->versions.count + 1, sizeof(struct version *));
-    for (size_t i = 0; i < db->versions.count; i++) {
-        struct version *v = &db->versions.at[i];
-        if (varve_slice_compare(key_of(v), *lower) < 0 ||
-            varve_slice_compare(key_of(v), *upper) >= 0 || !is_shown(db, read, v))
-            continue;
-        if (is_cold(db, read, key_of(v))) {
-            db->blocked += read->no_wait != 0;
-            db->waited += read->no_wait == 0;
-            iter->rc = read->no_wait ? VARVE_WOULD_BLOCK : db->fail_fetches;
-        }
-        iter->at[iter->count++] = v;
-    }
-    qsort(iter->at, iter->count, sizeof(struct version *), compare_versions);
-    return iter;
-}
-
-void varve_iter_destroy(struct varve_iter *iter)
-{
-    free(iter->at);
-    free(iter);
-}
-
-void varve_iter_first(struct varve_iter *iter)
-{
-    iter->place = 0;
-}
-
-void varve_iter_next(struct varve_iter *iter)
-{
-    iter->place++;
-}
-
-int varve_iter_valid(const struct varve_iter *iter)
-{
-    return iter->rc == 0 && iter->place < iter->count;
-}
-
-int varve_iter_status(const struct varve_iter *iter, struct varve_err *err)
-{
-    return iter->rc == 0 ? 0 : err_set(err, iter->rc, "failed by the test");
-}
-
-struct varve_slice varve_iter_key(const struct varve_iter *iter)
-{
-    return key_of(iter->at[iter->place]);
-}
-
-struct varve_slice varve_iter_value(struct varve_iter *iter)
-{
-    const struct version *v = iter->at[iter->place];
-
-    return varve_slice(v->value, v->value_len);
-}
-
-uint64_t varve_iter_expire_ms(const struct varve_iter *iter)
-{
-    return iter->at[iter->place]->expire_ms;
 }

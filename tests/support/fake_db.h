@@ -17,12 +17,17 @@ void fake_db_fail_commit(struct varve_db *db);
 void fake_batch_fail_range(unsigned nth);
 /* Writes answer this code from now on; 0: they are taken again. */
 void fake_db_refuse(struct varve_db *db, int code);
+/* What varve_group_is_full() answers from now on. */
+void fake_db_fill_group(struct varve_db *db, int full);
 /* The nth batch from now on answers it, and no other. */
 void fake_db_refuse_nth(struct varve_db *db, unsigned nth, int code);
 /* With no group open, reads see nothing newer than seq, as while a failed sync heals; UINT64_MAX: all. */
 void fake_db_show_up_to(struct varve_db *db, uint64_t seq);
 /* Records put since the start, tombstones included. */
 uint64_t fake_db_version_count(const struct varve_db *db);
+/* All that was written lies in segments: varve_is_newest() answers VARVE_WOULD_BLOCK of older walks. */
+void fake_db_flush_up_to_now(struct varve_db *db);
+uint64_t fake_db_swept_ms(const struct varve_db *db); /* the last varve_set_swept_ms() */
 /* Puts a record past all layers, to plant what cannot be written. */
 void fake_db_plant(struct varve_db *db, const void *key, size_t key_len, const void *value,
                    size_t value_len);
@@ -36,6 +41,8 @@ void plant_name(struct varve_db *db, const char *name, const void *value, size_t
 void fake_db_chill(struct varve_db *db, const char *name);
 /* What counts that need not be exact are off by. */
 #define FAKE_DB_ABOUT 100
+/* The same of the values that an iterator shows, though their keys are in memory; nothing is fetched of them. */
+void fake_db_chill_values(struct varve_db *db, int on);
 /* So do counts. */
 void fake_db_chill_counts(struct varve_db *db, int on);
 /* Runs the jobs of keyspace_set_executor(): fake_db_step() does, before fetches. */

@@ -1,14 +1,20 @@
 """Every sampled bit of a small directory flipped, one at a time: verify names the file, or the bit lies in the
 tail that no record promises, or nothing of what is read changes."""
 import concurrent.futures
+import contextlib
 import json
 import os
+import subprocess
+import time
 
 import server as servers
 import varve
 import zoo
 
 WORKERS = os.cpu_count() or 2
+SAMPLED = 1050
+EVERY_BIT_TIMEOUT_S = 3600
+LOGS_MAX = 8
 OTHERS_EVERY = 8  # flips: the other commands look, too
 
 
@@ -26,6 +32,45 @@ def small(folder, seed, kill):
         made.server.terminate()
     for name in ("RESERVE", "LOCK"):  # never read
         os.remove(os.path.join(made.data, name))
+    return made
+
+
+def calm(made):
+    """Until the logs of what was flushed are gone."""
+    before = None
+    for _ in range(600):
+        now = sorted(os.listdir(made.data))
+        if now == before and sum(name.endswith(".wal") for name in now) <= LOGS_MAX:
+            return
+        before = now
+        time.sleep(0.3)
+    raise servers.Failed(f"the server keeps {now}")
+
+
+def tiny(folder, seed, kill):
+    """Some KB a file, so that every bit has its turn: segments with compressed blocks, expiries and a range
+    tombstone, logs behind them."""
+    made = zoo.Zoo(folder, "--wal-size", "4kb", "--appendfsync", "always", seed=seed).start()
+    for db in zoo.DATABASES:  # more than a memtable, which compresses well
+        made.calls(db, [("SET", b"large:%02d" % i, b"%d" % i * 2000) for i in range(14)] +
+                   [("SET", b"key:%02d" % i, made.rng.randbytes(20), "PX", zoo.LONG_MS)
+                    for i in range(12)])
+    made.calls(0, [("SET", b"more:%02d" % i, b"%d" % i * 2000) for i in range(14)])
+    made.flush_database(3)
+    calm(made)
+    made.calls(0, [("SET", b"key:%02d" % i, made.rng.randbytes(30)) for i in range(6, 16)])
+    made.server.terminate()
+    made.server.start()
+    made.calls(3, [("SET", b"late:%02d" % i, made.rng.randbytes(20)) for i in range(5)])
+    made.calls(0, [("DEL", b"key:01"), ("DEL", b"key:02")])
+    calm(made)
+    if kill:
+        made.server.kill()
+    else:
+        made.server.terminate()
+    for name in ("RESERVE", "LOCK"):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(made.data, name))
     return made
 
 
@@ -111,7 +156,8 @@ class Flipper:
 
 def flip_all(data):
     used, promised = survey(data)
-    flips = list(sample(used, int(os.environ.get("FLIPS", 1050))))
+    wanted = os.environ.get("FLIPS", str(SAMPLED))
+    flips = list(sample(used, SAMPLED if wanted == "all" else int(wanted)))
     flippers = [Flipper(data, i, promised) for i in range(WORKERS)]
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         wrong = sum(pool.map(lambda i: flippers[i].run(flips[i::WORKERS]), range(WORKERS)), [])
@@ -119,6 +165,31 @@ def flip_all(data):
         raise servers.Failed(f"{len(wrong)} of {len(flips)}: " + "; ".join(wrong[:10]))
     figures = {key: sum(one.figures[key] for one in flippers) for key in flippers[0].figures}
     return f"{len(flips)} bits of {len(used)} files, {sum(used.values())} bytes: {figures}"
+
+
+def every_bit(folder, seed, kill):
+    """By a program that calls the tool's commands instead of starting them: every bit, with FLIPS=all, else
+    those of headers, footers, the manifest, CURRENT, and a twentieth of the rest."""
+    made = tiny(folder, seed, kill)
+    _, promised = survey(made.data)
+    every = 1 if os.environ.get("FLIPS") == "all" else 20
+    done = subprocess.run([varve.beside("tests/tool/flips"), made.data, "--promised",
+                           f"{promised[0]}:{promised[1]}", "--every", str(every)],
+                          stdin=subprocess.DEVNULL, check=False, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=EVERY_BIT_TIMEOUT_S)
+    said = done.stdout.decode("utf-8", "replace").strip()
+    if done.returncode != 0:
+        raise servers.Failed(said[-1500:])
+    sizes = [os.path.getsize(os.path.join(made.data, name)) for name in os.listdir(made.data)]
+    return f"{len(sizes)} files, {sum(sizes)} bytes; {said.splitlines()[-1][7:]}"
+
+
+def case_every_bit_closed(folder):
+    return every_bit(folder, 13, kill=False)
+
+
+def case_every_bit_killed(folder):
+    return every_bit(folder, 14, kill=True)
 
 
 def case_closed(folder):

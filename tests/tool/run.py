@@ -2,7 +2,8 @@
 """run.py - varve, the admin tool, on directories that a real server made.
 
     run.py [--list] [TEXT...]     the cases whose names contain one of the texts; all by default
-    run.py --flips N              so many flipped bits a directory (1,050)
+    run.py --flips N|all          so many flipped bits a directory (1,050); all: where commands need not
+                                  be started, every bit, else a twentieth
 
 The servers are VARVED of the environment, the tool lies beside it or is VARVE_TOOL. Closes with
 `N passed, N failed`.

@@ -22,6 +22,15 @@ def program():
     raise servers.Failed(f"no varve beside {servers.varved_path()}")
 
 
+def beside(path):
+    """A program of the build that the tool is of."""
+    for top in (".", "../.."):
+        found = os.path.normpath(os.path.join(os.path.dirname(program()), top, path))
+        if os.path.isfile(found):
+            return found
+    raise servers.Failed(f"no {path} in the build of {program()}")
+
+
 def sanitized():
     """A report of a sanitizer must not end the tool with a code of its own."""
     env = dict(os.environ)

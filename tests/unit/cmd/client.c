@@ -23,15 +23,34 @@ static void on_wake(void *arg)
 
 static void on_unpark(void *arg, void *figures_arg)
 {
+    struct server *server = arg;
+
+    if (server->unparks < (int)COUNT_OF(server->unparked))
+        server->unparked[server->unparks] = figures_arg;
+    server->unparks++;
+}
+
+static void on_kill(void *arg, void *figures_arg)
+{
+    ((struct server *)arg)->kills++;
+    ((struct server *)arg)->killed = figures_arg;
+}
+
+static void on_push(void *arg, void *figures_arg, struct varve_slice bytes)
+{
     (void)figures_arg;
-    ((struct server *)arg)->unparks++;
+    assert_int_equal(buf_append(&((struct server *)arg)->pushed, bytes.data, bytes.len), 0);
 }
 
 int server_setup(void **state)
 {
     struct server *server = calloc(1, sizeof(*server));
-    struct processor_host host = {
-        .arg = server, .wake = on_wake, .unpark = on_unpark, .shutdown = on_shutdown};
+    struct processor_host host = {.arg = server,
+                                  .wake = on_wake,
+                                  .unpark = on_unpark,
+                                  .kill = on_kill,
+                                  .push = on_push,
+                                  .shutdown = on_shutdown};
     struct varve_err err;
 
     server->db = fake_db_create();
@@ -46,6 +65,7 @@ int server_setup(void **state)
                                      NULL);
     assert_non_null(server->session);
     buf_init(&server->out, SIZE_MAX / 2);
+    buf_init(&server->pushed, SIZE_MAX / 2);
     *state = server;
     return 0;
 }
@@ -68,6 +88,7 @@ int server_teardown(void **state)
     keyspace_close(server->keyspace);
     config_destroy(server->config);
     buf_deinit(&server->out);
+    buf_deinit(&server->pushed);
     fake_db_destroy(server->db);
     free(server);
     return 0;

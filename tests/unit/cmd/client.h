@@ -27,6 +27,10 @@ struct server {
     int parks; /* PARK answers to ask_argv() */
     int wakes;
     int unparks;
+    void *unparked[8]; /* the figures_arg of the first ones */
+    int kills;
+    void *killed;      /* figures_arg of the last one */
+    struct buf pushed; /* to all sessions; tests end it with a NUL */
 };
 
 int server_setup(void **state);      /* cmocka's: *state is a struct server */

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "base/mem.h"
 #include "base/rng.h"
 #include "client.h"
 #include "cmd/ctx.h"
@@ -98,6 +99,87 @@ static void test_scan__meets_each_name_once(void **state)
             assert_int_equal(met[n], 1);
         assert_int_equal(pages == 1, i == COUNT_OF(counts) - 1);
     }
+}
+
+/* A key may be in memory whose value is not: the page is made by a job, once. */
+static void test_scan__of_a_type_with_cold_values(void **state)
+{
+    struct server *s = *state;
+    int met[2 * NAMES];
+
+    set_many(s, 0, NAMES);
+    fake_db_chill_values(s->db, 1);
+    int pages = scan_all(s, " COUNT 20 TYPE string", met, NULL);
+    for (int n = 0; n < NAMES; n++)
+        assert_int_equal(met[n], 1);
+    assert_true(pages > 3);
+    assert_int_equal(s->parks, pages);
+}
+
+/* A job looks at some thousands of names, and then others have their turn. */
+static void test_keys__gives_way(void **state)
+{
+    struct server *s = *state;
+    int steps = 0;
+
+    set_many(s, 0, 5000);
+    assert_int_equal(try_as(s, s->session, "KEYS *99"), PROCESSOR_PARK);
+    while (fake_db_step(s->db))
+        steps++;
+    assert_int_equal(steps, 3);
+    assert_int_equal(s->wakes, 1);
+    processor_woken(s->processor);
+    assert_int_equal(try_as(s, s->session, "KEYS *99"), PROCESSOR_DONE);
+    assert_memory_equal(s->out.data, "*50\r\n", 5);
+    /* and whoever goes away meanwhile is not waited for */
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+    assert_int_equal(try_as(s, other, "KEYS *"), PROCESSOR_PARK);
+    assert_true(fake_db_step(s->db));
+    session_destroy(other);
+    assert_true(fake_db_step(s->db));
+    assert_false(fake_db_step(s->db));
+    processor_woken(s->processor);
+}
+
+static int put_name(struct buf *page, struct varve_slice name, uint64_t seq)
+{
+    (void)seq;
+    return buf_append(page, name.data, name.len);
+}
+
+static void test_transaction__keeps_no_large_page(void **state)
+{
+    struct server *s = *state;
+    struct walk_query query = {.type = WALK_ANY_TYPE, .put = put_name};
+    const struct walk_page *page;
+    uint64_t seq = 0;
+
+    set_many(s, 0, 5000);
+    uint64_t before = mem_used_bytes();
+    keyspace_mark(s->keyspace);
+    assert_int_equal(keyspace_walk(s->keyspace, 0, &query, 1, &page, &seq, NULL), 0);
+    assert_int_equal(page->count, 5000);
+    assert_true(mem_used_bytes() > before + 32 * 1024);
+    keyspace_unmark(s->keyspace, 0);
+    assert_true(mem_used_bytes() < before + 32 * 1024);
+}
+
+/* A short walk over many names that are gone takes long, so a job does it. */
+static void test_scan__passes_few_deleted_names_at_once(void **state)
+{
+    struct server *s = *state;
+    char line[64];
+
+    set_many(s, 0, 3000);
+    for (int i = 1; i < 3000; i++) {
+        snprintf(line, sizeof(line), "DEL key:%d", i);
+        EXPECT(s, line, ":1\r\n");
+    }
+    commit(s);
+    EXPECT(s, "SCAN 0", "*2\r\n$1\r\n0\r\n*1\r\n$5\r\nkey:0\r\n");
+    assert_int_equal(s->parks, 1);
+    EXPECT(s, "RANDOMKEY", "$5\r\nkey:0\r\n");
+    assert_int_equal(s->parks, 2);
 }
 
 /* Every other name is deleted, and new ones come, while the walk goes on. */
@@ -266,6 +348,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_scan__meets_each_name_once, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_scan__of_a_type_with_cold_values, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_scan__passes_few_deleted_names_at_once, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_keys__gives_way, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_transaction__keeps_no_large_page, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_scan__meets_what_is_there_throughout, server_setup,
                                         server_teardown),

@@ -97,6 +97,30 @@ static void test_exec__is_counted_once(void **state)
     assert_int_equal(processor_command_stats(s->processor, incr)->calls, 1);
 }
 
+/* What cannot be taken back is not done twice: such a transaction waits for the disk. */
+static void test_exec__with_effects_beyond_the_keys_runs_once(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SET k abc", OK);
+    commit(s);
+    fake_db_chill(s->db, "k");
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "CLIENT SETNAME a", QUEUED);
+    EXPECT(s, "GET k", QUEUED);
+    EXPECT(s, "EXEC", "*2\r\n+OK\r\n$3\r\nabc\r\n");
+    assert_int_equal(s->parks, 0);
+    assert_int_equal(fake_db_waited(s->db), 1);
+    EXPECT(s, "GET k", "$3\r\nabc\r\n");
+    assert_int_equal(s->parks, 1);
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "SELECT 1", QUEUED);
+    EXPECT(s, "SELECT 0", QUEUED);
+    EXPECT(s, "GET k", QUEUED);
+    EXPECT(s, "EXEC", "*3\r\n+OK\r\n+OK\r\n$3\r\nabc\r\n");
+    assert_int_equal(s->parks, 2);
+}
+
 /* A write that the engine refuses half-way takes the others with it; an error of a command does not. */
 static void test_exec__refused_half_way(void **state)
 {
@@ -109,6 +133,7 @@ static void test_exec__refused_half_way(void **state)
         fake_db_refuse_nth(s->db, 2, codes[i]);
         const char *reply = ask(s, "EXEC");
         assert_memory_equal(reply, "-EXECABORT Transaction discarded because of: ", 45);
+        assert_true(s->outcome.wait_seq <= fake_db_version_count(s->db)); /* not for what is gone */
         EXPECT(s, "MGET n k new", "*3\r\n$1\r\n7\r\n$3\r\nabc\r\n$-1\r\n");
         EXPECT(s, "EXEC", "-ERR EXEC without MULTI\r\n");
     }
@@ -137,6 +162,52 @@ static void test_exec__of_writes_while_they_are_refused(void **state)
     EXPECT(s, "MULTI", OK);
     EXPECT(s, "GET k", QUEUED);
     EXPECT(s, "EXEC", "*1\r\n$1\r\nv\r\n");
+}
+
+/* What EXEC goes by is not among what CONFIG RESETSTAT resets. */
+static void test_exec__that_resets_the_counters(void **state)
+{
+    struct server *s = *state;
+
+    fake_db_refuse_nth(s->db, 1, VARVE_ENOSPC);
+    assert_memory_equal(ask(s, "SET k v"), "-MISCONF", 8);
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "SET a 1", QUEUED);
+    EXPECT(s, "CONFIG RESETSTAT", QUEUED);
+    EXPECT(s, "EXEC", "*2\r\n+OK\r\n+OK\r\n");
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "SET a 2", QUEUED);
+    EXPECT(s, "CONFIG RESETSTAT", QUEUED);
+    EXPECT(s, "SET b 2", QUEUED);
+    fake_db_refuse_nth(s->db, 2, VARVE_ENOSPC);
+    assert_memory_equal(ask(s, "EXEC"), "-EXECABORT", 10);
+    EXPECT(s, "MGET a b", "*2\r\n$1\r\n1\r\n$-1\r\n");
+}
+
+/* Waiting for a flush helps what the memtables have no room for now, not what will never fit. */
+static void test_exec__full_memtables(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    EXPECT(s, "MSET n 7 k abc", OK);
+    commit(s);
+    queue(s, four, COUNT_OF(four));
+    fake_db_refuse_nth(s->db, 2, VARVE_WOULD_BLOCK);
+    assert_int_equal(try_as(s, s->session, "EXEC"), PROCESSOR_PARK);
+    assert_false(varve_group_open(s->db));
+    fake_db_fill_group(s->db, 1);
+    ask_as(s, other, "SET o v"); /* what is full is not the transaction's alone */
+    fake_db_refuse_nth(s->db, 2, VARVE_WOULD_BLOCK);
+    assert_int_equal(try_as(s, s->session, "EXEC"), PROCESSOR_PARK);
+    commit(s);
+    fake_db_refuse_nth(s->db, 2, VARVE_WOULD_BLOCK);
+    EXPECT(s, "EXEC",
+           "-EXECABORT Transaction discarded because of: OOM command refused: a transaction may "
+           "not fill more than a memtable (memtable-size)\r\n");
+    fake_db_fill_group(s->db, 0);
+    EXPECT(s, "MGET n k new", "*3\r\n$1\r\n7\r\n$3\r\nabc\r\n$-1\r\n");
+    session_destroy(other);
 }
 
 /* The map of databases is a part of what is cut. */
@@ -212,6 +283,24 @@ static void test_rewind__of_a_transaction_that_is_open_still(void **state)
     EXPECT(s, "EXEC", "*1\r\n$-1\r\n");
 }
 
+/* The reply to a command that is refused before it runs is cut back with the others, so it is made anew. */
+static void test_rewind__takes_rejected_commands_along(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "NOSUCH", "-ERR unknown command 'NOSUCH', with args beginning with: \r\n");
+    assert_false(s->outcome.uncommitted);
+    EXPECT(s, "MULTI", OK);
+    processor_tick(s->processor);
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+    ask_as(s, other, "SET b 2");
+    ask(s, "EXEC x");
+    assert_true(s->outcome.uncommitted);
+    fail_commit(s);
+    assert_memory_equal(ask(s, "EXEC x"), "-EXECABORT", 10);
+    session_destroy(other);
+}
+
 /* A group that was committed is not gone back behind. */
 static void test_rewind__not_behind_a_commit(void **state)
 {
@@ -224,6 +313,43 @@ static void test_rewind__not_behind_a_commit(void **state)
     EXPECT(s, "SET b 2", OK);
     fail_commit(s);
     EXPECT(s, "EXEC", "-ERR EXEC without MULTI\r\n");
+}
+
+/* MULTI and what came before the group was open do not run again: their effect stays. */
+static void test_rewind__keeps_what_came_before_the_group(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    processor_tick(s->processor);
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "SET a 1", QUEUED);
+    EXPECT(s, "EXEC", "*1\r\n+OK\r\n");
+    fail_commit(s);
+    EXPECT(s, "EXEC", ABORTED);
+    fake_db_refuse(s->db, 0);
+    processor_tick(s->processor);
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "SET a 1", QUEUED);
+    assert_string_equal(ask_as(s, other, "SET b 2"), OK); /* it opens the group */
+    EXPECT(s, "SET c 3", QUEUED);
+    EXPECT(s, "EXEC", "*2\r\n+OK\r\n+OK\r\n");
+    fail_commit(s);
+    assert_memory_equal(ask(s, "SET c 3"), "-MISCONF", 8);
+    EXPECT(s, "EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    session_destroy(other);
+}
+
+static void test_rewind__keeps_the_database_chosen_before_the_group(void **state)
+{
+    struct server *s = *state;
+
+    processor_tick(s->processor);
+    EXPECT(s, "WATCH k", OK);
+    EXPECT(s, "SELECT 3", OK);
+    EXPECT(s, "SET a 1", OK);
+    fail_commit(s);
+    assert_int_equal(s->session->db, 3);
 }
 
 /* ---- WATCH ---- */
@@ -343,6 +469,56 @@ static void test_watch__of_cold_keys(void **state)
     assert_int_equal(fake_db_waited(s->db), 0);
 }
 
+static void test_watch__null_waits_for_what_it_shows(void **state)
+{
+    struct server *s = *state;
+    struct session *other = session_create(s->processor, "a:1", "b:1", NULL, NULL);
+
+    EXPECT(s, "SET k v", OK);
+    commit(s);
+    EXPECT(s, "WATCH k", OK);
+    EXPECT(s, "MULTI", OK);
+    assert_string_equal(ask_as(s, other, "SET k w"), OK);
+    uint64_t written = s->outcome.wait_seq;
+    assert_true(written > 0);
+    EXPECT(s, "EXEC", NIL);
+    assert_int_equal(s->outcome.wait_seq, written);
+    session_destroy(other);
+}
+
+/* ---- what a session is told in a transaction ---- */
+
+static void test_exec__hello_counts_once_it_ran(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "SET k v", OK);
+    commit(s);
+    fake_db_chill(s->db, "k");
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "GET none", QUEUED);
+    EXPECT(s, "HELLO 3", QUEUED);
+    EXPECT(s, "GET none", QUEUED);
+    EXPECT(s, "GET k", QUEUED);
+    const char *reply = ask(s, "EXEC");
+    assert_int_equal(s->parks, 1);
+    assert_memory_equal(reply, "*4\r\n$-1\r\n%7\r\n", 13);
+    assert_non_null(strstr(reply, "*0\r\n_\r\n$1\r\nv\r\n"));
+}
+
+static void test_rewind__of_hello(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "HELLO 3", QUEUED);
+    EXPECT(s, "SET k v", QUEUED);
+    assert_memory_equal(ask(s, "EXEC"), "*2\r\n%7\r\n", 8);
+    fail_commit(s);
+    EXPECT(s, "EXEC", ABORTED);
+    EXPECT(s, "GET none", "$-1\r\n");
+}
+
 /* ---- bounds ---- */
 
 static void test_queue__has_the_limit_of_input(void **state)
@@ -370,17 +546,28 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_exec__parked_has_written_nothing, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__is_counted_once, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_exec__with_effects_beyond_the_keys_runs_once,
+                                        server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__refused_half_way, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__of_writes_while_they_are_refused, server_setup,
                                         server_teardown),
+        cmocka_unit_test_setup_teardown(test_exec__that_resets_the_counters, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_exec__full_memtables, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__cut_with_new_and_flushed_databases, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_rewind__gives_exec_its_queue_back, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_rewind__of_a_transaction_that_is_open_still,
                                         server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_rewind__takes_rejected_commands_along, server_setup,
+                                        server_teardown),
         cmocka_unit_test_setup_teardown(test_rewind__not_behind_a_commit, server_setup,
                                         server_teardown),
+        cmocka_unit_test_setup_teardown(test_rewind__keeps_what_came_before_the_group, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_rewind__keeps_the_database_chosen_before_the_group,
+                                        server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_watch__sees_each_kind_of_change, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_watch__of_what_comes_and_goes, server_setup,
@@ -389,6 +576,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_watch__in_two_databases, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_watch__of_cold_keys, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_watch__null_waits_for_what_it_shows, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_exec__hello_counts_once_it_ran, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_rewind__of_hello, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_queue__has_the_limit_of_input, server_setup,
                                         server_teardown),
     };

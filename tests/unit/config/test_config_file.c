@@ -302,7 +302,8 @@ static void test_ignored__all_of_them_fit_log_lines(void **state)
     for (const char *c = text; *c != '\0'; c++)
         names -= *c == ',' || *c == '\n';
     assert_int_equal(names, 0);
-    assert_non_null(strstr(text, "shutdown-on-sigterm\n"));
+    assert_non_null(strstr(text, "shutdown-on-sigterm, "));
+    assert_non_null(strstr(text, "loading-process-events-interval-bytes\n"));
 }
 
 /* ---- the printed texts ---- */
@@ -342,6 +343,43 @@ static void test_help__names_every_option_in_80_columns(void **state)
 }
 
 /* ---- CONFIG REWRITE ---- */
+
+static void test_rename_command__is_kept_by_rewrite(void **state)
+{
+    static const char text[] = "rename-command CONFIG \"\"\nRename-Command keys list-of-keys\n";
+    struct fixture *f = *state;
+    const char *from, *to;
+
+    assert_string_equal(parse(f, text), "OK");
+    assert_int_equal(config_rename(f->config, 0, &from, &to), 1);
+    assert_string_equal(from, "CONFIG");
+    assert_string_equal(to, "");
+    assert_int_equal(config_rename(f->config, 1, &from, &to), 1);
+    assert_string_equal(to, "list-of-keys");
+    assert_int_equal(config_rename(f->config, 2, &from, &to), 0);
+    assert_int_equal(config_rewrite(f->config, &f->err), 0);
+    assert_string_equal(read_file("c.conf"), text);
+    assert_string_equal(parse(f, "rename-command a\n"),
+                        "c.conf:1: rename-command: it takes two values");
+    for (int i = 2; i < 1024; i++)
+        assert_string_equal(parse(f, "rename-command a b\n"), "OK");
+    assert_string_equal(parse(f, "rename-command a b\n"),
+                        "c.conf:1: rename-command: there are more than 1024");
+}
+
+static void test_what_is_not_there__is_refused_with_the_reason(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_string_equal(parse(f, "replicaof no one\nslaveof \"\"\naclfile \"\""), "OK");
+    assert_string_equal(parse(f, "replicaof 10.0.0.1 6379"),
+                        "c.conf:1: replicaof \"10.0.0.1 6379\": it is not supported here");
+    assert_string_equal(parse(f, "aclfile /etc/users.acl"),
+                        "c.conf:1: aclfile \"/etc/users.acl\": it is not supported here");
+    assert_string_equal(parse(f, "user joe on"),
+                        "c.conf:1: user: there is one user, default; requirepass is the password");
+    assert_string_equal(parse(f, "loadmodule a.so"), "c.conf:1: loadmodule: there are no modules");
+}
 
 static void test_rewrite__keeps_comments_and_order(void **state)
 {
@@ -484,6 +522,8 @@ int main(void)
         TEST(test_ignored__all_of_them_fit_log_lines),
         TEST(test_default_file__reads_back_and_changes_nothing),
         TEST(test_help__names_every_option_in_80_columns),
+        TEST(test_rename_command__is_kept_by_rewrite),
+        TEST(test_what_is_not_there__is_refused_with_the_reason),
         TEST(test_rewrite__keeps_comments_and_order),
         TEST(test_rewrite__twice_is_the_same),
         TEST(test_rewrite__wins_over_includes),

@@ -55,6 +55,42 @@ static void test_db__put_get_delete(void **state)
     assert_dump(bed, NULL, "a=3 b= ");
 }
 
+/* Both ways: 1 if the iterator comes to the one key behind those that are gone. */
+static int comes_through(struct bed *bed, uint64_t passes_max, int no_wait, int down)
+{
+    struct varve_read read = {.no_wait = no_wait, .passes_max = passes_max};
+    struct varve_iter *iter = varve_iter_create(bed->db, &read, NULL, NULL, &bed->err);
+
+    if (down)
+        varve_iter_seek_prev(iter, str("k99"));
+    else
+        varve_iter_seek(iter, str("k00"));
+    int valid = varve_iter_valid(iter);
+    assert_int_equal(varve_iter_status(iter, &bed->err), valid ? 0 : VARVE_WOULD_BLOCK);
+    varve_iter_destroy(iter);
+    return valid;
+}
+
+static void test_db__iterator_that_may_not_pass_many(void **state)
+{
+    struct bed *bed = *state;
+    char key[8];
+
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    assert_int_equal(bed_put(bed, "z", "1"), 0);
+    for (int i = 0; i < 100; i++) {
+        snprintf(key, sizeof(key), "k%02d", i);
+        assert_int_equal(bed_put(bed, key, "v"), 0);
+        assert_int_equal(bed_delete(bed, key), 0);
+    }
+    for (int down = 0; down < 2; down++) {
+        assert_false(comes_through(bed, 99, 1, down));
+        assert_true(comes_through(bed, 100, 1, down));
+        assert_true(comes_through(bed, 0, 1, down));
+        assert_true(comes_through(bed, 99, 0, down));
+    }
+}
+
 static void test_db__keys_are_binary_and_ordered(void **state)
 {
     struct bed *bed = *state;
@@ -643,6 +679,7 @@ int main(void)
 #define WITH_BED(test) cmocka_unit_test_setup_teardown(test, bed_set_up, bed_tear_down)
     const struct CMUnitTest tests[] = {
         WITH_BED(test_db__put_get_delete),
+        WITH_BED(test_db__iterator_that_may_not_pass_many),
         WITH_BED(test_db__keys_are_binary_and_ordered),
         WITH_BED(test_db__large_values_and_reopen),
         WITH_BED(test_db__range_delete),

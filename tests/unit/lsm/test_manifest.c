@@ -556,6 +556,58 @@ static void test_manifest__any_flipped_bit(void **state)
     disk_deinit(&disk);
 }
 
+static void change_bytes(struct disk *disk, uint64_t at, uint8_t *bytes, size_t len, int write)
+{
+    struct varve_slice part = varve_slice(bytes, len);
+    struct varve_file *file;
+    size_t got = 0;
+    int rc = disk->env->ops->open(disk->env, "/MANIFEST-000001", VARVE_OPEN_WRITE, &file, NULL);
+
+    assert_int_equal(rc, 0);
+    rc = write ? disk->env->ops->write_at(disk->env, file, &part, 1, at, NULL)
+               : disk->env->ops->read_at(disk->env, file, bytes, len, at, &got, NULL);
+    assert_int_equal(rc, 0);
+    disk->env->ops->close(disk->env, file);
+}
+
+/* Two edits of one length change places: each has the right CRCs, and the older count would win. */
+static void test_manifest__an_edit_belongs_to_its_place(void **state)
+{
+    struct disk disk;
+    struct version_group groups[] = {group_of("g", 5, 1), group_of("g", 7, 2)};
+    uint8_t edits[2][64];
+    uint64_t at[3];
+
+    (void)state;
+    disk_init(&disk, sim_env_create(1));
+    struct manifest *manifest = make(&disk);
+    for (size_t i = 0; i < 2; i++) {
+        struct manifest_edit edit = {.change = MANIFEST_GROUP, .group = &groups[i]};
+        at[i] = manifest_place(manifest).offset;
+        assert_int_equal(manifest_apply(manifest, &edit, 1, &disk.err), 0);
+    }
+    at[2] = manifest_place(manifest).offset;
+    size_t len = (size_t)(at[2] - at[1]);
+    assert_true(len == at[1] - at[0] && len <= sizeof(edits[0]));
+    manifest_close(manifest);
+    change_bytes(&disk, at[0], edits[0], len, 0);
+    change_bytes(&disk, at[1], edits[1], len, 0);
+
+    change_bytes(&disk, at[0], edits[1], len, 1);
+    change_bytes(&disk, at[1], edits[0], len, 1);
+    assert_null(reopen(&disk));
+    assert_non_null(strstr(disk.err.text, "/MANIFEST-000001: offset "));
+    assert_non_null(strstr(disk.err.text, "an edit of another place"));
+
+    /* The older one twice: the newer one is lost as if it had been torn off, and the end says so. */
+    change_bytes(&disk, at[0], edits[0], len, 1);
+    manifest = reopen(&disk);
+    assert_non_null(manifest);
+    assert_int_equal(manifest_read_end(manifest).offset, at[1]);
+    manifest_close(manifest);
+    disk_deinit(&disk);
+}
+
 /* ---- failures ---- */
 
 /* Each call fails in an edit and in a renewal: the state is as before, what is on disk is one of the
@@ -724,6 +776,7 @@ int main(void)
         cmocka_unit_test(test_manifest__as_many_segments_as_there_may_be),
         cmocka_unit_test(test_manifest__cut_anywhere),
         cmocka_unit_test(test_manifest__any_flipped_bit),
+        cmocka_unit_test(test_manifest__an_edit_belongs_to_its_place),
         cmocka_unit_test(test_manifest__each_call_fails),
         cmocka_unit_test(test_manifest__no_memory),
         cmocka_unit_test(test_manifest__is_renewed_when_it_grows),

@@ -315,6 +315,8 @@ static void test_room__bounds_a_merge(void **state)
     picture.view.room_bytes = 224 * MB;
     EXPECT_PICK(PICK_MERGE, PICK_FOR_SPACE, LAST, 2, 8);
     picture.view.room_bytes = 224 * MB - 1;
+    for (int i = 0; i < 8; i++)
+        picture.segments[2][i].culled_seq = UINT64_MAX;
     EXPECT_NOTHING();
     picture.segments[1][0].deletes = 32; /* which hide 32 KB below */
     EXPECT_PICK(PICK_MERGE, PICK_FOR_SPACE, LAST, 2, 8);
@@ -337,6 +339,76 @@ static void test_room__bounds_what_is_dead(void **state)
     EXPECT_PICK(PICK_MERGE, PICK_FOR_DEAD, LAST, 2);
     picture.view.room_bytes = 1;
     EXPECT_NOTHING();
+}
+
+static void expect_cull(uint32_t level, uint64_t run_no, uint64_t file_no)
+{
+    struct pick pick;
+
+    assert_int_equal(picker_pick(&picture.view, &pick), 0);
+    assert_int_equal(pick.kind, PICK_MERGE);
+    assert_int_equal(pick.reason, PICK_FOR_DEAD);
+    assert_int_equal(pick.cull, 1);
+    assert_int_equal(pick.input_count, 1);
+    assert_int_equal(pick.inputs[0], file_no);
+    assert_int_equal(pick.output_level, level);
+    assert_int_equal(pick.output_run_no, run_no);
+    pick_deinit(&pick);
+}
+
+/* Level 0 is wide and deep, and no two of its runs fit into the room: old segments are rewritten alone, one
+ * after the other, where they lie. */
+static void test_cull__where_no_merge_fits(void **state)
+{
+    (void)state;
+    start();
+    for (uint64_t no = 20; no > 1; no--)
+        add(0, no, 0, 200, 64 * MB); /* 1 .. 19 */
+    add(LAST, 0, 0, 200, 64 * MB);   /* 20: else the oldest would move */
+    struct picker_segment *top = &picture.segments[0][0];
+    picture.view.room_bytes = 64 * MB;
+    expect_cull(LAST, 0, 20);
+    picture.view.room_bytes = 64 * MB -
+                              1; /* what hides may be guessed wrong, and leaves all of it */
+    EXPECT_NOTHING();
+    top->deletes = top->entries; /* but what tombstones hide is counted on: 1 / 19 of the oldest */
+    picture.view.room_bytes = 64 * MB / 100 * 97;
+    expect_cull(LAST, 0, 20);
+    picture.view.room_bytes = 64 * MB / 100 * 95;
+    EXPECT_NOTHING();
+    picture.view.room_bytes = 64 * MB;
+    picture.segments[19][0].culled_seq = top->seq_max; /* it knows all that lies above */
+    expect_cull(0, 2, 19);
+    for (int i = 0; i < 20; i++)
+        picture.segments[i][0].culled_seq = top->seq_max;
+    EXPECT_NOTHING();
+    top->seq_max += 20; /* more came; that alone is too little */
+    top->entries /= 4;
+    top->deletes /= 4;
+    EXPECT_NOTHING();
+    picture.view.oldest_snapshot_seq = top->seq_max - 1;
+    top->entries = 100 * picture.segments[1][0]
+                             .entries; /* what a snapshot does not see hides nothing from it */
+    EXPECT_NOTHING();
+    picture.view.oldest_snapshot_seq = UINT64_MAX;
+    expect_cull(LAST, 0, 20);
+}
+
+/* While writes are refused, a little that was deleted is worth it, though nothing is due. */
+static void test_cull__while_writes_are_refused(void **state)
+{
+    (void)state;
+    start();
+    struct picker_segment *top = add(0, 1, 0, 200, MB); /* 1 */
+    add_last(16);                                       /* 2 .. 17 */
+    top->entries = top->deletes = 16 * 65537 / 20;
+    EXPECT_NOTHING();
+    picture.view.low = 1;
+    expect_cull(LAST, 0, 2);
+    top->entries = top->deletes = 16 * 65537 / 100;
+    EXPECT_NOTHING();
+    picture.segments[1][3].covered_bytes = 4 * MB; /* dead without them */
+    expect_cull(LAST, 0, 5);
 }
 
 static void test_drop__covered(void **state)
@@ -521,6 +593,8 @@ int main(void)
         cmocka_unit_test(test_level__least_overlap),
         cmocka_unit_test(test_room__bounds_a_merge),
         cmocka_unit_test(test_room__bounds_what_is_dead),
+        cmocka_unit_test(test_cull__where_no_merge_fits),
+        cmocka_unit_test(test_cull__while_writes_are_refused),
         cmocka_unit_test(test_drop__covered),
         cmocka_unit_test(test_drop__dead_from_below),
         cmocka_unit_test(test_drop__only_range_tombstones),

@@ -235,6 +235,153 @@ static void test_full_disk__deletes_free_space(void **state)
     bed_deinit(&bed);
 }
 
+/* ---- a disk that the data fill themselves ---- */
+
+#define DISK_BYTES (4096 * KIB)
+#define DISK_KEYS 6000
+
+static struct bed *disk_bed;
+static uint64_t disk_bytes;
+
+static uint64_t disk_used(void)
+{
+    if (disk_bed->db == NULL)
+        return 0;
+    return segment_bytes(disk_bed) + atomic_load(&disk_bed->db->space.reserve_bytes);
+}
+
+static int free_of_disk(struct varve_env *env, const char *path, uint64_t *bytes,
+                        struct varve_err *err)
+{
+    uint64_t used = disk_used();
+
+    (void)env;
+    (void)path;
+    (void)err;
+    *bytes = used < disk_bytes ? disk_bytes - used : 0;
+    return 0;
+}
+
+/* 0: refused. */
+static int disk_put(struct bed *bed, struct rng *rng, uint64_t *versions)
+{
+    uint8_t bytes[KIB];
+    char text[16];
+    int key = (int)rng_below(rng, DISK_KEYS);
+    uint64_t version = rng_next(rng) | 1;
+    struct rng value;
+    int rc;
+
+    rng_init(&value, version);
+    for (size_t i = 0; i < sizeof(bytes); i += 8) {
+        uint64_t word = rng_next(&value);
+        memcpy(bytes + i, &word, 8);
+    }
+    key_text(text, key);
+    while ((rc = bed_put_bytes(bed, text, varve_slice(bytes, sizeof(bytes)), 0)) == VARVE_EFULL)
+        bed_pass_us(bed, SECOND_US / 10);
+    if (rc == 0)
+        versions[key] = version;
+    assert_true(rc == 0 || rc == VARVE_ENOSPC);
+    return rc == 0;
+}
+
+static void disk_check(struct bed *bed, const uint64_t *versions)
+{
+    uint64_t live = 0;
+    char text[16];
+
+    for (int key = 0; key < DISK_KEYS; key++) {
+        struct varve_pin pin;
+        struct rng value;
+        key_text(text, key);
+        int rc = varve_get(bed->db, NULL, varve_slice_str(text), &pin, &bed->err);
+        assert_int_equal(rc, versions[key] == 0 ? VARVE_NOT_FOUND : 0);
+        if (rc != 0)
+            continue;
+        rng_init(&value, versions[key]);
+        uint64_t word = rng_next(&value);
+        assert_int_equal(pin.value.len, KIB);
+        assert_memory_equal(pin.value.data, &word, 8);
+        varve_pin_release(&pin);
+        live++;
+    }
+    assert_int_equal(bed_count(bed, "k"), live);
+}
+
+/* It fills until writes are refused, half of it is deleted, and writes are taken again: time and again. The
+ * counts are asked in between, so that they are remembered. taken: somebody else takes what is left, so that
+ * nothing but the reserve is there for it. */
+static void check_full_disk(uint64_t seed, size_t min_free, int taken)
+{
+    static uint64_t versions[DISK_KEYS];
+    const struct varve_env_ops *before;
+    struct varve_env_ops ops;
+    struct rng rng;
+    struct bed bed;
+    char text[16];
+
+    memset(versions, 0, sizeof(versions));
+    rng_init(&rng, seed);
+    disk_bed = &bed;
+    disk_bytes = DISK_BYTES;
+    open_small(&bed);
+    bed_close_ok(&bed);
+    bed.options.min_free_bytes = min_free;
+    bed.options.reserve_size_bytes = min_free / 2;
+    bed.options.memtable_size_bytes = 64 * KIB;
+    bed.options.segment_size_bytes = 128 * KIB;
+    before = fault_as_env(bed.fault)->ops;
+    ops = *before;
+    ops.free_space = free_of_disk;
+    fault_as_env(bed.fault)->ops = &ops;
+    bed_open_ok(&bed);
+    for (int cycle = 0; cycle < 2; cycle++) {
+        for (int i = 0; disk_put(&bed, &rng, versions); i++)
+            if (i % 16 == 0)
+                bed_pass_us(&bed, SECOND_US / 20);
+        disk_check(&bed, versions);
+        pass_time(&bed); /* what is due is done */
+        if (taken)
+            disk_bytes = disk_used();
+        pass_time(&bed);
+        for (int key = 0; key < DISK_KEYS; key++) {
+            if (versions[key] == 0 || rng_below(&rng, 2) == 0)
+                continue;
+            key_text(text, key);
+            while (bed_delete(&bed, text) == VARVE_EFULL)
+                bed_pass_us(&bed, SECOND_US / 10);
+            versions[key] = 0;
+            if (key % 64 == 0)
+                bed_pass_us(&bed, SECOND_US / 20);
+        }
+        disk_check(&bed, versions);
+        for (int i = 0; i < 100 && !disk_put(&bed, &rng, versions); i++)
+            bed_pass_us(&bed, SECOND_US / 10);
+        pass_time(&bed);
+        assert_true(disk_put(&bed, &rng, versions));
+        disk_check(&bed, versions);
+        assert_true(segment_bytes(&bed) < DISK_BYTES / 4 * 3);
+        disk_bytes = DISK_BYTES;
+    }
+    bed_close_ok(&bed);
+    fault_as_env(bed.fault)->ops = before;
+    bed_deinit(&bed);
+}
+
+static void test_full_disk__comes_back_by_itself(void **state)
+{
+    (void)state;
+    check_full_disk(3, 256 * KIB, 0);
+    check_full_disk(5, 128 * KIB, 0);
+}
+
+static void test_full_disk__comes_back_with_the_reserve(void **state)
+{
+    (void)state;
+    check_full_disk(7, 512 * KIB, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +391,8 @@ int main(void)
         cmocka_unit_test(test_snapshot__what_ranges_hid_comes_back),
         cmocka_unit_test(test_range__hides_most_of_a_segment),
         cmocka_unit_test(test_full_disk__deletes_free_space),
+        cmocka_unit_test(test_full_disk__comes_back_by_itself),
+        cmocka_unit_test(test_full_disk__comes_back_with_the_reserve),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

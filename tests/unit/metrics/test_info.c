@@ -27,7 +27,7 @@ static void test_wanted__words_name_sections(void **state)
     assert_int_equal(wanted("server", NULL), BIT(INFO_SERVER));
     assert_int_equal(wanted("SerVer", "keyspace"), BIT(INFO_SERVER) | BIT(INFO_KEYSPACE));
     assert_int_equal(wanted("everything", NULL), every);
-    assert_int_equal(wanted("ALL", NULL), every & ~BIT(INFO_MODULES));
+    assert_int_equal(wanted("ALL", NULL), every);
     assert_int_equal(wanted("default", NULL),
                      every & ~BIT(INFO_COMMANDSTATS) & ~BIT(INFO_LATENCYSTATS));
     assert_int_equal(info_wanted(NULL, 0), wanted("default", NULL));

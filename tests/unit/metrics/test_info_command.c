@@ -231,7 +231,7 @@ static void test_info__sections(void **state)
     assert_string_equal(run(f, "INFO keyspace"), "$12\r\n# Keyspace\r\n\r\n");
     const char *all = run(f, "INFO all");
     assert_non_null(strstr(all, "# Commandstats\r\n"));
-    assert_null(strstr(all, "# Modules"));
+    assert_non_null(strstr(all, "# Modules\r\n"));
     run(f, "HELLO 3");
     assert_string_equal(run(f, "INFO cluster"),
                         "=34\r\ntxt:# Cluster\r\ncluster_enabled:0\r\n\r\n");
@@ -270,6 +270,20 @@ static void test_info__counts(void **state)
     assert_non_null(strstr(text, "\r\ntotal_error_replies:0\r\n"));
     assert_null(strstr(text, "errorstat_"));
     assert_null(strstr(text, "cmdstat_set"));
+}
+
+static void test_info__tells_what_expires(void **state)
+{
+    struct fixture *f = *state;
+
+    run(f, "SET a 1 PX 3000");
+    run(f, "SET b 1 PX 5000");
+    run(f, "SET c 1");
+    run(f, "SELECT 3");
+    run(f, "SET d 1 PX 70000");
+    const char *text = run(f, "INFO keyspace");
+    assert_non_null(strstr(text, "\r\ndb0:keys=3,expires=2,avg_ttl=4000\r\n"));
+    assert_non_null(strstr(text, "\r\ndb3:keys=1,expires=1,avg_ttl=70000\r\n"));
 }
 
 /* ---- CONFIG ---- */
@@ -331,6 +345,7 @@ int main(void)
         TEST(test_info__every_line_is_a_title_or_a_field),
         TEST(test_info__sections),
         TEST(test_info__counts),
+        TEST(test_info__tells_what_expires),
         TEST(test_config__get),
         TEST(test_config__set),
         TEST(test_config__others),

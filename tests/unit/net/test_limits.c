@@ -255,6 +255,83 @@ static void test_unauthenticated__is_held_short(void **state)
     fake_stop(&fake);
 }
 
+/* From when it has to: who is made to authenticate anew has as long again. */
+static void test_unauthenticated__has_a_minute(void **state)
+{
+    struct fake fake;
+
+    (void)state;
+    fake_init(&fake);
+    fake.limits.resp.unauthenticated = 1;
+    fake.limits.unauthenticated_s = 60;
+    fake_start(&fake);
+    int never = client_connect(&fake);
+    int known = client_connect(&fake);
+    int again = client_connect(&fake);
+    conn_set_authenticated(fake.conns[1], 1);
+    fake_now_ms += 59000;
+    client_send(&fake, never, "ECHO a\r\n");
+    client_expect(&fake, never, "$1\r\na\r\n");
+    conn_set_authenticated(fake.conns[2], 0);
+    fake_now_ms += 1001;
+    client_expect_end(&fake, never);
+    uint32_t ticks = fake.ticks;
+    run_until(&fake, fake.ticks > ticks + 3);
+    assert_int_equal(fake.closed, 1);
+    fake_now_ms += 60000;
+    client_expect_end(&fake, again);
+    client_send(&fake, known, "ECHO a\r\n");
+    client_expect(&fake, known, "$1\r\na\r\n");
+    close(known);
+    fake_stop(&fake);
+}
+
+static void test_push__follows_the_replies(void **state)
+{
+    struct fake fake;
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    int fd = client_connect(&fake);
+    client_send(&fake, fd, "ECHO a\r\n");
+    client_expect(&fake, fd, "$1\r\na\r\n");
+    conn_push(fake.conns[0], varve_slice_str("+one\r\n"));
+    conn_push(fake.conns[0], varve_slice_str("+two\r\n"));
+    client_expect(&fake, fd, "+one\r\n+two\r\n");
+    close(fd);
+    fake_stop(&fake);
+}
+
+/* The limit of replies is that of pushes; where that is none, they have one of their own. */
+static void push_until_closed(size_t output_max_bytes, size_t push_max_bytes)
+{
+    static char bytes[100000];
+    struct fake fake;
+
+    fake_init(&fake);
+    fake.limits.output_max_bytes = output_max_bytes;
+    fake.limits.push_max_bytes = push_max_bytes;
+    fake_start(&fake);
+    int fd = client_connect(&fake);
+    for (int i = 0; i < 1000 && fake.closed == 0; i++) {
+        conn_push(fake.conns[0], varve_slice(bytes, sizeof(bytes)));
+        net_loop_turn(fake.loop, 0);
+    }
+    assert_int_equal(fake.closed, 1);
+    assert_int_equal(fake.metrics.output_limit_closes, 1);
+    close(fd);
+    fake_stop(&fake);
+}
+
+static void test_push__is_bounded(void **state)
+{
+    (void)state;
+    push_until_closed(300000, 0);
+    push_until_closed(300000, 1000000000);
+    push_until_closed(0, 300000);
+}
+
 static void test_set_limits__reach_open_connections(void **state)
 {
     struct fake fake;
@@ -326,6 +403,9 @@ int main(void)
         cmocka_unit_test(test_no_descriptors__clients_are_shed_and_others_served),
         cmocka_unit_test(test_query_limit__closes),
         cmocka_unit_test(test_unauthenticated__is_held_short),
+        cmocka_unit_test(test_unauthenticated__has_a_minute),
+        cmocka_unit_test(test_push__follows_the_replies),
+        cmocka_unit_test(test_push__is_bounded),
         cmocka_unit_test(test_set_limits__reach_open_connections),
         cmocka_unit_test(test_no_memory__answers_or_closes),
     };
