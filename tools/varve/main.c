@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/resource.h>
 
 #include "args.h"
 #include "base/check.h"
@@ -35,17 +34,6 @@ static void print_usage(FILE *to)
     fputs("\nvarve COMMAND --help has options and examples.\n", to);
 }
 
-/* A large directory has more segments than the usual limit of open files. */
-static void raise_file_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 /* Every segment of a directory is an open file, and there may be more than a shell allows. */
 static void allow_files(void)
 {
@@ -71,7 +59,6 @@ int main(int argc, char **argv)
         printf("varve %s\n", varve_version());
         return output_close("--version", TOOL_OK);
     }
-    raise_file_limit();
     allow_files();
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
