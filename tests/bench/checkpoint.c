@@ -38,7 +38,7 @@
 #include "varve/iter.h"
 
 #define MIB ((uint64_t)1024 * 1024)
-#define KEY_BYTES 14 /* space, tag, twelve digits */
+#define KEY_BYTES 14 /* space, tag, twelve digits: in order, so without a hash, and verified raw */
 #define VALUE_MIN_BYTES 20
 #define VALUE_MAX_BYTES 400
 #define SERIAL_AT 1 /* in a value, behind the byte that says what it is */
@@ -562,8 +562,8 @@ static size_t find_sum(struct bench *bench, uint64_t seq, struct sum *found)
 
 static void check_taken(struct bench *bench, struct taken *taken, const char *what)
 {
-    const char *const verify[] = {bench->varve, "verify", taken->dir, NULL};
-    const char *const restore[] = {bench->varve, "checkpoint", taken->dir, NULL};
+    const char *const verify[] = {bench->varve, "verify", "--raw", taken->dir, NULL};
+    const char *const restore[] = {bench->varve, "checkpoint", "--raw", taken->dir, NULL};
     uint64_t segments = 0;
     char title[128];
 
