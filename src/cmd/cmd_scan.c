@@ -56,6 +56,12 @@ static int parse_type(struct varve_slice arg)
     return cmd_arg_is(arg, value_type_name(VALUE_STRING)) ? (int)VALUE_STRING : WALK_ANY_TYPE - 1;
 }
 
+static void take_pattern(struct walk_query *query, struct varve_slice pattern)
+{
+    query->pattern = pattern;
+    query->has_pattern = !varve_slice_equal(pattern, varve_slice_str("*"));
+}
+
 /* 1, or 0 and the error is written. */
 static int parse_scan(struct cmd_ctx *ctx, struct walk_query *query)
 {
@@ -79,8 +85,7 @@ static int parse_scan(struct cmd_ctx *ctx, struct walk_query *query)
             }
             query->visits_max = (uint64_t)count;
         } else if (cmd_arg_is(ctx->argv[i], "match")) {
-            query->pattern = ctx->argv[i + 1];
-            query->has_pattern = !varve_slice_equal(query->pattern, varve_slice_str("*"));
+            take_pattern(query, ctx->argv[i + 1]);
         } else if (cmd_arg_is(ctx->argv[i], "type")) {
             query->type = parse_type(ctx->argv[i + 1]);
         } else {
@@ -118,11 +123,10 @@ void cmd_scan(struct cmd_ctx *ctx)
 
 void cmd_keys(struct cmd_ctx *ctx)
 {
-    struct walk_query query = {
-        .has_pattern = 1, .pattern = ctx->argv[1], .type = WALK_ANY_TYPE, .put = put_bulk};
+    struct walk_query query = {.type = WALK_ANY_TYPE, .put = put_bulk};
     const struct walk_page *page;
 
-    query.has_pattern = !varve_slice_equal(query.pattern, varve_slice_str("*"));
+    take_pattern(&query, ctx->argv[1]);
     if (walk(ctx, &query, &page) == 0)
         reply_page(ctx, page);
 }

@@ -140,10 +140,10 @@ static void run_transaction(struct cmd_ctx *ctx)
     }
     if (rc < 0)
         transaction_abort(ctx, start, refused_at);
-    if (rc == 0)
-        processor_count_queued(ctx, transaction->queue, transaction->queue_count);
-    if (rc == 0)
-        transaction_end(session);
+    if (rc != 0)
+        return;
+    processor_count_queued(ctx, transaction->queue, transaction->queue_count);
+    transaction_end(session);
 }
 
 void cmd_exec(struct cmd_ctx *ctx)
