@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "net/internal.h"
 
 #define SWEEP_TICKS 10    /* every connection is looked at once in so many ticks */
@@ -89,6 +90,8 @@ static struct conn *conn_create(struct net_loop *loop)
         return NULL;
     conn->loop = loop;
     conn->limits = loop->limits.resp;
+    if (MUTANT("strangers-unlimited"))
+        conn->limits.unauthenticated = 0;
     conn->reader = resp_reader_create(&conn->limits, loop->pool);
     if (conn->reader == NULL) {
         mem_free(conn);
@@ -147,7 +150,7 @@ void conn_push(struct conn *conn, struct varve_slice bytes)
     if (conn->dead || conn->close_after || conn->writer.failed != 0)
         return;
     if (limits->output_max_bytes == 0 && limits->push_max_bytes != 0 &&
-        output_unsent_bytes(conn) + bytes.len > limits->push_max_bytes)
+        output_unsent_bytes(conn) + bytes.len > limits->push_max_bytes && !MUTANT("push-unbounded"))
         rc = VARVE_EFULL;
     if (rc == 0)
         rc = output_prepare(conn);
@@ -188,7 +191,8 @@ void conn_reap(struct net_loop *loop)
         list_remove(&conn->dead_node);
         CHECK(conn->writing == NULL);
         mem_free(conn->again);
-        resp_reader_destroy(conn->reader);
+        if (!MUTANT("keep-closed-input"))
+            resp_reader_destroy(conn->reader);
         mem_free(conn);
     }
 }
@@ -199,7 +203,8 @@ static void sweep_output(struct conn *conn, uint64_t unsent_bytes)
 {
     const struct net_limits *limits = &conn->loop->limits;
 
-    if (limits->output_soft_bytes == 0 || unsent_bytes <= limits->output_soft_bytes) {
+    if (limits->output_soft_bytes == 0 || unsent_bytes <= limits->output_soft_bytes ||
+        MUTANT("no-soft-limit")) {
         conn->soft_since_ms = 0;
         return;
     }
@@ -226,7 +231,7 @@ static void sweep_conn(struct conn *conn)
     if (unsent_bytes < conn->swept_unsent_bytes) /* it takes a long reply bit by bit */
         conn->active_ms = loop->now_ms;
     conn->swept_unsent_bytes = unsent_bytes;
-    uint64_t idle_ms = loop->now_ms - conn->active_ms;
+    uint64_t idle_ms = MUTANT("never-idle") ? 0 : loop->now_ms - conn->active_ms;
     if (loop->limits.timeout_s != 0 && !conn->parked &&
         idle_ms > (uint64_t)loop->limits.timeout_s * 1000) {
         log_line(LOG_VERBOSE, "Closing idle client");
