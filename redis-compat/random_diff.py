@@ -7,7 +7,7 @@
     --only NAME, --without NAME    these commands, or all but these; may be repeated
     --differences N            stop after so many different differences (8)
 
-What is sent comes from random_commands.py: every command of wave 1 that varved says it has, on three
+What is sent comes from random_commands.py: every one of its commands that varved says it has, on three
 connections, in rounds that begin with an empty server. Neighbouring commands of one connection go out as
 one pipeline. Replies are compared byte by byte, but for those that a clock or chance decides (LOOSE) and
 for the differences that differences.md explains (random_known.py). A difference ends its round: the round is cut

@@ -226,11 +226,14 @@ static void reply_argument(struct cmd_ctx *ctx, const struct arguments *argument
     if (arg->flags != 0) {
         resp_bulk_str(ctx->out, "flags");
         resp_set(ctx->out, (uint64_t)((arg->flags & ARGUMENT_OPTIONAL) != 0) +
-                               ((arg->flags & ARGUMENT_MULTIPLE) != 0));
+                               ((arg->flags & ARGUMENT_MULTIPLE) != 0) +
+                               ((arg->flags & ARGUMENT_MULTIPLE_TOKEN) != 0));
         if (arg->flags & ARGUMENT_OPTIONAL)
             resp_simple(ctx->out, "optional");
         if (arg->flags & ARGUMENT_MULTIPLE)
             resp_simple(ctx->out, "multiple");
+        if (arg->flags & ARGUMENT_MULTIPLE_TOKEN)
+            resp_simple(ctx->out, "multiple_token");
     }
     if (arg->child_count > 0) {
         resp_bulk_str(ctx->out, "arguments");
