@@ -84,7 +84,8 @@ class Judge:
     def __init__(self):
         self.queued = {}  # connection -> calls
         self.emptied = 0  # how often a database was emptied or swapped
-        self.watches = {}  # connection -> that number, when it began to watch
+        self.failed = 0  # how often a step of BITFIELD may have failed
+        self.watches = {}  # connection -> these numbers, when it began to watch
         self.parted = False  # the two hold different data, for a reason that is known
         self.seen = set()  # IDs of differences.md
 
@@ -94,7 +95,7 @@ class Judge:
         self.parted = False
 
     def same(self, connection, words, ours, theirs):
-        emptied = self.note_watch(connection, words[0].upper(), theirs)
+        emptied, failed = self.note_watch(connection, words[0].upper(), theirs)
         queue = self.queued.setdefault(connection, [])
         name = words[0].upper()
         if theirs == MARKED and ours == MARKED:
@@ -105,9 +106,14 @@ class Judge:
             if name == b"EXEC":
                 calls = list(queue)
                 self.emptied += any(call[0].upper() in EMPTYING for call in calls)
+                self.failed += any(call[0].upper() == b"BITFIELD" for call in calls)
             queue.clear()
         if name == b"EXEC" and random_known.watch_came_and_went(ours, theirs, emptied):
             self.seen.add(random_known.CAME_AND_WENT)
+            self.parted = True
+            return True
+        if name == b"EXEC" and random_known.growth_is_watched(ours, theirs, failed):
+            self.seen.add(random_known.GROWTH)
             self.parted = True
             return True
         if ours == theirs:
@@ -123,16 +129,19 @@ class Judge:
         return all(self.same_reply(call, a, b) for call, a, b in zip(calls, trees[0][1], trees[1][1]))
 
     def note_watch(self, connection, name, reply):
-        """Whether a database was emptied or swapped while this connection watched."""
+        """Since this connection watches: was a database emptied or swapped, did a step of BITFIELD fail?"""
         if name in EMPTYING:
             self.emptied += 1
+        if name == b"BITFIELD" and (b"$-1\r\n" in reply or b"_\r\n" in reply):
+            self.failed += 1
+        now = self.emptied, self.failed
         if name == b"WATCH":
-            self.watches.setdefault(connection, self.emptied)
-        since = self.watches.get(connection, self.emptied)
+            self.watches.setdefault(connection, now)
+        since = self.watches.get(connection, now)
         if name in (b"EXEC", b"DISCARD", b"UNWATCH", b"RESET") \
                 and not reply.startswith((b"-ERR", MARKED)):
             self.watches.pop(connection, None)
-        return since != self.emptied
+        return since[0] != now[0], since[1] != now[1]
 
     def same_reply(self, words, ours, theirs):
         if same_tree(loose_of(words), ours, theirs):

@@ -44,7 +44,7 @@ GATES = {
     "unit/keyspace": Gate(53, 43),
     "unit/scan": Gate(17, 5),
     "unit/info-command": Gate(3, 3),
-    "unit/type/string": Gate(72, 59),
+    "unit/type/string": Gate(72, 68),
     "unit/type/incr": Gate(23, 21),
     "unit/expire": Gate(56, 55),
     "unit/quit": Gate(3, 3),
@@ -60,7 +60,7 @@ GATES = {
     "unit/introspection-2": Gate(43, 16),
     "unit/pause": Gate(14, 8),
 }
-RESP_COMPATIBILITY = Gate(350, 92)
+RESP_COMPATIBILITY = Gate(350, 101)
 
 Skip = namedtuple("Skip", "file name counts reason")
 Outcome = namedtuple("Outcome", "ok failed skipped ended")

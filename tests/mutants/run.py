@@ -66,6 +66,7 @@ CAMPAIGNS = {
     "expire": Campaign(["tests/unit/types/test_types_expire"], 120),
     "expirer": Campaign(["tests/unit/types/test_types_expirer"], 120),
     "expiry": Campaign(["tests/unit/lsm/test_expiry"], 120),
+    "types-bits": Campaign(["tests/unit/types/test_types_bits"], 120),
     "types-lcs": Campaign(["tests/unit/types/test_types_lcs"], 120),
     "types-rdb": Campaign(["tests/unit/types/test_types_rdb_value"], 120),
     "cmd-transaction": Campaign(["tests/unit/cmd/test_cmd_transaction"], 120),
@@ -130,6 +131,7 @@ MUTANTS = (
     Mutant("walk-gives-no-way", "cmd-scan", "a walk over all names holds its thread to the end"),
     Mutant("iterator-passes-all", "db", "a walk that may not wait passes any number of tombstones"),
     # Values.
+    Mutant("bitcount-keeps-edge", "types-bits", "BITCOUNT counts all of the last byte of a range of bits"),
     Mutant("lcs-prefers-up", "types-lcs", "of two as long subsequences LCS takes the other one"),
     Mutant("restore-trusts-length", "types-rdb", "RESTORE reads as far as a payload says"),
     # Transactions.
