@@ -108,21 +108,35 @@ static void refuse_library(struct cmd_ctx *ctx, struct varve_slice code)
 
 void cmd_function_load(struct cmd_ctx *ctx)
 {
-    char text[256];
-
     for (int i = 2; i < ctx->argc - 1; i++) {
         if (cmd_arg_is(ctx->argv[i], "replace"))
             continue;
-        resp_error(ctx->out, "ERR Unknown option given: %s",
-                   cmd_arg_text(ctx->argv[i], text, sizeof(text)));
+        resp_error(ctx->out, "ERR Unknown option given: %.*s", (int)ctx->argv[i].len,
+                   (const char *)ctx->argv[i].data);
         return;
     }
     refuse_library(ctx, ctx->argv[ctx->argc - 1]);
 }
 
+/* Line ends at its end become spaces too, where those of other errors go. */
+static void refuse_list_word(struct cmd_ctx *ctx, struct varve_slice word)
+{
+    struct varve_err err = {0};
+    char *text = mem_strndup((const char *)word.data, word.len);
+
+    if (text == NULL) {
+        cmd_reply_failure(ctx, err_set(&err, VARVE_ENOMEM, "no memory"), &err);
+        return;
+    }
+    for (char *at = text; *at != '\0'; at++)
+        if (*at == '\r' || *at == '\n')
+            *at = ' ';
+    resp_error(ctx->out, "ERR Unknown argument %s", text);
+    mem_free(text);
+}
+
 void cmd_function_list(struct cmd_ctx *ctx)
 {
-    char text[256];
     int with_code = 0;
     int with_name = 0;
 
@@ -136,8 +150,7 @@ void cmd_function_list(struct cmd_ctx *ctx)
             resp_error(ctx->out, "ERR library name argument was not given");
             return;
         } else {
-            resp_error(ctx->out, "ERR Unknown argument %s",
-                       cmd_arg_text(ctx->argv[i], text, sizeof(text)));
+            refuse_list_word(ctx, ctx->argv[i]);
             return;
         }
     }
