@@ -83,8 +83,9 @@ class Judge:
 
     def __init__(self):
         self.queued = {}  # connection -> calls
-        self.emptied = 0  # how often a database was emptied or swapped
-        self.watches = {}  # connection -> that number, when it began to watch
+        self.emptied = 0  # how often a database was emptied or swapped,
+        self.swapped = 0  # and how often swapped
+        self.watches = {}  # connection -> these numbers, when it began to watch
         self.parted = False  # the two hold different data, for a reason that is known
         self.seen = set()  # IDs of differences.md
 
@@ -94,7 +95,7 @@ class Judge:
         self.parted = False
 
     def same(self, connection, words, ours, theirs):
-        emptied = self.note_watch(connection, words[0].upper(), theirs)
+        emptied, swapped = self.note_watch(connection, words[0].upper(), theirs)
         queue = self.queued.setdefault(connection, [])
         name = words[0].upper()
         if theirs == MARKED and ours == MARKED:
@@ -105,11 +106,16 @@ class Judge:
             if name == b"EXEC":
                 calls = list(queue)
                 self.emptied += any(call[0].upper() in EMPTYING for call in calls)
+                self.swapped += any(call[0].upper() == b"SWAPDB" for call in calls)
             queue.clear()
-        if name == b"EXEC" and random_known.watch_came_and_went(ours, theirs, emptied):
-            self.seen.add(random_known.CAME_AND_WENT)
-            self.parted = True
-            return True
+        for identity, told in ((random_known.CAME_AND_WENT,
+                                random_known.watch_came_and_went(ours, theirs, emptied)),
+                               (random_known.SWAPPED_IN,
+                                random_known.watch_swapped_in(ours, theirs, swapped))):
+            if name == b"EXEC" and told:
+                self.seen.add(identity)
+                self.parted = True
+                return True
         if ours == theirs:
             return True
         try:
@@ -123,16 +129,17 @@ class Judge:
         return all(self.same_reply(call, a, b) for call, a, b in zip(calls, trees[0][1], trees[1][1]))
 
     def note_watch(self, connection, name, reply):
-        """Whether a database was emptied or swapped while this connection watched."""
-        if name in EMPTYING:
-            self.emptied += 1
+        """Whether a database was emptied or swapped while this connection watched, and whether swapped."""
+        self.emptied += name in EMPTYING
+        self.swapped += name == b"SWAPDB"
+        now = (self.emptied, self.swapped)
         if name == b"WATCH":
-            self.watches.setdefault(connection, self.emptied)
-        since = self.watches.get(connection, self.emptied)
+            self.watches.setdefault(connection, now)
+        since = self.watches.get(connection, now)
         if name in (b"EXEC", b"DISCARD", b"UNWATCH", b"RESET") \
                 and not reply.startswith((b"-ERR", MARKED)):
             self.watches.pop(connection, None)
-        return since != self.emptied
+        return tuple(then != number for then, number in zip(since, now))
 
     def same_reply(self, words, ours, theirs):
         if same_tree(loose_of(words), ours, theirs):
