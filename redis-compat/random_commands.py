@@ -30,7 +30,7 @@ CONNECTIONS = 3
 
 # Never sent at random: what they do, or answer, is not of the data. commands/ tries them.
 NOT_RANDOM = frozenset("""
-acl bgrewriteaof bgsave command config debug failover function info lastsave latency lolwut memory
+acl bgrewriteaof bgsave config debug failover info lastsave latency lolwut memory
 monitor replicaof slaveof role save shutdown slowlog time quit auth
 """.split())
 
@@ -292,6 +292,31 @@ def call_client(words):
     return words.pick(([words.cased(b"GETNAME")], [words.cased(b"SETNAME"), words.pick((b"x", b"a b", b""))]))
 
 
+def call_command(words):
+    """GETKEYS of a random call, which may be none that would run."""
+    subcommand = words.cased(words.pick((b"GETKEYS", b"GETKEYSANDFLAGS", b"GETKEYSANDFLAGS")))
+    name = words.pick([name for name in sorted(CALLS) if name != "command"])
+    return [subcommand, words.cased(name.upper().encode())] + CALLS[name][1](words)
+
+
+def call_function(words):
+    """Never one that an engine would run."""
+    name = words.pick((b"LIST", b"DELETE", b"KILL", b"DUMP", b"FLUSH", b"RESTORE", b"LOAD", b"LOAD"))
+    if name == b"LOAD":
+        parts = [words.pick((b"#!foo", b"#!", b"#!FOO", b"#foo", b"#!'foo'"))] + words.options((
+            lambda: [words.pick((b"name=f", b"NAME=f_1", b"name=", b"name=a-b", b"'name=f'", b"name='f"))],
+            lambda: [words.pick((b"name=g", b"odd", b"odd=1"))]), 0.6)
+        end = words.pick((b"\n", b"\n", b"\r\n", b"\ncode\x00", b""))
+        return [words.cased(name)] + words.options((words.option(b"REPLACE"),), 0.2) + [b" ".join(parts) + end]
+    if name == b"RESTORE":
+        payload = words.pick((b"\n\x00]\x9b\\@\x0f\x7f\xa2\xda", *(words.payloads or [b"none"])))
+        return [words.cased(name), payload] + words.options((
+            words.option(b"FLUSH", b"APPEND", b"REPLACE", b"FOO"),), 0.4)
+    return [words.cased(name)] + words.options((
+        words.option(b"WITHCODE", b"ASYNC", b"f"),
+        lambda: [words.cased(b"LIBRARYNAME"), words.pick(PATTERNS)]), 0.3)
+
+
 def of(*slots):
     return lambda words: [getattr(words, slot)() for slot in slots]
 
@@ -309,6 +334,7 @@ CALLS = {
     "bitop": (2, call_bitop),
     "bitpos": (1.5, call_bitpos),
     "client": (0.3, call_client),
+    "command": (1, call_command),
     "copy": (2, call_copy),
     "dbsize": (1, nothing),
     "decr": (2, of("key")),
@@ -322,6 +348,7 @@ CALLS = {
     "expiretime": (1, of("key")),
     "flushall": (0.05, lambda words: words.pick(([], [b"sync"], [b"ASYNC"], [b"FOO"]))),
     "flushdb": (0.1, lambda words: words.pick(([], [b"sync"], [b"ASYNC"], [b"FOO"]))),
+    "function": (0.7, call_function),
     "get": (3, of("key")),
     "getbit": (1.5, of("key", "position")),
     "getdel": (1.5, of("key")),

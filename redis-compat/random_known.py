@@ -104,6 +104,12 @@ def growth_is_watched(ours, theirs, failed):
         and ours in (b"*-1\r\n", b"_\r\n")
 
 
+def watch_swapped_in(ours, theirs, swapped):
+    """An EXEC that Redis runs and varve does not; swapped: a database was swapped since WATCH."""
+    return swapped and theirs.startswith(b"*") and not theirs.startswith(b"*-1") \
+        and ours in (b"*-1\r\n", b"_\r\n")
+
+
 # IDs of differences that lie in one reply; what is stored stays the same on both sides.
 KNOWN = {
     "dump-is-not-packed": dump_is_not_packed,
@@ -114,3 +120,4 @@ KNOWN = {
 # Those after which the two hold different data, so that the round ends there.
 CAME_AND_WENT = "watch-came-and-went"
 GROWTH = "bitfield-growth-is-watched"
+SWAPPED_IN = "watch-swapped-in"
