@@ -1,7 +1,7 @@
 /* cache.h - blocks in memory, by (cache id of their segment, offset): sharded, bounded, scan-resistant.
  *
  * A hit takes no lock and writes nothing shared but a small per-block counter, and that only while it is
- * low: readers walk hash chains inside rcu (base/rcu.h). Replacement is S3-FIFO (Yang et al., "FIFO
+ * low: readers load a slot, or walk hash chains, inside rcu (base/rcu.h). Replacement is S3-FIFO (Yang et al., "FIFO
  * queues are all you need for cache eviction", SOSP 2023): a small queue for newcomers, a main queue for
  * what was hit there, and ghosts (hashes only) of what left the small queue; so a scan passes through
  * the small queue and leaves the rest alone. Inserting takes the shard's mutex, never across I/O.
