@@ -285,6 +285,7 @@ MUTANTS = (
     Mutant("retire-over-another", "explore", "of two that retire at once, one is lost"),
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
+    Mutant("cache-slot-stays", "cache", "an evicted block is found on in its slot"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
     # What a compaction keeps.
     # What goes on in the background.
