@@ -43,9 +43,8 @@ static int walk_key(struct block_walk *walk, const struct block_parsed *parsed,
     int order = 1;
 
     if (walk->any)
-        order = varve_slice_compare(
-            varve_slice(parsed->key, unshared),
-            varve_slice(walk->key.data + shared, walk->key.len - shared));
+        order = varve_slice_compare(varve_slice(parsed->key, unshared),
+                                    varve_slice(walk->key.data + shared, walk->key.len - shared));
     if (order < 0 ||
         (order == 0 && parsed->seq >= walk->last_seq && !MUTANT("block-order-of-versions")))
         return walk_corrupt(err, "entries out of order");

@@ -9,10 +9,10 @@
 
 struct block_walk {
     struct block_parse parse;
-    uint32_t left;   /* entries to come */
-    int any;         /* there was one in this block */
-    int same_key;    /* the entry is an older version of the key of the one before it in this block */
-    struct buf key;  /* of the entry */
+    uint32_t left; /* entries to come */
+    int any;       /* there was one in this block */
+    int same_key;  /* the entry is an older version of the key of the one before it in this block */
+    struct buf key; /* of the entry */
     uint64_t last_seq;
     struct entry entry; /* its slices live until the next call; value_segment is left NULL */
 };

@@ -18,7 +18,8 @@ void segment_stream_init(struct segment_stream *stream, const struct segment *se
                          size_t readahead_bytes);
 void segment_stream_deinit(struct segment_stream *stream);
 /* Stands before the first entry of data block i. Errors name file and offset. Blocks. */
-int segment_stream_load(struct segment_stream *stream, uint32_t i, struct varve_err *err) MUST_CHECK;
+int segment_stream_load(struct segment_stream *stream, uint32_t i,
+                        struct varve_err *err) MUST_CHECK;
 /* The block's next entry, as block_walk_next(); then stream->walk.entry is it. */
 int segment_stream_next(struct segment_stream *stream, struct varve_err *err) MUST_CHECK;
 

@@ -100,8 +100,8 @@ static void verify_count_groups(struct verify *verify, const struct entry *entry
     const struct properties *properties = &verify->fresh->properties;
     struct varve_slice key = entry->chunk.key;
 
-    for (uint32_t i = verify->group_first;
-         i < properties->group_count && i < SEGMENT_GROUPS_MAX; i++) {
+    for (uint32_t i = verify->group_first; i < properties->group_count && i < SEGMENT_GROUPS_MAX;
+         i++) {
         struct segment_group *group = &verify->groups[i];
         size_t len = key.len < group->name_len ? key.len : group->name_len;
         int order = len == 0 ? 0 : memcmp(key.data, group->name, len);
@@ -176,8 +176,8 @@ static int verify_keep_key(struct verify *verify, struct varve_err *err)
     buf_clear(&verify->last_key);
     if (buf_append(&verify->last_key, key.data, key.len) == 0)
         return 0;
-    return segment_fail(verify->fresh, verify->at, err_set(err, VARVE_ENOMEM, "no memory for a key"),
-                        err);
+    return segment_fail(verify->fresh, verify->at,
+                        err_set(err, VARVE_ENOMEM, "no memory for a key"), err);
 }
 
 static int verify_block(struct verify *verify, uint32_t block_no, struct varve_err *err)
