@@ -14,6 +14,9 @@
 
 #define HASH_SEARCH_MAX 512
 #define SLICE_BYTES 8 /* of a key, compared at once */
+/* What a lookup will read is fetched side by side instead of one after the other: */
+#define HEAD_LINES 4  /* of the head, hashes and offsets of a usual block */
+#define ENTRY_LINES 3 /* of an entry of 100 bytes or so */
 
 /* ---- decoding ---- */
 
@@ -133,8 +136,10 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
         return err_set(err, VARVE_ECORRUPT, "block has %s", what);
 
     size_t count = parse.count;
-    size_t hashes_at = sizeof(struct block) + count * sizeof(uint32_t);
-    size_t entries_at = hashes_at + (kind == BLOCK_DATA ? count : 0);
+    /* A lookup reads the hashes first: they are near the head, which it reads anyway. */
+    size_t hashes_len = kind == BLOCK_DATA ? count : 0;
+    size_t offsets_at = sizeof(struct block) + ((hashes_len + 3) & ~(size_t)3);
+    size_t entries_at = offsets_at + count * sizeof(uint32_t);
     /* Keys are read 8 bytes at a time, over the end of the last. */
     size_t size = entries_at + (size_t)flat_bytes + SLICE_BYTES;
     uint8_t *memory = mem_alloc(size);
@@ -143,8 +148,8 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     memset(memory + size - SLICE_BYTES, 0, SLICE_BYTES);
     struct fill fill = {
         .entries = memory + entries_at,
-        .offsets = (uint32_t *)(void *)(memory + sizeof(struct block)),
-        .hashes = kind == BLOCK_DATA ? memory + hashes_at : NULL,
+        .offsets = (uint32_t *)(void *)(memory + offsets_at),
+        .hashes = kind == BLOCK_DATA ? memory + sizeof(struct block) : NULL,
     };
     what = fill_block(parse, &fill);
     if (what != NULL) {
@@ -167,6 +172,17 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
 }
 
 /* ---- reading ---- */
+
+static inline void prefetch_lines(const void *at, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        __builtin_prefetch((const uint8_t *)at + i * BLOOM_LINE_BYTES);
+}
+
+void block_prefetch(const struct block *block)
+{
+    prefetch_lines(&block->count, HEAD_LINES);
+}
 
 static inline const uint8_t *flat_at(const struct block *block, uint32_t i)
 {
@@ -298,6 +314,7 @@ int64_t block_find(const struct block *block, struct varve_slice key, struct blo
     }
     while (at < end && (at = memchr(at, block_hash_byte(hash), (size_t)(end - at))) != NULL) {
         uint32_t i = (uint32_t)(at - block->hashes);
+        prefetch_lines(flat_at(block, i), ENTRY_LINES);
         if (varve_slice_equal(flat_key(flat_at(block, i)), key))
             return visible_version(block, i, seq_max);
         at++;

@@ -33,6 +33,7 @@ struct segment {
     uint64_t note; /* segment_note() */
     struct properties properties;
     struct segment_index index;
+    struct cached *_Atomic *slots; /* of the data blocks in the cache; NULL: there is no cache */
     uint8_t *filter_memory;
     struct bloom bloom;
     struct block *ranges; /* NULL: there are none */
@@ -60,6 +61,12 @@ int segment_decode(const struct segment *segment, uint32_t i, uint8_t *bytes, st
 /* Reads data block i from the file, past the cache. One reference. */
 int segment_read_block(const struct segment *segment, uint32_t i, enum segment_wait wait,
                        struct block **block, struct varve_err *err) MUST_CHECK;
+
+/* Data block i if it is in the cache; NULL. Inside rcu. */
+static inline struct cached *segment_find_cached(const struct segment *segment, uint32_t i)
+{
+    return segment->cache == NULL ? NULL : cache_find_slot(segment->cache, segment->slots + i);
+}
 
 /* Data block i from the cache or the file. Inside rcu. */
 int segment_get_block(const struct segment *segment, uint32_t i, const struct segment_read *read,

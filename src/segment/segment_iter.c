@@ -58,14 +58,12 @@ static int walk_get_block(struct segment_iter *walk, uint32_t i, int backward, s
 {
     const struct segment *segment = walk->segment;
 
-    if (segment->cache != NULL) {
-        struct cached *cached = cache_find(segment->cache, segment->owner,
-                                           segment->index.offsets[i]);
-        if (cached != NULL) {
-            cached_ref(cached);
-            *block = block_of(cached);
-            return 0;
-        }
+    struct cached *cached = segment_find_cached(segment, i);
+
+    if (cached != NULL) {
+        cached_ref(cached);
+        *block = block_of(cached);
+        return 0;
     }
     int rc = window_get(walk, i, backward, block);
     if (rc == 0 && segment->cache != NULL && !walk->read.no_fill)
