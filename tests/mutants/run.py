@@ -291,6 +291,7 @@ MUTANTS = (
     # What goes on in the background.
     Mutant("flush-ignores-snapshot", "flusher", "a flush drops what a snapshot since its build sees"),
     Mutant("tick-ends-at-full", "flusher", "with memtables full and a range due, nothing is flushed"),
+    Mutant("idle-keeps-floor", "compactor", "what a small database has overwritten is never merged"),
     Mutant("flush-wakes-nobody", "watchdog", "after a flush nobody looks at the levels"),
     Mutant("level0-keeps-files", "watchdog", "level 0 stays, though files are too many"),
     Mutant("flush-newest-only", "memtable-entries", "a flush leaves the older versions out"),
