@@ -98,6 +98,9 @@ static inline uint8_t block_hash_byte(struct bloom_hash hash)
 int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t value_limit,
                  struct block **block, struct varve_err *err) MUST_CHECK;
 
+/* Brings near the processor what block_find() reads first. */
+void block_prefetch(const struct block *block);
+
 /* Entry i; its slices lie in the block. value_segment is left NULL: the segment fills it. */
 void block_entry(const struct block *block, uint32_t i, struct entry *entry);
 /* The newest entry of key with a sequence <= seq_max; -1: none. */

@@ -54,6 +54,8 @@ enum segment_wait {
 struct segment_read {
     enum segment_wait wait;
     int no_fill; /* 1: what is read does not enter the cache (compactions, long scans) */
+    int forward; /* 1, of iterators: from the file, past the cache, waiting; only first(), seek() and next()
+                  * are called, each entry is looked at once (compactions) */
 };
 
 /* What a found entry lies in: a block of the cache (borrowed inside rcu unless kept), or memory of its

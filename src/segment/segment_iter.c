@@ -1,13 +1,10 @@
 /* Stands on one entry of one decoded block, which it holds by a reference. Blocks come from the cache, or
- * from a window: bytes of adjacent blocks that one read brought. The window reaches in the direction of the
- * walk, over blocks that touch each other; value blocks between them end it, since who wants those reads
- * them by themselves. */
+ * from a window: segment_window.c. */
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rcu.h"
 #include "segment/segment_impl.h"
-
-#define READAHEAD_MAX_BYTES ((size_t)8 * 1024 * 1024)
+#include "segment/segment_stream.h"
 
 struct segment_iter {
     struct iter iter; /* first */
@@ -16,11 +13,7 @@ struct segment_iter {
     struct block *block; /* NULL: it stands nowhere */
     uint32_t block_no;
     uint32_t at;
-    size_t readahead_bytes;
-    uint8_t *window;
-    size_t window_cap;
-    uint32_t window_first; /* blocks [first, first + count) are in it */
-    uint32_t window_count;
+    struct segment_window window;
 };
 
 static struct segment_iter *walk_of(struct iter *iter)
@@ -48,64 +41,16 @@ static void walk_reset(struct segment_iter *walk)
     walk->iter.rc = 0;
 }
 
-static uint64_t block_end(const struct segment_index *index, uint32_t i)
-{
-    return index->offsets[i] + index->lens[i] + BLOCK_TRAILER_BYTES;
-}
-
-/* Chooses the blocks around block i that one read is to bring, and makes room. */
-static int window_plan(struct segment_iter *walk, uint32_t i, int backward)
-{
-    const struct segment_index *index = &walk->segment->index;
-    uint32_t first = i;
-    uint32_t last = i;
-
-    while (backward && first > 0 && block_end(index, first - 1) == index->offsets[first] &&
-           block_end(index, last) - index->offsets[first - 1] <= walk->readahead_bytes)
-        first--;
-    while (!backward && last + 1 < index->count &&
-           block_end(index, last) == index->offsets[last + 1] &&
-           block_end(index, last + 1) - index->offsets[first] <= walk->readahead_bytes)
-        last++;
-    walk->window_count = 0;
-    size_t len = block_end(index, last) - index->offsets[first];
-    if (len > walk->window_cap) {
-        mem_free(walk->window);
-        walk->window_cap = 0;
-        walk->window = mem_alloc(len);
-        if (walk->window == NULL)
-            return segment_fail(
-                walk->segment, index->offsets[i],
-                err_set(&walk->iter.err, VARVE_ENOMEM, "no memory to read %zu bytes", len),
-                &walk->iter.err);
-        walk->window_cap = len;
-    }
-    walk->window_first = first;
-    walk->window_count = last - first + 1;
-    return 0;
-}
-
-/* Block i out of the window, which is read anew if it is not there. */
+/* Block i out of the window. */
 static int window_get(struct segment_iter *walk, uint32_t i, int backward, struct block **block)
 {
-    const struct segment_index *index = &walk->segment->index;
-    int rc;
+    struct varve_err *err = &walk->iter.err;
+    uint8_t *bytes;
+    int rc = segment_window_get(&walk->window, walk->segment, i, walk->read.wait, backward, &bytes,
+                                err);
 
-    if (i < walk->window_first || i - walk->window_first >= walk->window_count) {
-        rc = window_plan(walk, i, backward);
-        if (rc != 0)
-            return rc;
-        uint32_t last = walk->window_first + walk->window_count - 1;
-        uint64_t offset = index->offsets[walk->window_first];
-        rc = segment_read_bytes(walk->segment, walk->read.wait, walk->window,
-                                block_end(index, last) - offset, offset, &walk->iter.err);
-        if (rc != 0) {
-            walk->window_count = 0;
-            return rc;
-        }
-    }
-    uint8_t *bytes = walk->window + (index->offsets[i] - index->offsets[walk->window_first]);
-    return segment_decode(walk->segment, i, bytes, block, &walk->iter.err);
+    *block = NULL;
+    return rc == 0 ? segment_decode(walk->segment, i, bytes, block, err) : rc;
 }
 
 /* Block i with a reference, from the cache or the window. Inside rcu. */
@@ -113,14 +58,12 @@ static int walk_get_block(struct segment_iter *walk, uint32_t i, int backward, s
 {
     const struct segment *segment = walk->segment;
 
-    if (segment->cache != NULL) {
-        struct cached *cached = cache_find(segment->cache, segment->owner,
-                                           segment->index.offsets[i]);
-        if (cached != NULL) {
-            cached_ref(cached);
-            *block = block_of(cached);
-            return 0;
-        }
+    struct cached *cached = segment_find_cached(segment, i);
+
+    if (cached != NULL) {
+        cached_ref(cached);
+        *block = block_of(cached);
+        return 0;
     }
     int rc = window_get(walk, i, backward, block);
     if (rc == 0 && segment->cache != NULL && !walk->read.no_fill)
@@ -265,7 +208,7 @@ static void walk_destroy(struct iter *iter)
 
     walk_let_go(walk);
     segment_unref(walk->segment);
-    mem_free(walk->window);
+    segment_window_deinit(&walk->window);
     mem_free(walk);
 }
 
@@ -282,8 +225,9 @@ static const struct iter_ops walk_ops = {
 struct iter *segment_iter_create(struct segment *segment, const struct segment_read *read,
                                  size_t readahead_bytes)
 {
+    if (read->forward)
+        return stream_iter_create(segment, readahead_bytes);
     struct segment_iter *walk = mem_alloc_zero(sizeof(*walk));
-
     if (walk == NULL)
         return NULL;
     walk->iter.ops = &walk_ops;
@@ -291,7 +235,6 @@ struct iter *segment_iter_create(struct segment *segment, const struct segment_r
     walk->read = *read;
     /* Who may not wait gets a block that is in memory even if the next one is not. */
     if (read->wait == SEGMENT_WAIT)
-        walk->readahead_bytes = readahead_bytes < READAHEAD_MAX_BYTES ? readahead_bytes
-                                                                      : READAHEAD_MAX_BYTES;
+        walk->window.readahead_bytes = readahead_bytes;
     return &walk->iter;
 }

@@ -60,6 +60,7 @@ CAMPAIGNS = {
     "net-commit": Campaign(["tests/unit/net/test_net_commit"], 120),
     "net-held": Campaign(["tests/unit/net/test_net_held"], 120),
     "net-park": Campaign(["tests/unit/net/test_net_park"], 120),
+    "net-rebind": Campaign(["tests/unit/net/test_net_rebind"], 120),
     "cmd-park": Campaign(["tests/unit/cmd/test_cmd_park"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
@@ -68,6 +69,7 @@ CAMPAIGNS = {
     "expire": Campaign(["tests/unit/types/test_types_expire"], 120),
     "expirer": Campaign(["tests/unit/types/test_types_expirer"], 120),
     "expiry": Campaign(["tests/unit/lsm/test_expiry"], 120),
+    "types-bits": Campaign(["tests/unit/types/test_types_bits"], 120),
     "types-lcs": Campaign(["tests/unit/types/test_types_lcs"], 120),
     "types-rdb": Campaign(["tests/unit/types/test_types_rdb_value"], 120),
     "cmd-transaction": Campaign(["tests/unit/cmd/test_cmd_transaction"], 120),
@@ -132,6 +134,7 @@ MUTANTS = (
     Mutant("walk-gives-no-way", "cmd-scan", "a walk over all names holds its thread to the end"),
     Mutant("iterator-passes-all", "db", "a walk that may not wait passes any number of tombstones"),
     # Values.
+    Mutant("bitcount-keeps-edge", "types-bits", "BITCOUNT counts all of the last byte of a range of bits"),
     Mutant("lcs-prefers-up", "types-lcs", "of two as long subsequences LCS takes the other one"),
     Mutant("restore-trusts-length", "types-rdb", "RESTORE reads as far as a payload says"),
     # Transactions.
@@ -255,6 +258,8 @@ MUTANTS = (
     Mutant("skip-log-write", "linear-server", "what was answered is gone after a kill"),
     Mutant("snapshot-sees-new", "property", "a reader sees what was written after it began"),
     Mutant("log-parked", "net-park", "a parked command runs again with its turn, and later"),
+    Mutant("rebind-restores-nothing", "net-rebind",
+           "after a failed CONFIG SET bind the old addresses stay closed"),
     Mutant("overtake-parked", "net-park", "commands of a turn that runs again overtake one that parks"),
     Mutant("blocked-is-absent", "cmd-park", "a key that is not in memory counts as absent"),
     Mutant("write-though-blocked", "cmd-park", "a command that parks has written some of its keys"),
@@ -292,11 +297,13 @@ MUTANTS = (
     Mutant("retire-over-another", "explore", "of two that retire at once, one is lost"),
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
+    Mutant("cache-slot-stays", "cache", "an evicted block is found on in its slot"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
     # What a compaction keeps.
     # What goes on in the background.
     Mutant("flush-ignores-snapshot", "flusher", "a flush drops what a snapshot since its build sees"),
     Mutant("tick-ends-at-full", "flusher", "with memtables full and a range due, nothing is flushed"),
+    Mutant("idle-keeps-floor", "compactor", "what a small database has overwritten is never merged"),
     Mutant("flush-wakes-nobody", "watchdog", "after a flush nobody looks at the levels"),
     Mutant("level0-keeps-files", "watchdog", "level 0 stays, though files are too many"),
     Mutant("flush-newest-only", "memtable-entries", "a flush leaves the older versions out"),

@@ -1,0 +1,165 @@
+#include "segment/segment_stream.h"
+
+#include "base/err.h"
+#include "base/mem.h"
+
+void segment_stream_init(struct segment_stream *stream, const struct segment *segment,
+                         size_t readahead_bytes)
+{
+    *stream = (struct segment_stream){
+        .segment = segment,
+        .window = {.readahead_bytes = readahead_bytes},
+    };
+    buf_init(&stream->scratch, SCRATCH_MAX_BYTES);
+    block_walk_init(&stream->walk);
+}
+
+void segment_stream_deinit(struct segment_stream *stream)
+{
+    segment_window_deinit(&stream->window);
+    buf_deinit(&stream->scratch);
+    block_walk_deinit(&stream->walk);
+}
+
+int segment_stream_load(struct segment_stream *stream, uint32_t i, struct varve_err *err)
+{
+    const struct segment *segment = stream->segment;
+    uint64_t offset = segment->index.offsets[i];
+    struct varve_slice payload;
+    uint8_t *bytes;
+    int rc = segment_window_get(&stream->window, segment, i, SEGMENT_WAIT, 0, &bytes, err);
+
+    stream->block_no = i;
+    if (rc != 0)
+        return rc;
+    rc = block_open(bytes, segment->index.lens[i], segment->salt, offset, BLOCK_DATA,
+                    &stream->scratch, &payload, err);
+    if (rc == 0)
+        rc = block_walk_begin(&stream->walk, payload, offset, err);
+    return rc == 0 ? 0 : segment_fail(segment, offset, rc, err);
+}
+
+int segment_stream_next(struct segment_stream *stream, struct varve_err *err)
+{
+    struct entry *entry = &stream->walk.entry;
+    int rc = block_walk_next(&stream->walk, err);
+
+    if (UNLIKELY(rc < 0))
+        return segment_fail(stream->segment, stream->segment->index.offsets[stream->block_no], rc,
+                            err);
+    if (rc > 0 && entry_value_apart(entry))
+        entry->value_segment = stream->segment;
+    return rc;
+}
+
+/* ---- as an iterator ---- */
+
+struct stream_iter {
+    struct iter iter; /* first */
+    struct segment *segment;
+    struct segment_stream stream;
+};
+
+static struct stream_iter *walk_of(struct iter *iter)
+{
+    return CONTAINER_OF(iter, struct stream_iter, iter);
+}
+
+/* The entry that the stream comes to next, over the ends of blocks. */
+static void walk_on(struct stream_iter *walk)
+{
+    struct segment_stream *stream = &walk->stream;
+    struct iter *iter = &walk->iter;
+    int rc = segment_stream_next(stream, &iter->err);
+
+    while (rc == 0 && stream->block_no + 1 < walk->segment->index.count) {
+        rc = segment_stream_load(stream, stream->block_no + 1, &iter->err);
+        if (rc == 0)
+            rc = segment_stream_next(stream, &iter->err);
+    }
+    iter->valid = rc > 0;
+    iter->rc = rc < 0 ? rc : 0;
+    if (rc > 0)
+        iter->entry = stream->walk.entry;
+}
+
+static void walk_from(struct stream_iter *walk, uint32_t i)
+{
+    struct iter *iter = &walk->iter;
+
+    iter->valid = 0;
+    iter->rc = 0;
+    if (i >= walk->segment->index.count)
+        return;
+    iter->rc = segment_stream_load(&walk->stream, i, &iter->err);
+    if (iter->rc == 0)
+        walk_on(walk);
+}
+
+static void stream_first(struct iter *iter)
+{
+    walk_from(walk_of(iter), 0);
+}
+
+/* Of the blocks that the key may lie in the first, and on from there. */
+static void stream_seek(struct iter *iter, struct varve_slice key)
+{
+    struct stream_iter *walk = walk_of(iter);
+    uint32_t first = 0;
+    uint32_t last;
+
+    if (!segment_index_find(&walk->segment->index, key, &first, &last))
+        first = 0;
+    walk_from(walk, first);
+    while (iter->valid && varve_slice_compare(iter->entry.chunk.key, key) < 0)
+        walk_on(walk);
+}
+
+static void stream_next(struct iter *iter)
+{
+    CHECK(iter->valid);
+    walk_on(walk_of(iter));
+}
+
+/* What a stream cannot do. */
+static void stream_turn(struct iter *iter)
+{
+    CHECK(iter == NULL);
+}
+
+static void stream_turn_to(struct iter *iter, struct varve_slice key)
+{
+    (void)key;
+    CHECK(iter == NULL);
+}
+
+static void stream_destroy(struct iter *iter)
+{
+    struct stream_iter *walk = walk_of(iter);
+
+    segment_stream_deinit(&walk->stream);
+    segment_unref(walk->segment);
+    mem_free(walk);
+}
+
+static const struct iter_ops stream_ops = {
+    .first = stream_first,
+    .last = stream_turn,
+    .seek = stream_seek,
+    .seek_prev = stream_turn_to,
+    .next = stream_next,
+    .prev = stream_turn,
+    .destroy = stream_destroy,
+};
+
+struct iter *stream_iter_create(struct segment *segment, size_t readahead_bytes)
+{
+    struct stream_iter *walk = mem_alloc_zero(sizeof(*walk));
+
+    if (walk == NULL)
+        return NULL;
+    walk->iter.ops = &stream_ops;
+    walk->segment = segment_ref(segment);
+    segment_stream_init(&walk->stream, segment, readahead_bytes);
+    return &walk->iter;
+}
