@@ -2,6 +2,7 @@
  * end of the turn (its session ends, its handle is closed), freed by the reaper at the end of a later
  * turn, once libuv is through with the handle. So whoever holds a struct conn within a turn may go on
  * using it. */
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -218,6 +219,19 @@ static void sweep_output(struct conn *conn, uint64_t unsent_bytes)
     conn_kill(conn);
 }
 
+/* 1 if a connection that neither reads nor writes, so that the poll does not look at it, was reset. A peer
+ * that merely sends no more may still wait for its replies. */
+static int peer_is_gone(const struct conn *conn)
+{
+    struct pollfd look = {.fd = -1};
+
+    if (conn->reading || conn->writing != NULL ||
+        uv_fileno((const uv_handle_t *)&conn->tcp, &look.fd) != 0)
+        return 0;
+    return poll(&look, 1, 0) == 1 && (look.revents & (POLLERR | POLLHUP)) != 0 &&
+           !MUTANT("keep-who-left");
+}
+
 static void sweep_conn(struct conn *conn)
 {
     struct net_loop *loop = conn->loop;
@@ -243,6 +257,10 @@ static void sweep_conn(struct conn *conn)
         loop->now_ms - conn->unauthenticated_ms > (uint64_t)loop->limits.unauthenticated_s * 1000) {
         log_line(LOG_VERBOSE, "Closing a client that does not authenticate");
         loop->metrics->idle_closes++;
+        conn_kill(conn);
+        return;
+    }
+    if (peer_is_gone(conn)) {
         conn_kill(conn);
         return;
     }
