@@ -421,14 +421,15 @@ def pause_and_kill(storm, scale):
     rng = storm.rng("pause")
     with storm.admin() as admin, many(storm.victim.port, count) as socks:
         numbers = [client_id(sock) for sock in socks]
-        expect(admin.call("CLIENT", "PAUSE", 400, "WRITE"), b"OK", "CLIENT PAUSE")
+        expect(admin.call("CLIENT", "PAUSE", 60000, "WRITE"), b"OK", "CLIENT PAUSE")
         for i, sock in enumerate(socks):
             sock.sendall(encode("SET", f"paused:{i}", i) + encode("GET", f"paused:{i}"))
-        kept = []
+        kept, left = [], []
         for i, sock in enumerate(socks):
             how = rng.randrange(4)
             if how == 0:
                 reset(sock)
+                left.append(numbers[i])
             elif how == 1:
                 killed = admin.call("CLIENT", "KILL", "ID", numbers[i])
                 if killed != 1 or storm.victim.ids(admin) & {numbers[i]}:
@@ -438,6 +439,8 @@ def pause_and_kill(storm, scale):
                 kept.append((i, sock))
             else:
                 kept.append((i, sock))
+        wait_dropped(storm, admin, left, SWEEP_S + SLACK_S, "that left while their command waits")
+        expect(admin.call("CLIENT", "UNPAUSE"), b"OK", "CLIENT UNPAUSE")
         for i, sock in kept:
             wanted = b"+OK\r\n$%d\r\n%d\r\n" % (len(str(i)), i)
             expect(receive(sock, len(wanted)), wanted, "after the pause")

@@ -10,7 +10,7 @@ own, and compare every byte that comes back (good.py). After each kind everythin
 descriptors, memory. In the end the server is idle without them, ends by SHUTDOWN, and a restart finds what the
 well-behaved were told. What a quiet client saw beside each kind goes to standard error.
 
-Default: 1 life; a budget is a count of lives or a time, 90s, 30m, 8h. --small: a crowd of 1,000. --only: these
+Default: 2 lives; a budget is a count of lives or a time, 90s, 30m, 8h. --small: a crowd of 1,000. --only: these
 kinds. The server is VARVED of the environment. Closes as tests/support/campaign.h says: a case is a
 kind of abuser and what holds after it.
 """
@@ -240,7 +240,7 @@ def run_life(storm, options, tally):
 
 def main():
     parser = argparse.ArgumentParser(description="bad clients against a real server")
-    campaign.add_arguments(parser, 1)
+    campaign.add_arguments(parser, 2)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--only", action="append", metavar="NAME")
     options = parser.parse_args()
