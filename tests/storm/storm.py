@@ -52,6 +52,7 @@ class Storm:
         self.victim = Victim(folder, "--maxclients", self.maxclients,
                              "--client-query-buffer-limit", "64mb")
         self.good = None
+        self.loop = (0.0, 0.0)
         self.mixing = False
         self.serials = 0
         self.lock = threading.Lock()
@@ -118,15 +119,18 @@ class Storm:
             admin.call("SET", "big", self.big)
         self.good = Good(self.victim, self.number)
         self.good.ask("mark")
+        self.loop = self.victim.loop_s()
         time.sleep(0.5)
         self.tell_delays("(nobody)", 0.5)
         self.victim.note_base()
 
     def tell_delays(self, name, took_s):
-        said = self.good.ask("mark")
+        said, loop = self.good.ask("mark"), self.victim.loop_s()
+        ran_s, waited_s = loop[0] - self.loop[0], loop[1] - self.loop[1]
+        self.loop = loop
         self.figures.good += said["commands"]
-        print(f"  {name:<16} {took_s:5.1f} s, peak {self.victim.peak_mb():6.1f} MB; a quiet client: "
-              f"p50 {said['p50_ms']:.2f}, p99 {said['p99_ms']:.2f}, longest {said['max_ms']:.1f} ms",
+        print(f"  {name:<16} {took_s:5.1f} s, peak {self.victim.peak_mb():6.1f} MB; the loop ran {ran_s:.2f} s, "
+              f"waited {waited_s:.2f} s for a processor; a quiet client: p50 {said['p50_ms']:.2f}, p99 {said['p99_ms']:.2f}, longest {said['max_ms']:.1f} ms",
               file=sys.stderr, flush=True)
 
     def watched(self, name, bound_mb, work):

@@ -81,8 +81,11 @@ class Victim(servers.Server):
     def wanted_s(self):
         """Processor time of all threads, and that which the loop waited for."""
         fields = self.proc("stat").rsplit(")", 1)[1].split()
-        waited_ns = int(self.proc(f"task/{self.pid}/schedstat").split()[1])
-        return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND + waited_ns / 1e9
+        return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND + self.loop_s()[1]
+
+    def loop_s(self):
+        """Seconds that the loop's thread ran, and that it waited for a processor that others had."""
+        return tuple(int(field) / 1e9 for field in self.proc(f"task/{self.pid}/schedstat").split()[:2])
 
     def fds(self):
         """[what each descriptor is]"""
