@@ -281,6 +281,7 @@ MUTANTS = (
     Mutant("merge-trusts-rival", "merge", "the source that won last is taken to win again"),
     Mutant("separator-too-short", "segment", "some separators are not above the keys before them"),
     Mutant("ties-ignored", "segment", "where separators are cut, only one block is looked at"),
+    Mutant("long-value-at-once", "segment", "who must not wait reads long values, if they are in memory"),
     Mutant("copy-unchecked", "segment", "a record is copied whose CRC does not match"),
     Mutant("verify-skips-values", "segment-rot", "value blocks are read, but not checked"),
     Mutant("merkle-ignores-expiry", "merkle", "two directories whose expiries differ are equal"),
