@@ -350,6 +350,7 @@ void block_entry(const struct block *block, uint32_t i, struct entry *entry)
     *entry = (struct entry){
         .seq = get_u64(flat + FLAT_SEQ),
         .prior_unknown = (flags & ENTRY_PRIOR_UNKNOWN) != 0,
+        .same_key = (flags & FLAT_SAME_KEY) != 0,
     };
     entry->chunk.kind = (enum chunk_kind)(flags & ENTRY_KIND_MASK);
     entry->chunk.crc = get_u32(flat + FLAT_CRC);
