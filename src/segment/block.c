@@ -4,7 +4,8 @@
  *
  * A lookup goes by the hashes: memchr() over one byte a key, then the keys that have it, on average one
  * wrong one in 256. Where a block has very many entries (large blocks, many versions of a key) the binary
- * search touches less. That one compares 8 bytes a step, behind what all the keys of the block share. */
+ * search touches less. A scan's seek goes by slices: 4 bytes of each key, behind what all of the block share,
+ * side by side, so that it touches no key but those that have the same. */
 #include "segment/block_format.h"
 
 #include "base/bytes.h"
@@ -15,7 +16,8 @@
 #include "varve/batch.h"
 
 #define HASH_SEARCH_MAX 512
-#define SLICE_BYTES 8 /* of a key, compared at once */
+#define LINEAR_SEARCH_MAX 64 /* slices that are compared one by one: no branch waits for memory */
+#define LINE_BYTES 64
 
 /* ---- decoding ---- */
 
@@ -260,6 +262,27 @@ static uint32_t common_prefix(const struct block *block)
     return n;
 }
 
+/* The first bytes as a number that orders as they do; zeros behind a shorter key. */
+static inline uint32_t key_slice(struct varve_slice key)
+{
+    uint32_t slice = 0;
+
+    if (LIKELY(key.len >= sizeof(slice)))
+        memcpy(&slice, key.data, sizeof(slice));
+    else if (key.len > 0)
+        memcpy(&slice, key.data, key.len);
+    return __builtin_bswap32(slice);
+}
+
+static void fill_slices(const struct block *block, uint32_t *slices)
+{
+    for (uint32_t i = 0; i < block->count; i++) {
+        struct varve_slice key = block_key(block, i);
+        slices[i] = key_slice(varve_slice(key.data + block->prefix_len,
+                                          key.len - block->prefix_len));
+    }
+}
+
 static const char *parse_head(struct parse *parse, uint64_t *count)
 {
     if (!take_varint(parse, count) || *count == 0 || !take_varint(parse, &parse->seq_base))
@@ -289,17 +312,17 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     if (what != NULL)
         return err_set(err, VARVE_ECORRUPT, "block has %s", what);
 
-    size_t hashes_at = sizeof(struct block) + (size_t)count * sizeof(uint32_t);
+    size_t slices_at = sizeof(struct block);
+    size_t offsets_at = slices_at + (size_t)count * sizeof(uint32_t);
+    size_t hashes_at = offsets_at + (size_t)count * sizeof(uint32_t);
     size_t entries_at = hashes_at + (kind == BLOCK_DATA ? (size_t)count : 0);
-    /* Keys are read 8 bytes at a time, over the end of the last. */
-    size_t size = entries_at + (size_t)flat_bytes + SLICE_BYTES;
+    size_t size = entries_at + (size_t)flat_bytes;
     uint8_t *memory = mem_alloc(size);
     if (memory == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory for a block of %zu bytes", size);
-    memset(memory + size - SLICE_BYTES, 0, SLICE_BYTES);
     struct fill fill = {
         .entries = memory + entries_at,
-        .offsets = (uint32_t *)(void *)(memory + sizeof(struct block)),
+        .offsets = (uint32_t *)(void *)(memory + offsets_at),
         .hashes = kind == BLOCK_DATA ? memory + hashes_at : NULL,
     };
     what = fill_block(parse, &fill, (uint32_t)count);
@@ -310,6 +333,7 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     struct block *block = (struct block *)(void *)memory;
     *block = (struct block){
         .count = (uint32_t)count,
+        .slices = (uint32_t *)(void *)(memory + slices_at),
         .offsets = fill.offsets,
         .hashes = fill.hashes,
         .entries = fill.entries,
@@ -318,6 +342,7 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     block->cached.destroy = block_destroy;
     atomic_init(&block->cached.refs, 1);
     block->prefix_len = common_prefix(block);
+    fill_slices(block, (uint32_t *)(void *)(memory + slices_at));
     *out = block;
     return 0;
 }
@@ -367,58 +392,50 @@ void block_entry(const struct block *block, uint32_t i, struct entry *entry)
     entry->chunk.value = varve_slice(value, get_u32(flat + FLAT_VALUE_LEN));
 }
 
-/* The first bytes as a number that orders as they do; len of them count. Equal ones decide nothing. */
-static inline uint64_t slice_mask(uint64_t slice, size_t len)
+/* How many of the slices are smaller. */
+static uint32_t smaller_slices(const struct block *block, uint32_t than)
 {
-    if (len >= SLICE_BYTES)
-        return slice;
-    return len == 0 ? 0 : slice & (UINT64_MAX << (8 * (SLICE_BYTES - len)));
+    const uint32_t *base = block->slices;
+    uint32_t count = block->count;
+    uint32_t smaller = 0;
+
+    while (count > LINEAR_SEARCH_MAX) {
+        uint32_t half = count / 2;
+        base += base[half - 1] < than ? half : 0;
+        count -= half;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        smaller += base[i] < than;
+    return (uint32_t)(base - block->slices) + smaller;
 }
 
-struct target {
-    struct varve_slice rest; /* of the key, behind what the block's keys share */
-    uint64_t slice;
-    uint64_t seq;
-    int behind;
-};
-
-/* 1: entry i lies before the target. */
-static inline int is_before(const struct block *block, uint32_t i, const struct target *target)
+/* Slices, offsets and the first entry of a usual block come side by side, not one after the other. */
+static void prefetch_head(const struct block *block)
 {
-    const uint8_t *flat = flat_at(block, i);
-    struct varve_slice key = flat_key(flat);
+    const uint8_t *at = (const uint8_t *)block->slices;
 
-    key.data += block->prefix_len;
-    key.len -= block->prefix_len;
-    uint64_t slice = slice_mask(__builtin_bswap64(get_u64(key.data)), key.len);
-    if (slice != target->slice)
-        return slice < target->slice;
-    int order = varve_slice_compare(key, target->rest);
-    if (order != 0)
-        return order < 0;
-    return target->behind || get_u64(flat + FLAT_SEQ) > target->seq;
+    for (int line = 0; line < 8; line++)
+        __builtin_prefetch(at + line * LINE_BYTES);
+    __builtin_prefetch(block->entries);
 }
 
 /* The first entry that does not lie before (key, seq); with behind, before any of the key. */
 static uint32_t search(const struct block *block, struct varve_slice key, uint64_t seq, int behind)
 {
-    struct varve_slice prefix = varve_slice(flat_key(flat_at(block, 0)).data, block->prefix_len);
-    uint8_t first[SLICE_BYTES] = {0};
-    uint32_t low = 0;
-    uint32_t high = block->count;
-
+    prefetch_head(block);
+    struct varve_slice prefix = varve_slice(flat_key(block->entries).data, block->prefix_len);
     if (key.len < prefix.len || (prefix.len > 0 && memcmp(key.data, prefix.data, prefix.len) != 0))
         return varve_slice_compare(key, prefix) < 0 ? 0 : block->count;
-    struct target target = {.seq = seq, .behind = behind};
-    if (key.len > prefix.len)
-        target.rest = varve_slice(key.data + prefix.len, key.len - prefix.len);
-    if (target.rest.len > 0)
-        memcpy(first, target.rest.data,
-               target.rest.len < SLICE_BYTES ? target.rest.len : SLICE_BYTES);
-    target.slice = __builtin_bswap64(get_u64(first));
+    uint32_t slice = key_slice(varve_slice(key.data + prefix.len, key.len - prefix.len));
+    uint32_t low = smaller_slices(block, slice);
+    uint32_t high = low;
+    if (low < block->count && block->slices[low] == slice)
+        high = slice == UINT32_MAX ? block->count : smaller_slices(block, slice + 1);
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (is_before(block, middle, &target))
+        const uint8_t *flat = flat_at(block, middle);
+        int order = varve_slice_compare(flat_key(flat), key);
+        if (order < 0 || (order == 0 && (behind || get_u64(flat + FLAT_SEQ) > seq)))
             low = middle + 1;
         else
             high = middle;
