@@ -72,7 +72,7 @@ static int iter_add(struct iter **sources, size_t *count, struct iter *source)
 static int iter_add_memtable(struct varve_iter *iter, struct memtable *memtable,
                              struct iter **sources, size_t *count)
 {
-    iter->has_ranges |= memtable_has_ranges(memtable);
+    iter->has_ranges |= memtable_has_ranges(memtable) && !MUTANT("scan-forgets-ranges");
     if (memtable_entry_count(memtable) == 0)
         return 0;
     return iter_add(sources, count, memtable_entries_create(memtable, MEMTABLE_NEWEST, iter->seq));
@@ -264,7 +264,7 @@ static inline int iter_next_key(struct varve_iter *iter)
     if (iter->alone) {
         do
             inner->ops->next(inner);
-        while (inner->valid && inner->entry.same_key);
+        while (inner->valid && inner->entry.same_key && !MUTANT("scan-shows-older-version"));
         return 0;
     }
     if (iter_save_key(iter, inner->entry.chunk.key) != 0) {
