@@ -278,8 +278,8 @@ static void fill_slices(const struct block *block, uint32_t *slices)
 {
     for (uint32_t i = 0; i < block->count; i++) {
         struct varve_slice key = block_key(block, i);
-        slices[i] = key_slice(varve_slice(key.data + block->prefix_len,
-                                          key.len - block->prefix_len));
+        slices[i] = key_slice(
+            varve_slice(key.data + block->prefix_len, key.len - block->prefix_len));
     }
 }
 

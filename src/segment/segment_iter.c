@@ -19,9 +19,9 @@ struct run_iter {
     size_t count;
     struct segment *only; /* of segment_iter_create(): a reference, and all of the run */
     struct segment_read read;
-    size_t at;              /* the segment that it stands in */
+    size_t at;               /* the segment that it stands in */
     struct segment *segment; /* segments[at] */
-    struct block *block;    /* NULL: it stands nowhere */
+    struct block *block;     /* NULL: it stands nowhere */
     uint32_t block_no;
     uint32_t entry_no;
     size_t readahead_bytes; /* the most */
