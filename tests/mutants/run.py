@@ -58,6 +58,7 @@ CAMPAIGNS = {
     "net-commit": Campaign(["tests/unit/net/test_net_commit"], 120),
     "net-held": Campaign(["tests/unit/net/test_net_held"], 120),
     "net-park": Campaign(["tests/unit/net/test_net_park"], 120),
+    "net-rebind": Campaign(["tests/unit/net/test_net_rebind"], 120),
     "cmd-park": Campaign(["tests/unit/cmd/test_cmd_park"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
@@ -67,6 +68,7 @@ CAMPAIGNS = {
     "expire": Campaign(["tests/unit/types/test_types_expire"], 120),
     "expirer": Campaign(["tests/unit/types/test_types_expirer"], 120),
     "expiry": Campaign(["tests/unit/lsm/test_expiry"], 120),
+    "types-bits": Campaign(["tests/unit/types/test_types_bits"], 120),
     "types-lcs": Campaign(["tests/unit/types/test_types_lcs"], 120),
     "types-rdb": Campaign(["tests/unit/types/test_types_rdb_value"], 120),
     "cmd-transaction": Campaign(["tests/unit/cmd/test_cmd_transaction"], 120),
@@ -133,6 +135,7 @@ MUTANTS = (
     Mutant("scan-shows-older-version", "iter", "a scan of one run shows a key once a version"),
     Mutant("scan-forgets-ranges", "iter", "a scan leaves the range tombstones of memtables out"),
     # Values.
+    Mutant("bitcount-keeps-edge", "types-bits", "BITCOUNT counts all of the last byte of a range of bits"),
     Mutant("lcs-prefers-up", "types-lcs", "of two as long subsequences LCS takes the other one"),
     Mutant("restore-trusts-length", "types-rdb", "RESTORE reads as far as a payload says"),
     # Transactions.
@@ -246,6 +249,8 @@ MUTANTS = (
     Mutant("skip-log-write", "linear-server", "what was answered is gone after a kill"),
     Mutant("snapshot-sees-new", "property", "a reader sees what was written after it began"),
     Mutant("log-parked", "net-park", "a parked command runs again with its turn, and later"),
+    Mutant("rebind-restores-nothing", "net-rebind",
+           "after a failed CONFIG SET bind the old addresses stay closed"),
     Mutant("overtake-parked", "net-park", "commands of a turn that runs again overtake one that parks"),
     Mutant("blocked-is-absent", "cmd-park", "a key that is not in memory counts as absent"),
     Mutant("write-though-blocked", "cmd-park", "a command that parks has written some of its keys"),
