@@ -22,7 +22,7 @@ INPUT_BYTES = 2 * 16 * 1024  # of a command that is on its way: its bytes, the s
 CONN_BYTES = 4 * 1024
 PAUSE_BYTES = MB  # unsent output at which nothing more is run for a client
 SWEEP_S = 1.1  # each connection is looked at once in so long
-SLACK_S = 6  # a busy machine
+SLACK_S = 15  # a busy machine
 KILLED_S = 2 + SLACK_S
 
 
