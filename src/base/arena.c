@@ -2,11 +2,9 @@
 
 #include "base/mem.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
-#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
+#ifdef __SANITIZE_ADDRESS__
+void __asan_poison_memory_region(const volatile void *at, size_t size_bytes);
+void __asan_unpoison_memory_region(const volatile void *at, size_t size_bytes);
 #endif
 
 struct arena_chunk {
@@ -15,6 +13,20 @@ struct arena_chunk {
     size_t huge_bytes; /* of all, by mem_alloc_huge(); 0: by mem_alloc() */
     _Alignas(16) uint8_t data[];
 };
+
+/* AddressSanitizer finds out who still reads a chunk that lies in the pool. */
+static void chunk_set_readable(struct arena_chunk *chunk, int readable)
+{
+#ifdef __SANITIZE_ADDRESS__
+    if (readable)
+        __asan_unpoison_memory_region(chunk->data, MEM_HUGE_BYTES - sizeof(*chunk));
+    else
+        __asan_poison_memory_region(chunk->data, MEM_HUGE_BYTES - sizeof(*chunk));
+#else
+    (void)chunk;
+    (void)readable;
+#endif
+}
 
 void arena_pool_init(struct arena_pool *pool, size_t max_bytes)
 {
@@ -32,7 +44,7 @@ static struct arena_chunk *pool_take(struct arena_pool *pool)
     }
     mutex_unlock(&pool->mutex);
     if (chunk != NULL)
-        ASAN_UNPOISON_MEMORY_REGION(chunk->data, MEM_HUGE_BYTES - sizeof(*chunk));
+        chunk_set_readable(chunk, 1);
     return chunk;
 }
 
@@ -42,8 +54,7 @@ static int pool_give(struct arena_pool *pool, struct arena_chunk *chunk)
     mutex_lock(&pool->mutex);
     int taken = pool->spare_bytes + MEM_HUGE_BYTES <= pool->max_bytes;
     if (taken) {
-        /* Who still reads it is found out. */
-        ASAN_POISON_MEMORY_REGION(chunk->data, MEM_HUGE_BYTES - sizeof(*chunk));
+        chunk_set_readable(chunk, 0);
         chunk->older = pool->spare;
         pool->spare = chunk;
         pool->spare_bytes += MEM_HUGE_BYTES;
