@@ -1,4 +1,4 @@
-"""random_commands.py - random calls of the commands of wave 1, for random_diff.py.
+"""random_commands.py - random calls of the commands on strings and names, for random_diff.py.
 
 A call is a list of words. Every slot of a call (a key, a number, a time) sometimes gets what does not
 belong there, every call sometimes a word too many or too few, names and options any case and order. The
@@ -30,7 +30,7 @@ CONNECTIONS = 3
 
 # Never sent at random: what they do, or answer, is not of the data. commands/ tries them.
 NOT_RANDOM = frozenset("""
-acl bgrewriteaof bgsave command config debug failover function info lastsave latency lolwut memory
+acl bgrewriteaof bgsave config debug failover info lastsave latency lolwut memory
 monitor replicaof slaveof role save shutdown slowlog time quit auth
 """.split())
 
@@ -91,6 +91,38 @@ class Words:
         if self.chance(0.1):
             return self.pick(NOT_INTEGERS)
         return b"%d" % self.pick((0, 0, 1, 3, 7, 20, 50, 300, -1, 536870912, 536870900 + 100, 2**63 - 1))
+
+    def position(self):
+        """Of a bit: what is not an error stays small."""
+        if self.chance(0.08):
+            return self.pick(NOT_INTEGERS + (b"-1", b"4294967296", b"#1", b"9223372036854775807"))
+        return b"%d" % self.random.choice((0, 1, 7, 8, self.random.randrange(24),
+                                           self.random.randrange(200), self.random.randrange(2400)))
+
+    def bit(self):
+        return self.pick((b"2", b"-1", b"10", b"") + NOT_INTEGERS) if self.chance(0.06) \
+            else self.pick((b"0", b"1"))
+
+    def bit_index(self):
+        """The end of a range, in bytes or bits."""
+        return self.index() if self.chance(0.3) else b"%d" % self.random.randrange(-400, 400)
+
+    def field_type(self):
+        if self.chance(0.05):
+            return self.pick((b"u64", b"i65", b"u0", b"i0", b"U8", b"8", b"", b"u", b"i-1", b"u08", b"u8\x00x",
+                              b"u8 "))
+        return self.pick((b"i%d" % self.random.randint(1, 64), b"u%d" % self.random.randint(1, 63),
+                          b"u8", b"i8", b"u4", b"i64", b"u63"))
+
+    def field_position(self):
+        return self.position() if self.chance(0.7) else b"#%d" % self.random.randrange(20)
+
+    def field_number(self):
+        """What SET puts and INCRBY adds, often near the end of what a field takes."""
+        if self.chance(0.4):
+            return self.integer()
+        return b"%d" % (self.pick((-1, 1)) * (1 << self.random.randrange(63))
+                        + self.random.randrange(-2, 3))
 
     def seconds(self):
         if self.chance(0.12):
@@ -176,6 +208,49 @@ def call_lcs(words):
         lambda: [words.cased(b"MINMATCHLEN"), words.index()]), 0.35)
 
 
+def call_bitcount(words):
+    span = [words.bit_index(), words.bit_index()]
+    return [words.key()] + words.pick((
+        [], span, span, span + [words.cased(b"BIT")], span + [words.cased(b"BIT")],
+        span + [words.cased(b"BYTE")], span + [b"FOO"], span[:1]))
+
+
+def call_bitpos(words):
+    span = [words.bit_index(), words.bit_index()]
+    return [words.key(), words.bit()] + words.pick((
+        [], span[:1], span, span, span + [words.cased(b"BIT")], span + [words.cased(b"BIT")],
+        span + [words.cased(b"BYTE")], span + [b"FOO"]))
+
+
+def call_bitop(words):
+    name = b"FOO" if words.chance(0.02) else words.pick((b"AND", b"OR", b"XOR", b"NOT"))
+    most = 1 if name == b"NOT" and words.chance(0.9) else 4
+    return [words.cased(name), words.key()] + words.some(words.key, most)
+
+
+def field_steps(words, verbs):
+    line = []
+    for _ in range(words.random.randint(0, 4)):
+        verb = words.pick(verbs)
+        line.append(words.cased(verb))
+        if verb == b"OVERFLOW":
+            line.append(words.cased(words.pick((b"WRAP", b"SAT", b"FAIL") * 10 + (b"FOO",))))
+            continue
+        line += [words.field_type(), words.field_position()]
+        if verb != b"GET":
+            line.append(words.field_number())
+    return line
+
+
+def call_bitfield(words):
+    return [words.key()] + field_steps(words, (b"GET", b"SET", b"INCRBY", b"INCRBY", b"OVERFLOW", b"OVERFLOW"))
+
+
+def call_bitfield_ro(words):
+    verbs = (b"GET",) if words.chance(0.9) else (b"GET", b"SET", b"OVERFLOW", b"INCRBY")
+    return [words.key()] + field_steps(words, verbs)
+
+
 def call_scan(words):
     """One call goes through all: what COUNT asks for is more than there is."""
     cursor = words.pick((b"abc", b"", b"1.0", b"99999999999999999999999")) if words.chance(0.06) else b"0"
@@ -217,6 +292,31 @@ def call_client(words):
     return words.pick(([words.cased(b"GETNAME")], [words.cased(b"SETNAME"), words.pick((b"x", b"a b", b""))]))
 
 
+def call_command(words):
+    """GETKEYS of a random call, which may be none that would run."""
+    subcommand = words.cased(words.pick((b"GETKEYS", b"GETKEYSANDFLAGS", b"GETKEYSANDFLAGS")))
+    name = words.pick([name for name in sorted(CALLS) if name != "command"])
+    return [subcommand, words.cased(name.upper().encode())] + CALLS[name][1](words)
+
+
+def call_function(words):
+    """Never one that an engine would run."""
+    name = words.pick((b"LIST", b"DELETE", b"KILL", b"DUMP", b"FLUSH", b"RESTORE", b"LOAD", b"LOAD"))
+    if name == b"LOAD":
+        parts = [words.pick((b"#!foo", b"#!", b"#!FOO", b"#foo", b"#!'foo'"))] + words.options((
+            lambda: [words.pick((b"name=f", b"NAME=f_1", b"name=", b"name=a-b", b"'name=f'", b"name='f"))],
+            lambda: [words.pick((b"name=g", b"odd", b"odd=1"))]), 0.6)
+        end = words.pick((b"\n", b"\n", b"\r\n", b"\ncode\x00", b""))
+        return [words.cased(name)] + words.options((words.option(b"REPLACE"),), 0.2) + [b" ".join(parts) + end]
+    if name == b"RESTORE":
+        payload = words.pick((b"\n\x00]\x9b\\@\x0f\x7f\xa2\xda", *(words.payloads or [b"none"])))
+        return [words.cased(name), payload] + words.options((
+            words.option(b"FLUSH", b"APPEND", b"REPLACE", b"FOO"),), 0.4)
+    return [words.cased(name)] + words.options((
+        words.option(b"WITHCODE", b"ASYNC", b"f"),
+        lambda: [words.cased(b"LIBRARYNAME"), words.pick(PATTERNS)]), 0.3)
+
+
 def of(*slots):
     return lambda words: [getattr(words, slot)() for slot in slots]
 
@@ -228,7 +328,13 @@ def nothing(_):
 # name: how often, and what makes the words behind it.
 CALLS = {
     "append": (2, of("key", "value")),
+    "bitcount": (1.5, call_bitcount),
+    "bitfield": (4, call_bitfield),
+    "bitfield_ro": (1, call_bitfield_ro),
+    "bitop": (2, call_bitop),
+    "bitpos": (1.5, call_bitpos),
     "client": (0.3, call_client),
+    "command": (1, call_command),
     "copy": (2, call_copy),
     "dbsize": (1, nothing),
     "decr": (2, of("key")),
@@ -242,7 +348,9 @@ CALLS = {
     "expiretime": (1, of("key")),
     "flushall": (0.05, lambda words: words.pick(([], [b"sync"], [b"ASYNC"], [b"FOO"]))),
     "flushdb": (0.1, lambda words: words.pick(([], [b"sync"], [b"ASYNC"], [b"FOO"]))),
+    "function": (0.7, call_function),
     "get": (3, of("key")),
+    "getbit": (1.5, of("key", "position")),
     "getdel": (1.5, of("key")),
     "getex": (2.5, call_getex),
     "getrange": (2, of("key", "index", "index")),
@@ -273,6 +381,7 @@ CALLS = {
     "scan": (1.5, call_scan),
     "select": (1, of("database")),
     "set": (8, call_set),
+    "setbit": (3, of("key", "position", "bit")),
     "setex": (1, of("key", "seconds", "value")),
     "setnx": (1, of("key", "value")),
     "setrange": (2, of("key", "offset", "value")),

@@ -7,7 +7,7 @@
     --only NAME, --without NAME    these commands, or all but these; may be repeated
     --differences N            stop after so many different differences (8)
 
-What is sent comes from random_commands.py: every command of wave 1 that varved says it has, on three
+What is sent comes from random_commands.py: every one of its commands that varved says it has, on three
 connections, in rounds that begin with an empty server. Neighbouring commands of one connection go out as
 one pipeline. Replies are compared byte by byte, but for those that a clock or chance decides (LOOSE) and
 for the differences that differences.md explains (random_known.py). A difference ends its round: the round is cut
@@ -83,8 +83,10 @@ class Judge:
 
     def __init__(self):
         self.queued = {}  # connection -> calls
-        self.emptied = 0  # how often a database was emptied or swapped
-        self.watches = {}  # connection -> that number, when it began to watch
+        self.emptied = 0  # how often a database was emptied or swapped,
+        self.swapped = 0  # how often swapped,
+        self.failed = 0  # and how often a step of BITFIELD may have failed
+        self.watches = {}  # connection -> these numbers, when it began to watch
         self.parted = False  # the two hold different data, for a reason that is known
         self.seen = set()  # IDs of differences.md
 
@@ -94,7 +96,7 @@ class Judge:
         self.parted = False
 
     def same(self, connection, words, ours, theirs):
-        emptied = self.note_watch(connection, words[0].upper(), theirs)
+        emptied, swapped, failed = self.note_watch(connection, words[0].upper(), theirs)
         queue = self.queued.setdefault(connection, [])
         name = words[0].upper()
         if theirs == MARKED and ours == MARKED:
@@ -105,11 +107,19 @@ class Judge:
             if name == b"EXEC":
                 calls = list(queue)
                 self.emptied += any(call[0].upper() in EMPTYING for call in calls)
+                self.swapped += any(call[0].upper() == b"SWAPDB" for call in calls)
+                self.failed += any(call[0].upper() == b"BITFIELD" for call in calls)
             queue.clear()
-        if name == b"EXEC" and random_known.watch_came_and_went(ours, theirs, emptied):
-            self.seen.add(random_known.CAME_AND_WENT)
-            self.parted = True
-            return True
+        for identity, told in ((random_known.CAME_AND_WENT,
+                                random_known.watch_came_and_went(ours, theirs, emptied)),
+                               (random_known.SWAPPED_IN,
+                                random_known.watch_swapped_in(ours, theirs, swapped)),
+                               (random_known.GROWTH,
+                                random_known.growth_is_watched(ours, theirs, failed))):
+            if name == b"EXEC" and told:
+                self.seen.add(identity)
+                self.parted = True
+                return True
         if ours == theirs:
             return True
         try:
@@ -123,16 +133,19 @@ class Judge:
         return all(self.same_reply(call, a, b) for call, a, b in zip(calls, trees[0][1], trees[1][1]))
 
     def note_watch(self, connection, name, reply):
-        """Whether a database was emptied or swapped while this connection watched."""
-        if name in EMPTYING:
-            self.emptied += 1
+        """Since this connection watches: was a database emptied or swapped, was one swapped, did a step of
+        BITFIELD fail?"""
+        self.emptied += name in EMPTYING
+        self.swapped += name == b"SWAPDB"
+        self.failed += name == b"BITFIELD" and (b"$-1\r\n" in reply or b"_\r\n" in reply)
+        now = (self.emptied, self.swapped, self.failed)
         if name == b"WATCH":
-            self.watches.setdefault(connection, self.emptied)
-        since = self.watches.get(connection, self.emptied)
+            self.watches.setdefault(connection, now)
+        since = self.watches.get(connection, now)
         if name in (b"EXEC", b"DISCARD", b"UNWATCH", b"RESET") \
                 and not reply.startswith((b"-ERR", MARKED)):
             self.watches.pop(connection, None)
-        return since != self.emptied
+        return tuple(then != number for then, number in zip(since, now))
 
     def same_reply(self, words, ours, theirs):
         if same_tree(loose_of(words), ours, theirs):

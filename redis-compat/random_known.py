@@ -98,6 +98,18 @@ def watch_came_and_went(ours, theirs, emptied):
         and theirs in (b"*-1\r\n", b"_\r\n")
 
 
+def growth_is_watched(ours, theirs, failed):
+    """An EXEC that Redis runs and varve does not; failed: a step of BITFIELD did since WATCH."""
+    return failed and theirs.startswith(b"*") and not theirs.startswith(b"*-1") \
+        and ours in (b"*-1\r\n", b"_\r\n")
+
+
+def watch_swapped_in(ours, theirs, swapped):
+    """An EXEC that Redis runs and varve does not; swapped: a database was swapped since WATCH."""
+    return swapped and theirs.startswith(b"*") and not theirs.startswith(b"*-1") \
+        and ours in (b"*-1\r\n", b"_\r\n")
+
+
 # IDs of differences that lie in one reply; what is stored stays the same on both sides.
 KNOWN = {
     "dump-is-not-packed": dump_is_not_packed,
@@ -105,5 +117,7 @@ KNOWN = {
     "no-idle-times": no_idle_times,
     "refcount-by-content": refcount_by_content,
 }
-# The one after which the two hold different data, so that the round ends there.
+# Those after which the two hold different data, so that the round ends there.
 CAME_AND_WENT = "watch-came-and-went"
+GROWTH = "bitfield-growth-is-watched"
+SWAPPED_IN = "watch-swapped-in"

@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import tempfile
 
-FETCH_TIMEOUT_S = 240
+FETCH_TIMEOUT_S = 240  # of one step;
+SILENCE_S = 15         # of a server, after which apt gives up
 
 
 class NoSource(Exception):
@@ -61,14 +62,20 @@ def fetch(place):
             file.writelines(source_lines(folder))
         settings = ["-o", f"Dir::Etc::sourcelist={folder}/sources.list",
                     "-o", "Dir::Etc::sourceparts=-", "-o", f"Dir::State::lists={folder}/lists",
-                    "-o", f"Dir::Cache={folder}/cache", "-o", "APT::Sandbox::User=root"]
+                    "-o", f"Dir::Cache={folder}/cache", "-o", "APT::Sandbox::User=root",
+                    "-o", f"Acquire::http::Timeout={SILENCE_S}",
+                    "-o", f"Acquire::https::Timeout={SILENCE_S}", "-o", "Acquire::Retries=1"]
         run(["apt-get", "-q", *settings, "update"], folder)
         run(["apt-get", "-q", *settings, "source", "--download-only", "redis"], folder)
         description = glob.glob(os.path.join(folder, "redis_*.dsc"))
         if len(description) != 1:
             raise NoSource("apt-get source brought no redis_*.dsc")
         run(["dpkg-source", "--no-check", "-x", description[0], "tree"], folder)
-        os.rename(os.path.join(folder, "tree"), place)
+        try:
+            os.rename(os.path.join(folder, "tree"), place)
+        except OSError:
+            if not os.path.isdir(place):  # else another run was faster
+                raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -83,5 +90,8 @@ def tree():
     """The unpacked source; NoSource says why there is none."""
     place = os.path.join(cache_folder(), f"redis-{server_version()}")
     if not os.path.isdir(place):
-        fetch(place)
+        try:
+            fetch(place)
+        except OSError as error:
+            raise NoSource(f"{place}: {error.strerror}") from None
     return place

@@ -5,7 +5,7 @@
     table.py --check     writes nothing; fails where the two are not what it would write
 
 Either way it compares what COMMAND says of each command that both have: arity, flags, key positions,
-ACL categories, tips and key specifications. A deviation must stand in EXPLAINED with an ID that
+ACL categories, tips and key specifications, and what GETKEYSANDFLAGS says of calls of it. A deviation must stand in EXPLAINED with an ID that
 differences.md explains, and what stands there must still deviate. Closes with `N passed, N failed`: a
 case is a command that both have, and each file that is checked.
 
@@ -34,6 +34,8 @@ README = os.path.join(HERE, "README.md")
 COLUMNS = ("command", "group", "redis", "varve", "since", "diff", "random", "tcl", "unit")
 FIELDS = ("arity", "flags", "first key", "last key", "key step", "ACL categories", "tips",
           "key specifications")
+CALLS = "keys and flags of calls"
+MORE_WORDS = 3  # in calls that GETKEYSANDFLAGS is asked about, beyond what a command needs
 
 # What is due when. Wave 1 is a list, the others are whole groups.
 WAVE_1 = """
@@ -45,6 +47,10 @@ auth client hello ping quit reset select
 acl bgrewriteaof bgsave command config dbsize debug failover function info lastsave latency lolwut
 memory monitor replicaof role save shutdown slowlog time wait
 discard exec multi unwatch watch
+"""
+# What is there of wave 2.
+WAVE_2 = """
+bitcount bitfield bitfield_ro bitop bitpos getbit setbit
 """
 WAVE_GROUPS = {"hash": 2, "list": 2, "set": 2, "sorted-set": 2, "bitmap": 2, "pubsub": 2,
                "scripting": 3, "stream": 3}
@@ -62,21 +68,22 @@ TCL_FILES = {
     "unit/other": "append save flushall", "unit/info-command": "info", "unit/protocol": "ping echo",
     "unit/latency-monitor": "latency", "unit/slowlog": "slowlog",
     "unit/introspection": "client config monitor hello", "unit/introspection-2": "command touch ttl",
+    "unit/bitops": "setbit getbit bitcount bitpos bitop", "unit/bitfield": "bitfield bitfield_ro",
     "unit/pause": "client", "integration/redis-cli": "dbsize",
 }
 
 # (command, field): the ID of differences.md that says why COMMAND differs there.
-EXPLAINED = {}
+EXPLAINED = {("cluster", CALLS): "cluster-is-one-word"}
 
 
 def wave_commands():
-    """The names that wave 1 has, containers without their subcommands."""
-    return set(WAVE_1.split()) | {"slaveof"}
+    """The names that varve is to have by now, containers without their subcommands."""
+    return set(WAVE_1.split()) | set(WAVE_2.split()) | {"slaveof"}
 
 
 def wave_of(name, group):
     top = name.split("|")[0]
-    if top in wave_commands():
+    if top in WAVE_1.split():
         return 1
     return WAVE_NAMES.get(top, WAVE_GROUPS.get(group, 4))
 
@@ -102,6 +109,16 @@ def read_entries(connection):
     for entry in connection.call("COMMAND"):
         take(entry)
     return entries
+
+
+def read_keys(connection, entries):
+    """Adds to each entry what GETKEYSANDFLAGS answers to calls of all lengths from its arity on."""
+    for name, entry in entries.items():
+        words = name.split("|")
+        least = max(abs(entry["arity"]), 2)
+        entry[CALLS] = [repr(connection.call("COMMAND", "GETKEYSANDFLAGS", *words,
+                                             *(f"a{i}" for i in range(len(words), count))))
+                        for count in range(least, least + MORE_WORDS)]
 
 
 def without_notes(specs):
@@ -245,7 +262,7 @@ def compare(redis, varve, tally):
     explained, known = set(), diff.read_differences()
     for name in sorted(set(redis) & set(varve)):
         deviations = []
-        for field in FIELDS:
+        for field in (*FIELDS, CALLS):
             ours, theirs = varve[name][field], redis[name][field]
             if ours == theirs:
                 continue
@@ -288,6 +305,8 @@ def main():
                 servers.redis_server(os.path.join(folder, "redis")) as theirs, \
                 ours.connect() as to_varve, theirs.connect() as to_redis:
             varve, redis = read_entries(to_varve), read_entries(to_redis)
+            read_keys(to_varve, varve)
+            read_keys(to_redis, {name: redis[name] for name in set(redis) & set(varve)})
             docs = read_docs(to_redis)
     rows = make_rows(redis, varve, docs, read_csv(), project_version())
     compare(redis, varve, tally)

@@ -3,7 +3,8 @@
 Called by tools/test. A part is a suite of meson tests, a program of its own (PARTS below), or both.
 A meson test belongs to the part of its first suite; those that are in `threads` as well run a second
 time, under ThreadSanitizer. Cases are counted from what a test prints: cmocka's closing lines, or
-the last `N passed, N failed`; a test that prints neither is one case. What campaigns say of themselves,
+the last `N passed, N failed`; a test that prints neither is one case. One that exits with 77 and says
+`skipped: WHY` cannot run here, which is a failure only if its part was named. What campaigns say of themselves,
 `figures: NAME, seed N: ...`, is shown with the part, and --figures makes a table of it.
 """
 import json
@@ -23,6 +24,7 @@ ROOT = source.root()
 LOGS = os.path.join(ROOT, "build", "test-logs")
 WORKERS = os.cpu_count() or 2
 SHOWN_LINES = 300
+SKIPPED = 77
 USAGE = "usage: tools/test [--list | [--figures FILE] PART[/TEXT]... [-- ARG...]]"
 TIMEOUT_FACTOR = 4  # meson's time limits are for builds without sanitizers and idle machines
 SCRIPT_TIMEOUT_S = 1800
@@ -67,8 +69,8 @@ PARTS = (
          ("tests/tool/run.py",)),
     Part("clients", "release", "client libraries and programs, redis-cli's modes, redis_exporter",
          ("redis-compat/smoke.py",), (), ("clients",)),
-    Part("suites", "release", "Redis's own test suite, from Debian's source package; only when it is named",
-         ("redis-compat/suites.py",), (), ("suites",), True),
+    Part("suites", "release", "Redis's own test suite, from Debian's source package",
+         ("redis-compat/suites.py",), (), ("suites",)),
     Part("coverage", "coverage", "lines and branches that the tests reach; only when it is named",
          ("tools/coverage.py",), (), ("coverage",), True),
 )
@@ -82,7 +84,8 @@ SANITIZERS = {
 
 Job = namedtuple("Job", "label argv env folder timeout_s alone")
 Running = namedtuple("Running", "job process log log_path began")
-Result = namedtuple("Result", "job passed failed log_path figures")
+# skipped: why it cannot run here, "" if it can.
+Result = namedtuple("Result", "job passed failed log_path figures skipped")
 Figure = namedtuple("Figure", "campaign seed text part cpu_s")  # cpu_s: of the whole part
 
 
@@ -265,8 +268,10 @@ def end(running):
             running.log.write(f"\nended by signal {-exit_code}\n".encode())
     running.log.close()
     text = read_log(running.log_path)
-    return Result(running.job, *count_cases(text, exit_code), running.log_path,
-                  figures_of(running.job, text))
+    skipped = re.findall(r"^skipped: (.*)$", text, re.M) if exit_code == SKIPPED else []
+    passed, failed = (0, 0) if skipped else count_cases(text, exit_code)
+    return Result(running.job, passed, failed, running.log_path, figures_of(running.job, text),
+                  "".join(skipped[-1:]))
 
 
 def run_jobs(part, jobs):
@@ -315,7 +320,7 @@ def show_report(result):
 
 
 def tell(part_name, passed, failed, took_s, note=""):
-    verdict = "ok    " if failed == 0 else "FAILED"
+    verdict = "FAILED" if failed else "ok    " if passed else "-     "
     print(f"{verdict}  {part_name:<12} {passed + failed:6} cases  {took_s:7.1f} s{note}", flush=True)
 
 
@@ -360,17 +365,20 @@ def build(name):
     return False
 
 
-def run_part(part, jobs):
+def run_part(part, jobs, named):
     """Runs a part's jobs, whose builds are there; its passed and failed cases and its figures."""
     began, cpu_before_s = time.monotonic(), cpu_now_s()
     results = run_jobs(part, jobs)
+    if named:
+        results = [result._replace(failed=1) if result.skipped else result for result in results]
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)
     if not jobs:
         failed = 1
     cpu_s = cpu_now_s() - cpu_before_s
+    skipped = "".join(f"  skipped: {result.skipped}" for result in results if result.skipped)
     tell(part.name, passed, failed, time.monotonic() - began,
-         f"  {cpu_s:7.1f} s of CPU" if jobs else "  no such test")
+         skipped or (f"  {cpu_s:7.1f} s of CPU" if jobs else "  no such test"))
     figures = [Figure(*figure, part.name, cpu_s) for result in results for figure in result.figures]
     for figure in figures:
         print(f"        {figure.campaign}, seed {figure.seed}: {figure.text}", flush=True)
@@ -435,7 +443,7 @@ def main():
             if part.packages:
                 subprocess.run([os.path.join(ROOT, "tools", "packages"), *part.packages],
                                check=False)
-            cases = run_part(part, jobs_of(part, text, more_args))
+            cases = run_part(part, jobs_of(part, text, more_args), bool(args))
             passed += cases[0]
             failed += cases[1]
             figures += cases[2]

@@ -95,6 +95,49 @@ void thread_join(struct thread *thread)
     CHECK(pthread_join(thread->handle, NULL) == 0);
 }
 
+/* ---- numbers ---- */
+
+_Thread_local unsigned thread_slot_here;
+
+static pthread_once_t slots_once = PTHREAD_ONCE_INIT;
+static pthread_key_t
+    slots_key; /* not NULL in a thread that has a number, so that its destructor runs */
+static pthread_mutex_t slots_mutex = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t slots_taken = 1; /* a bit each; 0 is nobody's */
+
+/* The mutex also hands over what the counters hold. What counts after this shares. */
+static void slot_give_back(void *value)
+{
+    (void)value;
+    CHECK(pthread_mutex_lock(&slots_mutex) == 0);
+    slots_taken &= ~(UINT64_C(1) << (thread_slot_here - 1));
+    CHECK(pthread_mutex_unlock(&slots_mutex) == 0);
+    thread_slot_here = 1;
+}
+
+static void slots_key_create(void)
+{
+    CHECK(pthread_key_create(&slots_key, slot_give_back) == 0);
+}
+
+unsigned thread_slot_take(void)
+{
+    unsigned slot = 0;
+
+    _Static_assert(THREAD_SLOTS == 64, "slots_taken has a bit each");
+    CHECK(pthread_once(&slots_once, slots_key_create) == 0);
+    CHECK(pthread_mutex_lock(&slots_mutex) == 0);
+    if (slots_taken != UINT64_MAX) {
+        slot = (unsigned)__builtin_ctzll(~slots_taken);
+        slots_taken |= UINT64_C(1) << slot;
+    }
+    CHECK(pthread_mutex_unlock(&slots_mutex) == 0);
+    thread_slot_here = slot + 1;
+    if (slot != 0)
+        CHECK(pthread_setspecific(slots_key, &thread_slot_here) == 0);
+    return slot;
+}
+
 void thread_sleep_us(uint64_t us)
 {
     struct timespec left = {.tv_sec = (time_t)(us / 1000000),

@@ -3,6 +3,7 @@
 #define BASE_THREAD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/check.h"
@@ -34,6 +35,28 @@ void cond_broadcast(struct cond *cond);
 int thread_start(struct thread *thread, const char *name, void (*run)(void *),
                  void *arg) MUST_CHECK;
 void thread_join(struct thread *thread);
+
+/* Statistics that many threads count without a shared write: each counts in the slot of an array that has its
+ * number, THREAD_SLOTS of them, and who wants the figure adds the slots up. A thread has the number alone
+ * as long as it lives; those that find none free share number 0. */
+#define THREAD_SLOTS 64
+extern _Thread_local unsigned thread_slot_here; /* its number + 1; 0: it has none yet */
+unsigned thread_slot_take(void);
+
+static inline unsigned thread_slot(void)
+{
+    return LIKELY(thread_slot_here != 0) ? thread_slot_here - 1 : thread_slot_take();
+}
+
+/* One more in a counter of the caller's slot; no locked instruction where it has that alone. */
+static inline void thread_count(_Atomic uint64_t *counter)
+{
+    if (LIKELY(thread_slot() != 0))
+        atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+    else
+        atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
 
 /* Lets at least that much time pass. For pacing, never for waiting until something happened. */
 void thread_sleep_us(uint64_t us);

@@ -94,6 +94,10 @@ static int parse_argument(struct parser *p, int *index)
     if (strncmp(p->at, "...", 3) == 0) {
         p->at += 3;
         arg.flags |= ARGUMENT_MULTIPLE;
+        if (*p->at == '+') {
+            p->at++;
+            arg.flags |= ARGUMENT_MULTIPLE_TOKEN;
+        }
     }
     if (optional) {
         if (*p->at++ != ']')

@@ -6,7 +6,11 @@
 
 #define ARGUMENTS_MAX 32 /* of one command, nested ones included */
 
-enum argument_flag { ARGUMENT_OPTIONAL = 1, ARGUMENT_MULTIPLE = 2 };
+enum argument_flag {
+    ARGUMENT_OPTIONAL = 1,
+    ARGUMENT_MULTIPLE = 2,
+    ARGUMENT_MULTIPLE_TOKEN = 4, /* its token comes again each time */
+};
 
 /* Slices lie in the column's text. */
 struct argument {

@@ -226,11 +226,14 @@ static void reply_argument(struct cmd_ctx *ctx, const struct arguments *argument
     if (arg->flags != 0) {
         resp_bulk_str(ctx->out, "flags");
         resp_set(ctx->out, (uint64_t)((arg->flags & ARGUMENT_OPTIONAL) != 0) +
-                               ((arg->flags & ARGUMENT_MULTIPLE) != 0));
+                               ((arg->flags & ARGUMENT_MULTIPLE) != 0) +
+                               ((arg->flags & ARGUMENT_MULTIPLE_TOKEN) != 0));
         if (arg->flags & ARGUMENT_OPTIONAL)
             resp_simple(ctx->out, "optional");
         if (arg->flags & ARGUMENT_MULTIPLE)
             resp_simple(ctx->out, "multiple");
+        if (arg->flags & ARGUMENT_MULTIPLE_TOKEN)
+            resp_simple(ctx->out, "multiple_token");
     }
     if (arg->child_count > 0) {
         resp_bulk_str(ctx->out, "arguments");
@@ -397,34 +400,105 @@ void cmd_command_list(struct cmd_ctx *ctx)
             resp_bulk_str(ctx->out, command_at(i)->full_name);
 }
 
-/* ---- COMMAND GETKEYS ---- */
+/* ---- COMMAND GETKEYS and GETKEYSANDFLAGS ---- */
 
-void cmd_command_getkeys(struct cmd_ctx *ctx)
+/* The command that follows the subcommand's name, or NULL after the error reply. */
+static const struct command *find_keyed(struct cmd_ctx *ctx)
 {
-    struct command_keys keys;
     int argc = ctx->argc - 2;
     const struct varve_slice *argv = ctx->argv + 2;
     const struct command *command = command_find(NULL, argv[0]);
+    struct command_keys keys;
 
     if (command != NULL && command->child_count > 0)
         command = command_find(command, argv[1]);
     if (command == NULL) {
         resp_error(ctx->out, "ERR Invalid command specified");
-        return;
+        return NULL;
     }
     command_get_keys(command, &keys);
     if (keys.first == 0) {
         resp_error(ctx->out, "ERR The command has no key arguments");
-        return;
+        return NULL;
     }
     if (!command_arity_fits(command, argc)) {
         resp_error(ctx->out, "ERR Invalid number of arguments specified for command");
-        return;
+        return NULL;
     }
-    int last = keys.last < 0 ? argc + keys.last : keys.first + keys.last;
-    resp_array(ctx->out, (uint64_t)((last - keys.first) / keys.step + 1));
-    for (int i = keys.first; i <= last; i += keys.step)
-        resp_bulk(ctx->out, argv[i]);
+    return command;
+}
+
+static int count_keys(const struct command_keys *keys, int argc)
+{
+    int last = keys->last < 0 ? argc + keys->last : keys->first + keys->last;
+
+    return (last - keys->first) / keys->step + 1;
+}
+
+void cmd_command_getkeys(struct cmd_ctx *ctx)
+{
+    const struct command *command = find_keyed(ctx);
+    const struct varve_slice *argv = ctx->argv + 2;
+    struct command_keys keys;
+
+    if (command == NULL)
+        return;
+    command_get_keys(command, &keys);
+    int count = count_keys(&keys, ctx->argc - 2);
+    resp_array(ctx->out, (uint64_t)count);
+    for (int i = 0; i < count; i++)
+        resp_bulk(ctx->out, argv[keys.first + i * keys.step]);
+}
+
+/* A BITFIELD that only gets; words that are none of its steps may write for all that is known. */
+static int bitfield_reads(int argc, const struct varve_slice *argv)
+{
+    for (int i = 2; i < argc;) {
+        if (cmd_arg_is(argv[i], "get") && argc - i > 2)
+            i += 3;
+        else if (cmd_arg_is(argv[i], "overflow") && argc - i > 1)
+            i += 2;
+        else
+            return 0;
+    }
+    return 1;
+}
+
+/* The flags of a key spec, but of a command whose words decide over them. */
+static const char *flags_of(const struct command *command, const struct command_keys *keys,
+                            int argc, const struct varve_slice *argv)
+{
+    if (command->run == cmd_bitfield)
+        return bitfield_reads(argc, argv) ? "RO access" : "RW access update";
+    if (command->run != cmd_set)
+        return keys->flags;
+    for (int i = 3; i < argc; i++)
+        if (cmd_arg_is(argv[i], "get"))
+            return "RW access update";
+    return "OW update";
+}
+
+void cmd_command_getkeysandflags(struct cmd_ctx *ctx)
+{
+    const struct command *command = find_keyed(ctx);
+    int argc = ctx->argc - 2;
+    const struct varve_slice *argv = ctx->argv + 2;
+    struct command_keys keys;
+    uint64_t count = 0;
+
+    if (command == NULL)
+        return;
+    for (int spec = 0; command_key_spec(command, spec, &keys); spec++)
+        count += (uint64_t)count_keys(&keys, argc);
+    resp_array(ctx->out, count);
+    for (int spec = 0; command_key_spec(command, spec, &keys); spec++) {
+        const char *flags = flags_of(command, &keys, argc, argv);
+        for (int i = 0; i < count_keys(&keys, argc); i++) {
+            resp_array(ctx->out, 2);
+            resp_bulk(ctx->out, argv[keys.first + i * keys.step]);
+            reply_words(ctx, flags, resp_simple);
+        }
+    }
 }
 
 void cmd_command_help(struct cmd_ctx *ctx)
@@ -438,6 +512,8 @@ void cmd_command_help(struct cmd_ctx *ctx)
         "    Summary, arguments and history of the given commands, or of all.",
         "GETKEYS <full-command>",
         "    Which arguments of a command are keys.",
+        "GETKEYSANDFLAGS <full-command>",
+        "    The same, each with what the command does with it.",
         "INFO [<command-name> ...]",
         "    The entries of the given commands, or of all.",
         "LIST [FILTERBY (MODULE <name>|ACLCAT <category>|PATTERN <pattern>)]",

@@ -1,5 +1,5 @@
 /* cmd_server.c - TIME and LOLWUT, and what clients ask about things that this server has not: modules,
- * functions, a cluster. */
+ * a cluster. */
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -42,30 +42,6 @@ void cmd_lolwut(struct cmd_ctx *ctx)
 }
 
 /* ---- what is not there ---- */
-
-void cmd_function_flush(struct cmd_ctx *ctx)
-{
-    if (ctx->argc > 3)
-        resp_error(ctx->out,
-                   "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try "
-                   "FUNCTION HELP.",
-                   (int)ctx->argv[1].len, (const char *)ctx->argv[1].data);
-    else if (ctx->argc == 3 && !cmd_arg_is(ctx->argv[2], "sync") &&
-             !cmd_arg_is(ctx->argv[2], "async"))
-        resp_error(ctx->out, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
-    else
-        resp_ok(ctx->out);
-}
-
-void cmd_function_help(struct cmd_ctx *ctx)
-{
-    static const char *const lines[] = {
-        "FLUSH [ASYNC|SYNC]",
-        "    Deletes all functions; there are none.",
-    };
-
-    cmd_reply_help(ctx, lines, COUNT_OF(lines));
-}
 
 void cmd_module_list(struct cmd_ctx *ctx)
 {

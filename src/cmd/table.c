@@ -200,7 +200,7 @@ void command_get_keys(const struct command *command, struct command_keys *keys)
     if (!command_key_spec(command, 0, keys))
         return;
     for (int i = 1; command_key_spec(command, i, &further); i++)
-        keys->last = further.first + further.last - keys->first;
+        keys->last = further.last < 0 ? further.last : further.first + further.last - keys->first;
 }
 
 static const char *bit_name(const struct named_bit *names, size_t count, int i, uint32_t *bit)

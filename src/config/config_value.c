@@ -152,7 +152,7 @@ static int check_addrs(const char *text, struct varve_err *err)
             word.len--;
         }
         if (++count > ADDRS_MAX)
-            return err_set(err, VARVE_EINVAL, "at most %d addresses can be given", ADDRS_MAX);
+            return err_set(err, VARVE_EINVAL, "Too many bind addresses specified.");
         snprintf(address, sizeof(address), "%.*s", (int)word.len, (const char *)word.data);
         if (word.len < sizeof(address) &&
             (strcmp(address, "*") == 0 || strcmp(address, "::*") == 0 ||

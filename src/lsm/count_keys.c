@@ -204,8 +204,8 @@ static int live_below_entry(const struct count_task *task, size_t run, const str
     note_lookup(task);
     rcu_enter();
     uint64_t range_seq = range_set_seq(version->ranges, entry->chunk.key, seq_max);
-    int rc = version_get(&older, entry->chunk.key, range_seq, seq_max, &how, &task->db->reads,
-                         &below, &hold, err);
+    int rc = version_get(&older, entry->chunk.key, range_seq, seq_max, &how,
+                         task->db->reads + thread_slot(), &below, &hold, err);
     *live += rc == 0 && below.seq > range_seq && below.chunk.kind == CHUNK_PUT;
     segment_hold_release(&hold);
     rcu_leave();

@@ -58,7 +58,7 @@ struct varve_db {
     struct view_slot view;
     struct cache *cache;
     struct snapshots snapshots;
-    struct read_counters reads;
+    struct read_counters reads[THREAD_SLOTS];
     struct wal wal;
     struct heal heal;
     struct flusher flusher;

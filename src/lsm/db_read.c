@@ -114,8 +114,8 @@ static int lookup_version(const struct varve_db *db, const struct view *view,
 {
     struct varve_db *mutable = (struct varve_db *)(uintptr_t)db; /* for its counters */
     uint64_t range_seq = range_set_seq(view->version->ranges, key, seq);
-    int rc = version_get(view->version, key, range_seq, seq, read, &mutable->reads, entry, hold,
-                         err);
+    int rc = version_get(view->version, key, range_seq, seq, read, mutable->reads + thread_slot(),
+                         entry, hold, err);
 
     if (rc == 0 && entry->seq > range_seq && entry->chunk.kind == CHUNK_PUT)
         return 0;

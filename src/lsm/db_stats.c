@@ -23,6 +23,11 @@ static void stats_of_log(struct varve_db *db, struct varve_stats *stats)
     mutex_unlock(&sync->mutex);
 }
 
+static uint64_t load_relaxed(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
 static void stats_of_levels(struct varve_db *db, const struct version *version,
                             struct varve_stats *stats)
 {
@@ -35,11 +40,13 @@ static void stats_of_levels(struct varve_db *db, const struct version *version,
     }
     for (int i = 0; i < LEVELS_MAX; i++) {
         struct varve_level_stats *level = &stats->levels[i];
-        level->reads = atomic_load_explicit(&db->reads.reads[i], memory_order_relaxed);
-        level->filter_no = atomic_load_explicit(&db->reads.filter_no[i], memory_order_relaxed);
-        level->filter_true = atomic_load_explicit(&db->reads.filter_true[i], memory_order_relaxed);
-        level->filter_false = atomic_load_explicit(&db->reads.filter_false[i],
-                                                   memory_order_relaxed);
+        for (unsigned slot = 0; slot < THREAD_SLOTS; slot++) {
+            const struct read_counters *reads = &db->reads[slot];
+            level->filter_no += load_relaxed(&reads->filter_no[i]);
+            level->filter_true += load_relaxed(&reads->filter_true[i]);
+            level->filter_false += load_relaxed(&reads->filter_false[i]);
+        }
+        level->reads = level->filter_true + level->filter_false;
     }
     stats->segment_bytes = version->bytes;
     stats->range_tombstones = range_set_count(version->ranges);

@@ -14,30 +14,38 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "base/thread.h"
 
 /* ---- searching a run ---- */
 
-/* Big-endian and filled with zeros: where two differ, their slices compare alike. */
-static uint64_t slice_prefix(struct varve_slice slice)
+/* The first 8 bytes behind `at`, big-endian and filled with zeros: where two differ, their keys compare alike. */
+static uint64_t slice_behind(struct varve_slice key, size_t at)
 {
-    uint64_t prefix = 0;
+    uint64_t slice = 0;
 
-    memcpy(&prefix, slice.data == NULL ? (const uint8_t *)"" : slice.data,
-           slice.len < sizeof(prefix) ? slice.len : sizeof(prefix));
-    return __builtin_bswap64(prefix);
+    if (LIKELY(key.len >= at + sizeof(slice)))
+        memcpy(&slice, key.data + at, sizeof(slice));
+    else if (key.len > at)
+        memcpy(&slice, key.data + at, key.len - at);
+    return __builtin_bswap64(slice);
 }
 
 /* The first segment whose lower bound is >= key (> key with `behind`). */
 static size_t run_lower_from(const struct sorted_run *run, struct varve_slice key, int behind)
 {
-    uint64_t prefix = slice_prefix(key);
+    size_t shared = run->shared_len;
     size_t from = 0;
     size_t to = run->count;
+    size_t compared = key.len < shared ? key.len : shared;
+    int beginning = compared == 0 ? 0 : memcmp(key.data, run->lowers[0].data, compared);
 
+    if (beginning != 0 || key.len < shared)
+        return beginning > 0 ? run->count : 0;
+    uint64_t slice = slice_behind(key, shared);
     while (from < to) {
         size_t mid = from + (to - from) / 2;
-        int order = run->prefixes[mid] != prefix ? (run->prefixes[mid] < prefix ? -1 : 1)
-                                                 : varve_slice_compare(run->lowers[mid], key);
+        int order = run->slices[mid] != slice ? (run->slices[mid] < slice ? -1 : 1)
+                                              : varve_slice_compare(run->lowers[mid], key);
         if (order < 0 || (order == 0 && behind))
             from = mid + 1;
         else
@@ -97,7 +105,7 @@ static void run_deinit(struct sorted_run *run)
     for (size_t i = 0; i < run->count; i++)
         segment_unref(run->segments[i]);
     mem_free(run->segments);
-    mem_free(run->prefixes);
+    mem_free(run->slices);
     mem_free(run->lowers);
     mem_free(run->uppers);
 }
@@ -273,17 +281,30 @@ static int run_check(const struct sorted_run *run, struct varve_err *err)
     return 0;
 }
 
+/* What the first and the last bound share, all between them do. */
+static void run_slice(struct sorted_run *run)
+{
+    struct varve_slice first = run->lowers[0];
+    struct varve_slice last = run->lowers[run->count - 1];
+
+    while (run->shared_len < first.len && run->shared_len < last.len &&
+           first.data[run->shared_len] == last.data[run->shared_len])
+        run->shared_len++;
+    for (size_t i = 0; i < run->count; i++)
+        run->slices[i] = slice_behind(run->lowers[i], run->shared_len);
+}
+
 /* On error nothing is held. */
 static int run_init(struct sorted_run *run, const struct member *members, size_t count,
                     struct varve_err *err)
 {
     *run = (struct sorted_run){.level = members[0].level, .no = members[0].run_no};
     run->segments = mem_alloc(count * sizeof(*run->segments));
-    run->prefixes = mem_alloc(count * sizeof(*run->prefixes));
+    run->slices = mem_alloc(count * sizeof(*run->slices));
     run->lowers = mem_alloc(count * sizeof(*run->lowers));
     run->uppers = mem_alloc(count * sizeof(*run->uppers));
     int rc = VARVE_ENOMEM;
-    if (run->segments == NULL || run->prefixes == NULL || run->lowers == NULL ||
+    if (run->segments == NULL || run->slices == NULL || run->lowers == NULL ||
         run->uppers == NULL) {
         err_set(err, rc, "version: no memory");
         goto out;
@@ -292,11 +313,11 @@ static int run_init(struct sorted_run *run, const struct member *members, size_t
         struct segment *segment = members[i].segment;
         run->segments[i] = segment_ref(segment);
         run->lowers[i] = members[i].lower;
-        run->prefixes[i] = slice_prefix(members[i].lower);
         run->uppers[i] = segment_bound_slice(&segment_properties(segment)->upper);
         run->bytes += segment_size_bytes(segment);
         run->count++;
     }
+    run_slice(run);
     rc = run_check(run, err);
 out:
     if (rc != 0)
@@ -507,11 +528,6 @@ out:
 
 /* ---- reading ---- */
 
-static void count_one(_Atomic uint64_t *counter)
-{
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-
 int version_get(const struct version *version, struct varve_slice key, uint64_t seq_min,
                 uint64_t seq_max, const struct segment_read *read, struct read_counters *counters,
                 struct entry *entry, struct segment_hold *hold, struct varve_err *err)
@@ -528,15 +544,14 @@ int version_get(const struct version *version, struct varve_slice key, uint64_t 
         if (properties->seq_max < seq_min || properties->seq_min > seq_max)
             continue;
         if (!segment_may_hold(segment, hash)) {
-            count_one(&counters->filter_no[run->level]);
+            thread_count(&counters->filter_no[run->level]);
             continue;
         }
         int rc = segment_get(segment, key, hash, seq_max, read, entry, hold, err);
         if (rc != 0 && rc != VARVE_NOT_FOUND)
             return rc; /* one that would block is counted when it comes again */
-        count_one(&counters->reads[run->level]);
-        count_one(rc == 0 ? &counters->filter_true[run->level]
-                          : &counters->filter_false[run->level]);
+        thread_count(rc == 0 ? &counters->filter_true[run->level]
+                             : &counters->filter_false[run->level]);
         if (rc == 0)
             return 0;
     }

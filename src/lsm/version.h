@@ -24,7 +24,8 @@ struct sorted_run {
     uint32_t level;
     uint64_t no;               /* of level 0: higher is newer; of others 0 */
     struct segment **segments; /* ascending by lower bound; owned references */
-    uint64_t *prefixes; /* the first 8 bytes of each lower bound: a search mostly needs no more */
+    size_t shared_len;         /* bytes that all lower bounds begin with */
+    uint64_t *slices;          /* of each the 8 bytes behind those: a search mostly needs no more */
     struct varve_slice *lowers; /* their bounds; they lie in the segments */
     struct varve_slice *uppers;
     size_t count;
@@ -89,9 +90,8 @@ int64_t run_find(const struct sorted_run *run, struct varve_slice key);
 void run_overlap(const struct sorted_run *run, struct varve_slice lower, struct varve_slice upper,
                  size_t *from, size_t *to);
 
-/* Counters of lookups, a level each; relaxed atomics. */
+/* Counters of lookups, a level each, of one thread_slot(). */
 struct read_counters {
-    _Atomic uint64_t reads[LEVELS_MAX];
     _Atomic uint64_t filter_no[LEVELS_MAX];
     _Atomic uint64_t filter_true[LEVELS_MAX];
     _Atomic uint64_t filter_false[LEVELS_MAX];

@@ -8,6 +8,7 @@
 #ifndef NET_INTERNAL_H
 #define NET_INTERNAL_H
 
+#include <sys/socket.h>
 #include <uv.h>
 
 #include "base/buf.h"
@@ -17,11 +18,12 @@
 #include "net/loop.h"
 
 #define NET_TICK_MS 100
-#define NET_LISTENERS_MAX 16
-#define NET_SPARE_BUFS 128                      /* output buffers kept for the next replies, */
-#define NET_SPARE_BUF_BYTES ((size_t)64 * 1024) /* of at most this size each */
-#define NET_AHEAD_MAX 16                        /* commands parsed before the first of them runs */
-#define NET_HELD_KEEP 32                        /* room for held replies kept between turns */
+#define NET_ADDRESSES_MAX 16
+#define NET_LISTENERS_MAX (2 * NET_ADDRESSES_MAX) /* old and new ones, while they change */
+#define NET_SPARE_BUFS 128                        /* output buffers kept for the next replies, */
+#define NET_SPARE_BUF_BYTES ((size_t)64 * 1024)   /* of at most this size each */
+#define NET_AHEAD_MAX 16 /* commands parsed before the first of them runs */
+#define NET_HELD_KEEP 32 /* room for held replies kept between turns */
 
 struct held {
     uint64_t start; /* positions in the stream of replies */
@@ -93,9 +95,17 @@ struct conn {
     uv_tcp_t tcp;
 };
 
+/* Where a listener was told to listen. */
+struct address {
+    struct sockaddr_storage at; /* with the port that was asked for, which may be 0 */
+    socklen_t len;
+    int optional; /* 1: this machine need not have it */
+};
+
 struct listener {
-    uv_poll_t poll;
+    uv_poll_t poll; /* it owns the listener once it was given to uv_close */
     struct net_loop *loop;
+    struct address address;
     int fd;
     int paused; /* no descriptor to be had: tried again at the next tick */
 };
@@ -138,7 +148,7 @@ struct net_loop {
     uint32_t spare_count;
     struct metrics *metrics;
 
-    struct listener listeners[NET_LISTENERS_MAX];
+    struct listener *listeners[NET_LISTENERS_MAX];
     uint32_t listener_count;
     int reserve_fd; /* given up to accept and close a client when descriptors have run out */
     uint64_t shed_log_ms;

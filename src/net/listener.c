@@ -16,6 +16,8 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/mem.h"
+#include "base/mutant.h"
 #include "net/internal.h"
 
 #define ACCEPTS_A_TURN 256
@@ -169,8 +171,8 @@ void listener_tick(struct net_loop *loop)
     if (loop->reserve_fd < 0)
         loop->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     for (uint32_t i = 0; i < loop->listener_count; i++)
-        if (loop->listeners[i].paused)
-            listener_watch(&loop->listeners[i], 0);
+        if (loop->listeners[i]->paused)
+            listener_watch(loop->listeners[i], 0);
 }
 
 /* ---- making and ending ---- */
@@ -196,102 +198,274 @@ static void set_options(int fd, uint32_t keepalive_s)
 void listener_keepalive(struct net_loop *loop)
 {
     for (uint32_t i = 0; i < loop->listener_count; i++)
-        set_options(loop->listeners[i].fd, loop->limits.tcp_keepalive_s);
+        set_options(loop->listeners[i]->fd, loop->limits.tcp_keepalive_s);
 }
 
 /* A bound socket, or -errno. */
-static int bind_one(const struct addrinfo *info, uint32_t keepalive_s)
+static int bind_one(const struct address *address, uint32_t keepalive_s)
 {
     int on = 1;
-    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(address->at.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -errno;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (info->ai_family == AF_INET6)
+    if (address->at.ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     set_options(fd, keepalive_s);
-    if (bind(fd, info->ai_addr, info->ai_addrlen) == 0)
+    if (bind(fd, (const struct sockaddr *)&address->at, address->len) == 0)
         return fd;
     int rc = -errno;
     close(fd);
     return rc;
 }
 
-static int listener_add(struct net_loop *loop, int fd)
+static void on_closed(uv_handle_t *handle)
 {
-    struct listener *listener = &loop->listeners[loop->listener_count];
+    mem_free(CONTAINER_OF(handle, struct listener, poll));
+}
 
-    *listener = (struct listener){.loop = loop, .fd = fd};
-    if (uv_poll_init(&loop->uv, &listener->poll, fd) != 0)
+static void listener_close(struct listener *listener)
+{
+    uv_poll_stop(&listener->poll);
+    uv_close((uv_handle_t *)&listener->poll, on_closed);
+    close(listener->fd);
+}
+
+/* Takes the descriptor over if it returns 0. */
+static int listener_add(struct net_loop *loop, const struct address *address, int fd)
+{
+    struct listener *listener = mem_alloc_zero(sizeof(*listener));
+
+    if (listener == NULL)
+        return VARVE_ENOMEM;
+    listener->loop = loop;
+    listener->address = *address;
+    listener->fd = fd;
+    if (uv_poll_init(&loop->uv, &listener->poll, fd) != 0) {
+        mem_free(listener);
         return VARVE_EIO;
-    loop->listener_count++;
+    }
+    loop->listeners[loop->listener_count++] = listener;
     return 0;
 }
 
-int net_loop_bind(struct net_loop *loop, const char *address, uint16_t port, struct varve_err *err)
+/* One that is optional and has no form here gets no address: its len is then 0. */
+static int resolve(const char *text, uint16_t port, struct address *address, struct varve_err *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *info = NULL;
-    int optional = address[0] == '-';
-    const char *host = address + optional;
     char service[8];
 
-    if (loop->listener_count == NET_LISTENERS_MAX)
-        return err_set(err, VARVE_EINVAL, "more than %d addresses to listen on", NET_LISTENERS_MAX);
+    *address = (struct address){.optional = text[0] == '-'};
+    const char *host = text + address->optional;
     if (strcmp(host, "*") == 0)
         host = "0.0.0.0";
     else if (strcmp(host, "::*") == 0)
         host = "::";
     snprintf(service, sizeof(service), "%u", port);
     int rc = getaddrinfo(host, service, &hints, &info);
-    if (rc != 0 && optional)
+    if (rc != 0 && address->optional)
         return 0;
     if (rc != 0)
         return err_set(err, VARVE_EINVAL, "listen on %s: %s", host, gai_strerror(rc));
-    int fd = bind_one(info, loop->limits.tcp_keepalive_s);
+    address->len = info->ai_addrlen;
+    memcpy(&address->at, info->ai_addr, info->ai_addrlen);
     freeaddrinfo(info);
-    if (fd < 0 && optional && (fd == -EADDRNOTAVAIL || fd == -EAFNOSUPPORT))
+    return 0;
+}
+
+static int open_one(struct net_loop *loop, const struct address *address, struct varve_err *err)
+{
+    char text[ADDRESS_TEXT_BYTES];
+
+    CHECK(loop->listener_count < NET_LISTENERS_MAX);
+    address_text(&address->at, text, sizeof(text));
+    int fd = bind_one(address, loop->limits.tcp_keepalive_s);
+    if (fd < 0 && address->optional && (fd == -EADDRNOTAVAIL || fd == -EAFNOSUPPORT))
         return 0;
     if (fd < 0)
-        return err_set_errno(err, -fd, "listen on %s port %u", host, port);
-    if (listener_add(loop, fd) != 0) {
+        return err_set_errno(err, -fd, "listen on %s", text);
+    int rc = listener_add(loop, address, fd);
+    if (rc != 0) {
         close(fd);
-        return err_set(err, VARVE_EIO, "listen on %s port %u: cannot watch it", host, port);
+        err_set(err, rc, "listen on %s: cannot watch it", text);
+    }
+    return rc;
+}
+
+int net_loop_bind(struct net_loop *loop, const char *address, uint16_t port, struct varve_err *err)
+{
+    struct address resolved;
+
+    if (loop->listener_count == NET_ADDRESSES_MAX)
+        return err_set(err, VARVE_EINVAL, "more than %d addresses to listen on", NET_ADDRESSES_MAX);
+    int rc = resolve(address, port, &resolved, err);
+    if (rc != 0 || resolved.len == 0)
+        return rc;
+    return open_one(loop, &resolved, err);
+}
+
+static int listen_from(struct net_loop *loop, uint32_t first, int backlog, struct varve_err *err)
+{
+    for (uint32_t i = first; i < loop->listener_count; i++) {
+        if (listen(loop->listeners[i]->fd, backlog) != 0)
+            return err_set_errno(err, errno, "listen on port %u", net_loop_port(loop, i));
+        listener_watch(loop->listeners[i], 0);
     }
     return 0;
 }
 
 int net_loop_listen(struct net_loop *loop, int backlog, struct varve_err *err)
 {
+    return listen_from(loop, 0, backlog, err);
+}
+
+/* ---- changing ---- */
+
+struct addresses {
+    struct address all[NET_ADDRESSES_MAX];
+    uint32_t count;
+};
+
+static uint16_t port_of(const struct address *address)
+{
+    if (address->at.ss_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)(const void *)&address->at)->sin6_port);
+    return ntohs(((const struct sockaddr_in *)(const void *)&address->at)->sin_port);
+}
+
+static int same_place(const struct address *a, const struct address *b)
+{
+    return a->len == b->len && memcmp(&a->at, &b->at, a->len) == 0;
+}
+
+static int is_wanted(const struct listener *listener, const struct addresses *wanted)
+{
+    for (uint32_t i = 0; i < wanted->count; i++)
+        if (same_place(&listener->address, &wanted->all[i]))
+            return 1;
+    return 0;
+}
+
+static int is_served(const struct net_loop *loop, const struct address *address)
+{
+    for (uint32_t i = 0; i < loop->listener_count; i++)
+        if (same_place(&loop->listeners[i]->address, address))
+            return 1;
+    return 0;
+}
+
+/* A socket that has to go would keep a new one from its place. */
+static int in_the_way(const struct net_loop *loop, const struct addresses *wanted)
+{
     for (uint32_t i = 0; i < loop->listener_count; i++) {
-        if (listen(loop->listeners[i].fd, backlog) != 0)
-            return err_set_errno(err, errno, "listen on port %u", net_loop_port(loop, i));
-        listener_watch(&loop->listeners[i], 0);
+        const struct listener *listener = loop->listeners[i];
+        for (uint32_t j = 0; j < wanted->count && !is_wanted(listener, wanted); j++)
+            if (port_of(&wanted->all[j]) != 0 && port_of(&wanted->all[j]) == net_loop_port(loop, i))
+                return 1;
     }
     return 0;
 }
 
+static void close_from(struct net_loop *loop, uint32_t first)
+{
+    while (loop->listener_count > first)
+        listener_close(loop->listeners[--loop->listener_count]);
+}
+
+static void close_unwanted(struct net_loop *loop, const struct addresses *wanted)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < loop->listener_count; i++) {
+        if (is_wanted(loop->listeners[i], wanted))
+            loop->listeners[kept++] = loop->listeners[i];
+        else
+            listener_close(loop->listeners[i]);
+    }
+    loop->listener_count = kept;
+}
+
+/* Opens what is not served yet: all of it or nothing. */
+static int open_wanted(struct net_loop *loop, const struct addresses *wanted, int backlog,
+                       struct varve_err *err)
+{
+    uint32_t first = loop->listener_count;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < wanted->count && rc == 0; i++)
+        if (!is_served(loop, &wanted->all[i]))
+            rc = open_one(loop, &wanted->all[i], err);
+    if (rc == 0)
+        rc = listen_from(loop, first, backlog, err);
+    if (rc != 0)
+        close_from(loop, first);
+    return rc;
+}
+
+/* Each by itself: what can be had is more than nothing. */
+static void restore(struct net_loop *loop, const struct addresses *before, int backlog)
+{
+    for (uint32_t i = 0; i < before->count; i++) {
+        struct addresses one = {.all = {before->all[i]}, .count = 1};
+        struct varve_err err = {0};
+        if (open_wanted(loop, &one, backlog, &err) != 0)
+            log_line(LOG_WARNING, "No longer listening there: %s", err_text(&err));
+    }
+}
+
+static int resolve_all(const char *const *texts, size_t count, uint16_t port,
+                       struct addresses *wanted, struct varve_err *err)
+{
+    wanted->count = 0;
+    if (count > NET_ADDRESSES_MAX)
+        return err_set(err, VARVE_EINVAL, "more than %d addresses to listen on", NET_ADDRESSES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        struct address *address = &wanted->all[wanted->count];
+        int rc = resolve(texts[i], port, address, err);
+        if (rc != 0)
+            return rc;
+        for (uint32_t j = 0; j < wanted->count; j++)
+            if (same_place(address, &wanted->all[j]))
+                return err_set(err, VARVE_EINVAL, "listen on %s: it is there twice", texts[i]);
+        wanted->count += address->len > 0;
+    }
+    return 0;
+}
+
+int net_loop_rebind(struct net_loop *loop, const char *const *addresses, size_t count,
+                    uint16_t port, int backlog, struct varve_err *err)
+{
+    struct addresses wanted;
+    struct addresses before = {.count = 0};
+    int rc = resolve_all(addresses, count, port, &wanted, err);
+
+    if (rc != 0)
+        return rc;
+    for (uint32_t i = 0; i < loop->listener_count; i++)
+        before.all[before.count++] = loop->listeners[i]->address;
+    if (in_the_way(loop, &wanted))
+        close_unwanted(loop, &wanted);
+    rc = open_wanted(loop, &wanted, backlog, err);
+    if (rc == 0)
+        close_unwanted(loop, &wanted);
+    else if (!MUTANT("rebind-restores-nothing"))
+        restore(loop, &before, backlog);
+    return rc;
+}
+
 uint16_t net_loop_port(const struct net_loop *loop, uint32_t nth)
 {
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
+    struct address bound = {.len = sizeof(bound.at)};
 
     if (nth >= loop->listener_count ||
-        getsockname(loop->listeners[nth].fd, (struct sockaddr *)&address, &len) != 0)
+        getsockname(loop->listeners[nth]->fd, (struct sockaddr *)&bound.at, &bound.len) != 0)
         return 0;
-    if (address.ss_family == AF_INET6)
-        return ntohs(((const struct sockaddr_in6 *)(const void *)&address)->sin6_port);
-    return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
+    return port_of(&bound);
 }
 
 void listener_close_all(struct net_loop *loop)
 {
-    for (uint32_t i = 0; i < loop->listener_count; i++) {
-        struct listener *listener = &loop->listeners[i];
-        uv_poll_stop(&listener->poll);
-        uv_close((uv_handle_t *)&listener->poll, NULL);
-        close(listener->fd);
-    }
-    loop->listener_count = 0;
+    close_from(loop, 0);
 }

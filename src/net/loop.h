@@ -58,6 +58,14 @@ int net_loop_bind(struct net_loop *loop, const char *address, uint16_t port,
 /* Starts to listen on all that is bound, and to accept. */
 int net_loop_listen(struct net_loop *loop, int backlog, struct varve_err *err) MUST_CHECK;
 
+/* Listens on `port` of these addresses, as net_loop_bind() takes them, and nowhere else: a socket that serves one
+ * of them stays, also one that port 0 gave. On an error all is as before; only where an old and a new address
+ * exclude each other (127.0.0.1 and *, on the same port) the old ones are closed for a moment, and what is
+ * not to be had again afterwards is logged. Open connections stay; those that are not accepted yet may
+ * be lost with their socket. */
+int net_loop_rebind(struct net_loop *loop, const char *const *addresses, size_t count,
+                    uint16_t port, int backlog, struct varve_err *err) MUST_CHECK;
+
 /* The port of the n-th bound socket, 0 if there is none. */
 uint16_t net_loop_port(const struct net_loop *loop, uint32_t nth);
 

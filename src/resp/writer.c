@@ -161,6 +161,8 @@ void resp_error(struct resp_writer *w, const char *fmt, ...)
     if (text == NULL)
         return;
     text[-1] = '-';
+    while (len > 0 && (text[len - 1] == '\r' || text[len - 1] == '\n'))
+        len--;
     for (size_t i = 0; i < len; i++) {
         if (text[i] == '\r' || (text[i] == '\n' && !MUTANT("error-keeps-newline")))
             text[i] = ' ';

@@ -17,10 +17,10 @@ struct resp_writer {
     int failed;      /* 0, or the code of the append that failed */
 };
 
-void resp_simple(struct resp_writer *w, const char *text);   /* +text */
-void resp_ok(struct resp_writer *w);                         /* +OK */
-void resp_error(struct resp_writer *w, const char *fmt, ...) /* -text; fmt brings the class */
-    PRINTF_LIKE(2, 3);
+void resp_simple(struct resp_writer *w, const char *text); /* +text */
+void resp_ok(struct resp_writer *w);                       /* +OK */
+/* -text; fmt brings the class. Line ends within become spaces, those behind go. */
+void resp_error(struct resp_writer *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void resp_integer(struct resp_writer *w, int64_t value);         /* :n */
 void resp_bulk(struct resp_writer *w, struct varve_slice bytes); /* $n */
 void resp_bulk_str(struct resp_writer *w, const char *text);

@@ -81,6 +81,7 @@ struct block {
     struct cached cached; /* first */
     uint32_t count;
     uint32_t prefix_len;     /* bytes that all its keys share */
+    const uint32_t *slices;  /* of each key the 4 bytes behind those, as a number */
     const uint32_t *offsets; /* of entries, from `entries` on */
     const uint8_t *hashes;   /* block_hash_byte() each; not of a ranges block */
     const uint8_t *entries;
@@ -97,6 +98,9 @@ static inline uint8_t block_hash_byte(struct bloom_hash hash)
  * VARVE_ECORRUPT says what is wrong, VARVE_ENOMEM. */
 int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t value_limit,
                  struct block **block, struct varve_err *err) MUST_CHECK;
+
+/* Brings near the processor what block_find() reads first. */
+void block_prefetch(const struct block *block);
 
 /* Entry i; its slices lie in the block. value_segment is left NULL: the segment fills it. */
 void block_entry(const struct block *block, uint32_t i, struct entry *entry);

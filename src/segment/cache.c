@@ -2,7 +2,8 @@
  *
  * Buckets. A block's hash names its bucket; the low bits of the bucket's number name the shard, whose mutex
  * guards every change of the chain. Readers walk chains without it: a block is linked whole, and one
- * that was unlinked still leads on to the rest of its chain until its grace period is over.
+ * that was unlinked still leads on to the rest of its chain until its grace period is over. What has a slot of
+ * its own is the only one in it, and in no bucket; its hash names the shard all the same.
  *
  * References. The table holds one, and gives it back only after the grace period. So a reader inside
  * never meets a block with no reference, and cached_ref() needs no loop.
@@ -31,7 +32,6 @@
 #define CHARGE_SHARE(bytes) ((bytes) / 4) /* one block may not sweep a shard empty */
 #define HITS_MAX 3
 #define GHOST_WAYS 4
-#define COUNTER_SLOTS 64
 #define LINE_BYTES 64
 
 enum { CACHED_NEW = 0, CACHED_SMALL, CACHED_MAIN, CACHED_OUT };
@@ -58,7 +58,7 @@ struct shard {
     uint8_t apart[LINE_BYTES];
 };
 
-/* A thread counts in a slot that it shares with few others: one counter would be a shared write a hit. */
+/* Of one thread: one counter for all would be a shared write a hit. */
 struct counter_slot {
     _Atomic uint64_t hits;
     _Atomic uint64_t misses;
@@ -78,7 +78,7 @@ struct cache {
     _Atomic uint64_t reserved_bytes;
     _Atomic uint64_t owner_newest;
     uint8_t apart_too[LINE_BYTES];
-    struct counter_slot counters[COUNTER_SLOTS];
+    struct counter_slot counters[THREAD_SLOTS];
 };
 
 /* ---- making ---- */
@@ -166,31 +166,32 @@ static struct cached *chain_find(struct cache *cache, uint64_t hash, uint64_t ow
     return at;
 }
 
-static struct counter_slot *counters_here(struct cache *cache)
+/* Counts what a reader found, or that it did not. */
+static struct cached *count_find(struct cache *cache, struct cached *cached)
 {
-    static _Atomic uint32_t threads;
-    static _Thread_local uint32_t number; /* 0: none yet */
+    struct counter_slot *counters = &cache->counters[thread_slot()];
 
-    if (UNLIKELY(number == 0))
-        number = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) + 1;
-    return &cache->counters[number % COUNTER_SLOTS];
+    if (cached == NULL) {
+        thread_count(&counters->misses);
+        return NULL;
+    }
+    thread_count(&counters->hits);
+    uint8_t hits = atomic_load_explicit(&cached->hits, memory_order_relaxed);
+    if (hits < HITS_MAX)
+        atomic_store_explicit(&cached->hits, (uint8_t)(hits + 1), memory_order_relaxed);
+    return cached;
 }
 
 struct cached *cache_find(struct cache *cache, uint64_t owner, uint64_t offset)
 {
     CHECK(rcu_inside());
-    struct counter_slot *counters = counters_here(cache);
-    struct cached *cached = chain_find(cache, block_hash(owner, offset), owner, offset);
+    return count_find(cache, chain_find(cache, block_hash(owner, offset), owner, offset));
+}
 
-    if (cached == NULL) {
-        atomic_fetch_add_explicit(&counters->misses, 1, memory_order_relaxed);
-        return NULL;
-    }
-    atomic_fetch_add_explicit(&counters->hits, 1, memory_order_relaxed);
-    uint8_t hits = atomic_load_explicit(&cached->hits, memory_order_relaxed);
-    if (hits < HITS_MAX)
-        atomic_store_explicit(&cached->hits, (uint8_t)(hits + 1), memory_order_relaxed);
-    return cached;
+struct cached *cache_find_slot(struct cache *cache, struct cached *_Atomic *slot)
+{
+    CHECK(rcu_inside());
+    return count_find(cache, atomic_load_explicit(slot, memory_order_acquire));
 }
 
 /* ---- room ---- */
@@ -319,20 +320,28 @@ static void release_evicted(struct rcu_retired *retired)
     cached_unref(CONTAINER_OF(retired, struct cached, retired));
 }
 
-/* It is in no queue any more. Its own next_in_chain stays, for the readers that stand on it. */
-static void shard_let_go(struct cache *cache, struct shard *shard, struct cached *cached,
-                         uint64_t hash)
+/* Readers find it no more. Its own next_in_chain stays, for those that stand on it. */
+static void hide(struct cache *cache, struct cached *cached, uint64_t hash)
 {
-    struct cached *_Atomic *link = hash_bucket(cache, hash);
+    struct cached *_Atomic *link = cached->slot == NULL ? hash_bucket(cache, hash) : cached->slot;
     struct cached *at = atomic_load_explicit(link, memory_order_relaxed);
 
     while (at != cached) {
-        CHECK(at != NULL);
+        CHECK(at != NULL && cached->slot == NULL);
         link = &at->next_in_chain;
         at = atomic_load_explicit(link, memory_order_relaxed);
     }
+    if (MUTANT("cache-slot-stays") && cached->slot != NULL)
+        return;
     at = atomic_load_explicit(&cached->next_in_chain, memory_order_relaxed);
     atomic_store_explicit(link, at, memory_order_release);
+}
+
+/* It is in no queue any more. */
+static void shard_let_go(struct cache *cache, struct shard *shard, struct cached *cached,
+                         uint64_t hash)
+{
+    hide(cache, cached, hash);
     cached->state = CACHED_OUT;
     shard->entries--;
     if (MUTANT("cache-forgets-limbo")) {
@@ -394,7 +403,7 @@ static int shard_make_room(struct cache *cache, struct shard *shard, uint64_t by
 static void shard_add(struct cache *cache, struct shard *shard, struct cached *cached,
                       uint64_t hash)
 {
-    struct cached *_Atomic *bucket = hash_bucket(cache, hash);
+    struct cached *_Atomic *link = cached->slot == NULL ? hash_bucket(cache, hash) : cached->slot;
     int known = ghost_take(cache, hash) || MUTANT("cache-no-small-queue");
 
     cached->cache = cache;
@@ -403,9 +412,16 @@ static void shard_add(struct cache *cache, struct shard *shard, struct cached *c
     queue_push(known ? &shard->main : &shard->small, cached);
     shard->entries++;
     shard->inserts++;
-    struct cached *first = atomic_load_explicit(bucket, memory_order_relaxed);
+    struct cached *first = atomic_load_explicit(link, memory_order_relaxed);
     atomic_store_explicit(&cached->next_in_chain, first, memory_order_relaxed);
-    atomic_store_explicit(bucket, cached, memory_order_release);
+    atomic_store_explicit(link, cached, memory_order_release);
+}
+
+static int is_there(struct cache *cache, const struct cached *cached, uint64_t hash)
+{
+    if (cached->slot != NULL)
+        return atomic_load_explicit(cached->slot, memory_order_relaxed) != NULL;
+    return chain_find(cache, hash, cached->owner, cached->offset) != NULL;
 }
 
 int cache_insert(struct cache *cache, struct cached *cached)
@@ -416,7 +432,7 @@ int cache_insert(struct cache *cache, struct cached *cached)
 
     CHECK(cached->state == CACHED_NEW && cached->cache == NULL && cached->charge_bytes > 0);
     mutex_lock(&shard->mutex);
-    if (chain_find(cache, hash, cached->owner, cached->offset) != NULL)
+    if (is_there(cache, cached, hash))
         goto out;
     if (!shard_make_room(cache, shard, cached->charge_bytes)) {
         shard->refused++;
@@ -510,7 +526,7 @@ void cache_get_stats(struct cache *cache, struct cache_stats *stats)
         .used_bytes = atomic_load_explicit(&cache->used_bytes, memory_order_relaxed),
         .reserved_bytes = atomic_load_explicit(&cache->reserved_bytes, memory_order_relaxed),
     };
-    for (uint32_t i = 0; i < COUNTER_SLOTS; i++) {
+    for (uint32_t i = 0; i < THREAD_SLOTS; i++) {
         struct counter_slot *slot = &cache->counters[i];
         stats->hits += atomic_load_explicit(&slot->hits, memory_order_relaxed);
         stats->misses += atomic_load_explicit(&slot->misses, memory_order_relaxed);

@@ -1,7 +1,7 @@
 /* cache.h - blocks in memory, by (cache id of their segment, offset): sharded, bounded, scan-resistant.
  *
  * A hit takes no lock and writes nothing shared but a small per-block counter, and that only while it is
- * low: readers walk hash chains inside rcu (base/rcu.h). Replacement is S3-FIFO (Yang et al., "FIFO
+ * low: readers load a slot, or walk hash chains, inside rcu (base/rcu.h). Replacement is S3-FIFO (Yang et al., "FIFO
  * queues are all you need for cache eviction", SOSP 2023): a small queue for newcomers, a main queue for
  * what was hit there, and ghosts (hashes only) of what left the small queue; so a scan passes through
  * the small queue and leaves the rest alone. Inserting takes the shard's mutex, never across I/O.
@@ -24,9 +24,11 @@
 struct cache; /* opaque */
 
 /* The first member of what is cached, zeroed by its maker but for owner, offset, charge_bytes (> 0: its
- * whole memory), destroy and refs. */
+ * whole memory), destroy, refs and slot. A slot is its owner's, for this one place in its file: NULL while
+ * nothing of it is cached. It lives until cache_drop_owner() returned. */
 struct cached {
     struct rcu_retired retired;
+    struct cached *_Atomic *slot; /* where readers find it; NULL: by owner and offset */
     struct cached *_Atomic next_in_chain;
     struct cached *next_in_queue;
     struct cache *cache; /* set by cache_insert; NULL: it is not counted */
@@ -66,6 +68,8 @@ uint64_t cache_new_owner(struct cache *cache);
 /* Inside rcu. What it returns lives until the caller leaves, or as long as it holds a reference. NULL: it
  * is not there. */
 struct cached *cache_find(struct cache *cache, uint64_t owner, uint64_t offset);
+/* The same of what has a slot: one load instead of a walk. */
+struct cached *cache_find_slot(struct cache *cache, struct cached *_Atomic *slot);
 
 /* Puts it in, once in its life; the cache takes a reference of its own. If another thread was faster, or
  * there is no room, or it is larger than a quarter of a shard (of 8 MiB or more; a smaller cache is one

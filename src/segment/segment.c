@@ -79,6 +79,7 @@ int segment_get(struct segment *segment, struct varve_slice key, struct bloom_ha
     if (rc != 0)
         return rc;
     const struct block *block = block_of(hold->cached);
+    block_prefetch(block);
     int64_t found = block_find(block, key, hash, seq_max);
     if (found < 0) {
         segment_hold_release(hold);

@@ -52,6 +52,7 @@ int segment_decode(const struct segment *segment, uint32_t i, uint8_t *bytes, st
         return segment_fail(segment, offset, rc, err);
     (*block)->cached.owner = segment->owner;
     (*block)->cached.offset = offset;
+    (*block)->cached.slot = segment->slots == NULL ? NULL : segment->slots + i;
     return 0;
 }
 
@@ -81,11 +82,9 @@ int segment_get_block(const struct segment *segment, uint32_t i, const struct se
     struct block *block;
 
     *hold = (struct segment_hold){0};
-    if (segment->cache != NULL) {
-        hold->cached = cache_find(segment->cache, segment->owner, segment->index.offsets[i]);
-        if (hold->cached != NULL)
-            return 0;
-    }
+    hold->cached = segment_find_cached(segment, i);
+    if (hold->cached != NULL)
+        return 0;
     int rc = segment_read_block(segment, i, read->wait, &block, err);
     if (rc != 0)
         return rc;

@@ -1,6 +1,11 @@
-/* The search first counts, over the array of numbers alone, the separators whose first 8 bytes are
- * smaller and those whose are not greater; only between the two are bytes compared. Keys that differ
- * early never touch a separator's bytes. */
+/* The search first counts, over numbers alone, the separators whose 8 bytes are smaller and those whose
+ * are not greater; only between the two are bytes compared. The 8 bytes are those behind what the separators
+ * share, so that keys with a long common beginning are told apart by them too. The first separator is
+ * left out of all this: it is as short as one byte, and would share no more than that.
+ *
+ * The numbers lie in levels, a static tree without pointers: level 0 has all of them, in groups of a cache line;
+ * each further level has the first of each group below it. So a search takes one line a level, where a binary
+ * search of as many takes three, each known only when the one before came. */
 #include "segment/segment_index.h"
 
 #include <string.h>
@@ -12,6 +17,7 @@
 #include "env/file_header.h"
 #include "segment/block.h"
 
+#define INDEX_LINE_BYTES 64
 #define INDEX_MAX_BYTES ((size_t)1024 * 1024 * 1024)
 #define ENTRY_MAX_BYTES (4 * VARINT_MAX_BYTES + INDEX_KEY_MAX_BYTES)
 #define BLOCK_PAYLOAD_MAX_BYTES ((uint64_t)UINT32_MAX)
@@ -96,15 +102,16 @@ int index_builder_finish(struct index_builder *builder, struct varve_slice *payl
 
 /* ---- reading ---- */
 
-static uint64_t key_prefix(struct varve_slice key)
+/* The 8 bytes of key from `at` on, which is not behind its end, as a number that orders as they do. */
+static uint64_t slice_behind(struct varve_slice key, size_t at)
 {
-    uint64_t prefix = 0;
+    uint64_t slice = 0;
 
-    if (LIKELY(key.len >= sizeof(prefix)))
-        memcpy(&prefix, key.data, sizeof(prefix));
-    else if (key.len > 0)
-        memcpy(&prefix, key.data, key.len);
-    return __builtin_bswap64(prefix);
+    if (LIKELY(key.len - at >= sizeof(slice)))
+        memcpy(&slice, key.data + at, sizeof(slice));
+    else if (key.len > at)
+        memcpy(&slice, key.data + at, key.len - at);
+    return __builtin_bswap64(slice);
 }
 
 /* One entry as it lies in the payload. */
@@ -205,7 +212,6 @@ static int index_fill(struct segment_index *index, struct varve_slice payload, u
         index->key_at[i] = (uint32_t)(key - index->keys);
         key += entry.shared + entry.unshared;
         index->key_at[i + 1] = (uint32_t)(key - index->keys);
-        index->prefixes[i] = key_prefix(segment_index_key(index, i));
         index->offsets[i] = file_at + entry.gap;
         index->lens[i] = (uint32_t)entry.len;
         file_at += entry.gap + entry.len + BLOCK_TRAILER_BYTES;
@@ -213,6 +219,66 @@ static int index_fill(struct segment_index *index, struct varve_slice payload, u
             return err_set(err, VARVE_ECORRUPT, "the index is out of order at entry %u", i);
     }
     index->count = count;
+    return 0;
+}
+
+static uint64_t groups_of(uint64_t count)
+{
+    return (count + INDEX_FAN - 1) / INDEX_FAN;
+}
+
+/* What the first and the last share, all between them do. A level is filled up with the largest number,
+ * which is smaller than none. */
+static void index_slice(struct segment_index *index)
+{
+    uint32_t count = index->count > 0 ? index->count - 1 : 0;
+
+    if (count > 0)
+        index->shared_len = common_bytes(segment_index_key(index, 1),
+                                         segment_index_key(index, count));
+    for (uint32_t i = 0; i <= count && i < index->count; i++) {
+        struct varve_slice separator = segment_index_key(index, i);
+        if (i > 0)
+            index->levels[0][i - 1] = slice_behind(separator, index->shared_len);
+        index->has_cut |= separator.len == INDEX_KEY_MAX_BYTES;
+    }
+    for (uint32_t level = 0; level < index->level_count; level++) {
+        uint64_t *numbers = index->levels[level];
+        uint64_t groups = groups_of(count);
+        for (uint64_t i = count; i < groups * INDEX_FAN; i++)
+            numbers[i] = UINT64_MAX;
+        for (uint64_t i = 0; level + 1 < index->level_count && i < groups; i++)
+            index->levels[level + 1][i] = numbers[i * INDEX_FAN];
+        count = (uint32_t)groups;
+    }
+}
+
+/* One piece of memory: the levels, aligned to cache lines, then the rest. 0, or there is none. */
+static int index_alloc(struct segment_index *index, uint64_t count, uint64_t key_bytes)
+{
+    uint64_t groups[INDEX_LEVELS_MAX];
+    uint64_t numbers = 0;
+    uint64_t left = count > 0 ? count - 1 : 0;
+
+    while (left > 0 && (index->level_count == 0 || left > 1)) {
+        left = groups_of(left);
+        groups[index->level_count++] = left;
+        numbers += left * INDEX_FAN;
+    }
+    index->memory_bytes = INDEX_LINE_BYTES + numbers * 8 + count * (8 + 4 + 4) + 4 + key_bytes;
+    index->memory = mem_alloc(index->memory_bytes);
+    if (index->memory == NULL)
+        return VARVE_ENOMEM;
+    uint64_t *at = (uint64_t *)(void *)(index->memory +
+                                        (-(uintptr_t)index->memory & (INDEX_LINE_BYTES - 1)));
+    for (uint32_t i = 0; i < index->level_count; i++) {
+        index->levels[i] = at;
+        at += groups[i] * INDEX_FAN;
+    }
+    index->offsets = at;
+    index->lens = (uint32_t *)(void *)(index->offsets + count);
+    index->key_at = index->lens + count;
+    index->keys = (uint8_t *)(index->key_at + count + 1);
     return 0;
 }
 
@@ -226,51 +292,55 @@ int segment_index_open(struct segment_index *index, struct varve_slice payload, 
     memset(index, 0, sizeof(*index));
     if (rc != 0)
         return rc;
-    index->memory_bytes = count * (8 + 8 + 4 + 4) + 4 + key_bytes;
-    index->prefixes = mem_alloc(index->memory_bytes);
-    if (index->prefixes == NULL)
+    if (index_alloc(index, count, key_bytes) != 0)
         return err_set(err, VARVE_ENOMEM, "no memory for the index");
-    index->offsets = index->prefixes + count;
-    index->lens = (uint32_t *)(void *)(index->offsets + count);
-    index->key_at = index->lens + count;
-    index->keys = (uint8_t *)(index->key_at + count + 1);
     index->key_at[0] = 0;
     rc = index_fill(index, payload, (uint32_t)count, err);
     if (rc != 0)
         segment_index_deinit(index);
+    else
+        index_slice(index);
     return rc;
 }
 
 void segment_index_deinit(struct segment_index *index)
 {
-    mem_free(index->prefixes);
+    mem_free(index->memory);
     memset(index, 0, sizeof(*index));
 }
 
-/* How many of the first `count` numbers are smaller than `than`; without branches that depend on them. */
-static uint32_t count_smaller(const uint64_t *numbers, uint32_t count, uint64_t than)
+/* How many of the slices are smaller; no branch depends on them. */
+static uint32_t count_smaller(const struct segment_index *index, uint64_t than)
 {
-    const uint64_t *base = numbers;
+    uint32_t at = 0;
 
-    while (count > 1) {
-        uint32_t half = count / 2;
-        base += base[half - 1] < than ? half : 0;
-        count -= half;
+    for (uint32_t level = index->level_count; level-- > 0;) {
+        const uint64_t *group = index->levels[level] + (size_t)at * INDEX_FAN;
+        uint32_t smaller = 0;
+        for (uint32_t i = 0; i < INDEX_FAN; i++)
+            smaller += group[i] < than;
+        /* A group lies behind its first number, which is the one in the level above. */
+        at = at * INDEX_FAN + smaller - (level > 0 && smaller > 0);
     }
-    return (uint32_t)(base - numbers) + (count == 1 && base[0] < than);
+    return at;
 }
 
-/* How many separators are not greater than key. */
-static uint32_t index_not_greater(const struct segment_index *index, struct varve_slice key)
+/* Of the separators but the first, where the first one lies that is greater than key. */
+static uint32_t index_upper(const struct segment_index *index, struct varve_slice key)
 {
-    uint64_t prefix = key_prefix(key);
-    uint32_t low = count_smaller(index->prefixes, index->count, prefix);
-    uint32_t high = low;
+    uint32_t count = index->count - 1;
+    size_t shared = index->shared_len;
+    size_t compared = key.len < shared ? key.len : shared;
+    int order = compared == 0 ? 0 : memcmp(key.data, segment_index_key(index, 1).data, compared);
 
-    if (low < index->count && index->prefixes[low] == prefix)
-        high = prefix == UINT64_MAX ? index->count
-                                    : count_smaller(index->prefixes, index->count, prefix + 1);
-    while (low < high) {
+    if (order != 0 || key.len < shared)
+        return order > 0 ? index->count : 1;
+    uint64_t slice = slice_behind(key, shared);
+    uint32_t low = count_smaller(index, slice);
+    uint32_t high = low;
+    if (low < count && index->levels[0][low] == slice)
+        high = slice == UINT64_MAX ? count : count_smaller(index, slice + 1);
+    for (low++, high++; low < high;) {
         uint32_t middle = low + (high - low) / 2;
         if (varve_slice_compare(segment_index_key(index, middle), key) <= 0)
             low = middle + 1;
@@ -278,6 +348,16 @@ static uint32_t index_not_greater(const struct segment_index *index, struct varv
             high = middle;
     }
     return low;
+}
+
+/* How many separators are not greater than key. */
+static uint32_t index_not_greater(const struct segment_index *index, struct varve_slice key)
+{
+    uint32_t found = index->count > 1 ? index_upper(index, key) : index->count;
+
+    if (found != 1)
+        return found;
+    return varve_slice_compare(segment_index_key(index, 0), key) <= 0;
 }
 
 int segment_index_find(const struct segment_index *index, struct varve_slice key, uint32_t *first,
@@ -289,8 +369,10 @@ int segment_index_find(const struct segment_index *index, struct varve_slice key
         return 0;
     *last = found - 1;
     *first = found - 1;
+    if (LIKELY(!index->has_cut))
+        return 1;
     struct varve_slice separator = segment_index_key(index, *last);
-    if (LIKELY(separator.len < INDEX_KEY_MAX_BYTES))
+    if (separator.len < INDEX_KEY_MAX_BYTES)
         return 1;
     /* It may have been cut: the block before the first of the same may reach beyond it. */
     uint32_t low = 0;

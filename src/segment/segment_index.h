@@ -11,6 +11,8 @@
 #include "varve/status.h"
 
 #define INDEX_KEY_MAX_BYTES 256
+#define INDEX_FAN 8         /* numbers in a cache line */
+#define INDEX_LEVELS_MAX 11 /* for 2^32 of them */
 
 /* ---- writing ---- */
 
@@ -37,11 +39,14 @@ int index_builder_finish(struct index_builder *builder, struct varve_slice *payl
 struct segment_index {
     uint32_t count;
     size_t memory_bytes;
-    uint64_t
-        *prefixes;     /* the first 8 bytes of each separator as a number; owns the memory of all */
-    uint64_t *offsets; /* of the blocks in the file */
-    uint32_t *lens;    /* of their payloads */
-    uint32_t *key_at;  /* count + 1: where in keys each separator begins */
+    int has_cut;       /* one has INDEX_KEY_MAX_BYTES and may have been cut */
+    size_t shared_len; /* bytes that all separators but the first begin with */
+    uint32_t level_count;
+    uint64_t *levels[INDEX_LEVELS_MAX]; /* of all but the first, the 8 bytes behind as numbers */
+    uint8_t *memory;                    /* of all the arrays */
+    uint64_t *offsets;                  /* of the blocks in the file */
+    uint32_t *lens;                     /* of their payloads */
+    uint32_t *key_at;                   /* count + 1: where in keys each separator begins */
     uint8_t *keys;
 };
 

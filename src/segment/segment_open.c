@@ -256,6 +256,7 @@ static void segment_destroy(struct segment *segment)
 {
     segment_unload(segment);
     segment->env->ops->close(segment->env, segment->file);
+    mem_free(segment->slots);
     mem_free(segment->block_reads);
     mem_free(segment->path);
     mem_free(segment);
@@ -277,6 +278,17 @@ static struct segment *segment_alloc(const char *path)
     return NULL;
 }
 
+static int make_slots(struct segment *segment, struct varve_err *err)
+{
+    size_t bytes = segment->index.count * sizeof(*segment->slots);
+
+    segment->slots = mem_alloc_zero(bytes);
+    if (segment->slots == NULL)
+        return err_set(err, VARVE_ENOMEM, "%s: no memory to open it", segment->path);
+    segment->pinned_bytes += bytes;
+    return 0;
+}
+
 int segment_open(struct varve_env *env, const char *path, const struct dir_id *id, uint64_t file_no,
                  struct cache *cache, struct segment **out, struct varve_err *err)
 {
@@ -293,6 +305,8 @@ int segment_open(struct varve_env *env, const char *path, const struct dir_id *i
     rc = env->ops->open(env, path, VARVE_OPEN_READ, &segment->file, err);
     if (rc == 0)
         rc = segment_load(segment, err);
+    if (rc == 0 && cache != NULL)
+        rc = make_slots(segment, err);
     if (rc != 0) {
         segment_destroy(segment);
         return rc;

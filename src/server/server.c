@@ -3,6 +3,7 @@
  * the engine (sync, seal), the threads. Each part is gone before what it stands on. */
 #include "server/server.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdatomic.h>
@@ -407,10 +408,52 @@ static void host_shutdown(void *arg)
     net_loop_stop(server->loop);
 }
 
+/* The addresses of `bind`, as many as it may have. */
+struct bind_words {
+    char storage[16][INET6_ADDRSTRLEN + 2]; /* config takes no longer ones */
+    const char *at[16];
+    size_t count;
+};
+
+static void read_bind(const struct config *config, struct bind_words *words)
+{
+    words->count = 0;
+    while (words->count < COUNT_OF(words->at) &&
+           config_word(config, OPT_BIND, words->count, words->storage[words->count],
+                       sizeof(words->storage[0]))) {
+        words->at[words->count] = words->storage[words->count];
+        words->count++;
+    }
+}
+
+static const char *listen_anew(struct server *server, const char *name)
+{
+    const struct config *config = server->config;
+    struct bind_words words;
+    struct varve_err err = {0};
+
+    read_bind(config, &words);
+    int rc = net_loop_rebind(server->loop, words.at, words.count,
+                             (uint16_t)config_int(config, OPT_PORT),
+                             (int)config_int(config, OPT_TCP_BACKLOG), &err);
+    if (rc != 0) {
+        log_line(LOG_WARNING, "CONFIG SET %s: %s", name, err_text(&err));
+        return strcmp(name, "port") == 0 ? "Unable to listen on this port. Check server logs."
+                                         : "Failed to bind to specified addresses.";
+    }
+    server->metrics.tcp_port = net_loop_port(server->loop, 0);
+    log_line(LOG_NOTICE, "CONFIG SET %s: listening on %s, port %d", name,
+             config_str(config, OPT_BIND), server->metrics.tcp_port);
+    return NULL;
+}
+
 static const char *host_config_changed(void *arg, const char *name)
 {
     struct server *server = arg;
     struct net_limits limits;
+
+    if (strcmp(name, "port") == 0 || strcmp(name, "bind") == 0)
+        return listen_anew(server, name);
 
     if (strcmp(name, "maxclients") == 0) {
         uint64_t wanted = (uint64_t)config_int(server->config, OPT_MAXCLIENTS);
@@ -430,13 +473,13 @@ static const char *host_config_changed(void *arg, const char *name)
 
 static int bind_all(struct server *server, struct varve_err *err)
 {
-    char address[128];
+    struct bind_words words;
     uint16_t port = (uint16_t)config_int(server->config, OPT_PORT);
     int rc = 0;
 
-    for (size_t i = 0;
-         rc == 0 && config_word(server->config, OPT_BIND, i, address, sizeof(address)); i++)
-        rc = net_loop_bind(server->loop, address, port, err);
+    read_bind(server->config, &words);
+    for (size_t i = 0; rc == 0 && i < words.count; i++)
+        rc = net_loop_bind(server->loop, words.at[i], port, err);
     return rc;
 }
 

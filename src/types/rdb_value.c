@@ -10,6 +10,7 @@
 #include "varve/status.h"
 
 #define TYPE_STRING 0
+#define TYPE_LIBRARY 0xf5
 #define VERSION_BYTES 2
 
 /* The first two bits of a length. */
@@ -81,6 +82,12 @@ static size_t put_integer(uint8_t *at, struct varve_slice value)
     at[0] = special_head(SPECIAL_INT32);
     put_u32(at + 1, (uint32_t)integer);
     return 5;
+}
+
+void rdb_dump_nothing(uint8_t payload[RDB_FOOTER_BYTES])
+{
+    put_u16(payload, RDB_VERSION);
+    put_u64(payload + VERSION_BYTES, crc64_update(0, varve_slice(payload, VERSION_BYTES)));
 }
 
 void rdb_dump_string(struct varve_slice value, struct rdb_payload *payload)
@@ -201,7 +208,8 @@ static int load_packed(struct reading *r, struct rdb_string *string)
     return 0;
 }
 
-int rdb_load_string(struct varve_slice payload, struct rdb_string *string)
+/* The string behind the first byte, which says what it is. */
+static int load_behind_type(struct varve_slice payload, uint8_t type, struct rdb_string *string)
 {
     struct reading r = {.at = payload.data, .end = payload.data + payload.len - RDB_FOOTER_BYTES};
     uint64_t len;
@@ -209,7 +217,7 @@ int rdb_load_string(struct varve_slice payload, struct rdb_string *string)
     const uint8_t *bytes = take(&r, 1);
 
     string->unpacked = NULL;
-    if (bytes == NULL || bytes[0] != TYPE_STRING || !take_length(&r, &len, &special))
+    if (bytes == NULL || bytes[0] != type || !take_length(&r, &len, &special))
         return VARVE_ECORRUPT;
     if (special && len <= SPECIAL_INT32)
         return load_integer(&r, (enum special)len, string);
@@ -220,6 +228,23 @@ int rdb_load_string(struct varve_slice payload, struct rdb_string *string)
         return VARVE_ECORRUPT;
     string->value = varve_slice(bytes, len);
     return 0;
+}
+
+int rdb_load_string(struct varve_slice payload, struct rdb_string *string)
+{
+    return load_behind_type(payload, TYPE_STRING, string);
+}
+
+enum rdb_content rdb_content(struct varve_slice payload)
+{
+    if (payload.len == RDB_FOOTER_BYTES)
+        return RDB_NOTHING;
+    return payload.data[0] == TYPE_LIBRARY ? RDB_LIBRARY : RDB_OTHER;
+}
+
+int rdb_load_library(struct varve_slice payload, struct rdb_string *code)
+{
+    return load_behind_type(payload, TYPE_LIBRARY, code);
 }
 
 void rdb_string_free(struct rdb_string *string)

@@ -34,6 +34,9 @@ struct rdb_payload {
 /* Never packs: DUMP of a long string is longer here than in Redis, and no less right. */
 void rdb_dump_string(struct varve_slice value, struct rdb_payload *payload);
 
+/* What FUNCTION DUMP says where there are no libraries: the version and the CRC. */
+void rdb_dump_nothing(uint8_t payload[RDB_FOOTER_BYTES]);
+
 /* 1 if the payload is of a version that we know, and its CRC is right. */
 int rdb_verify(struct varve_slice payload) MUST_CHECK;
 
@@ -48,5 +51,12 @@ struct rdb_string {
  * than the payload; it must not be copied. */
 int rdb_load_string(struct varve_slice payload, struct rdb_string *string) MUST_CHECK;
 void rdb_string_free(struct rdb_string *string);
+
+/* What a payload of FUNCTION DUMP, which was verified, begins with. */
+enum rdb_content { RDB_NOTHING, RDB_LIBRARY, RDB_OTHER };
+enum rdb_content rdb_content(struct varve_slice payload);
+
+/* The code of the first library in it; as rdb_load_string() otherwise. */
+int rdb_load_library(struct varve_slice payload, struct rdb_string *code) MUST_CHECK;
 
 #endif

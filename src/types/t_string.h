@@ -43,6 +43,10 @@ int string_increment(const struct string_at *at, int64_t delta, int64_t *result)
 int string_set_range(const struct string_at *at, uint64_t offset, struct varve_slice value,
                      uint64_t length_max, uint64_t *length) MUST_CHECK;
 
+/* The write of it: `old` is what string_get() found, or zeroed if that was nothing. No bound but the engine's. */
+int string_put_range(const struct string_at *at, const struct keyspace_value *old, uint64_t offset,
+                     struct varve_slice value) MUST_CHECK;
+
 /* Adds to the number that the string is, 0 if it is absent; keeps the expiry. `text`, with
  * LONGDOUBLE_TEXT_MAX_BYTES of room, gets the sum. TYPES_NOT_FLOAT: one of them is no number.
  * TYPES_NOT_FINITE: the sum is too large, or infinite. */

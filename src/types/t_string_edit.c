@@ -9,12 +9,12 @@
 
 #define STRING_HEAD value_head(VALUE_STRING, VALUE_RAW)
 
-/* What of `old` is before the range, zeros if it ends earlier, the range, what is behind it. */
-static int put_range(const struct string_at *at, const struct keyspace_value *old,
-                     struct varve_slice zeros, uint64_t offset, struct varve_slice value)
+int string_put_range(const struct string_at *at, const struct keyspace_value *old, uint64_t offset,
+                     struct varve_slice value)
 {
-    struct varve_slice kept = old->payload;
-    struct varve_slice parts[3] = {kept, zeros, value};
+    struct varve_slice kept = old->payload.len > 0 ? old->payload : varve_slice(value.data, 0);
+    struct varve_slice parts[3] = {kept, varve_slice(value.data, 0), value};
+    uint8_t *zeros = NULL;
 
     if (offset < kept.len) {
         uint64_t end = offset + value.len;
@@ -22,10 +22,16 @@ static int put_range(const struct string_at *at, const struct keyspace_value *ol
         parts[1] = value;
         parts[2] = end < kept.len ? varve_slice(kept.data + end, kept.len - end)
                                   : varve_slice(kept.data, 0);
+    } else if (offset > kept.len) {
+        zeros = mem_alloc_zero(offset - kept.len);
+        if (zeros == NULL)
+            return err_set(at->err, VARVE_ENOMEM, "out of memory");
+        parts[1] = varve_slice(zeros, offset - kept.len);
     }
     keyspace_begin(at->keyspace);
     int rc = keyspace_put(at->keyspace, at->db, at->key, STRING_HEAD, parts, 3, old->expire_ms,
                           at->err);
+    mem_free(zeros);
     return rc == 0 ? keyspace_apply(at->keyspace, at->seq, at->err) : rc;
 }
 
@@ -33,31 +39,22 @@ int string_set_range(const struct string_at *at, uint64_t offset, struct varve_s
                      uint64_t length_max, uint64_t *length)
 {
     struct keyspace_value old = {0};
-    uint8_t *zeros = NULL;
     int rc = string_get(at, KEYSPACE_WRITE, &old);
     int found = rc == 0;
 
     *length = found ? old.payload.len : 0;
     if (rc != 0 && rc != VARVE_NOT_FOUND)
         return rc;
-    if (!found)
-        old.payload = varve_slice(value.data, 0);
     rc = 0;
     if (value.len == 0)
         goto out;
     rc = TYPES_TOO_LONG;
     if (offset > length_max || value.len > length_max - offset)
         goto out;
-    size_t gap = offset > old.payload.len ? offset - old.payload.len : 0;
-    if (gap > 0 && (zeros = mem_alloc_zero(gap)) == NULL) {
-        rc = err_set(at->err, VARVE_ENOMEM, "out of memory");
-        goto out;
-    }
-    rc = put_range(at, &old, varve_slice(gap > 0 ? zeros : value.data, gap), offset, value);
+    rc = string_put_range(at, &old, offset, value);
     if (rc == 0 && offset + value.len > *length)
         *length = offset + value.len;
 out:
-    mem_free(zeros);
     if (found)
         keyspace_release(&old);
     return rc;

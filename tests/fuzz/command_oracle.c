@@ -326,6 +326,143 @@ static void ask_increment(const struct ask *ask)
     say_integer(ask->oracle, (int64_t)sum);
 }
 
+/* ---- strings as bits: one after the other ---- */
+
+#define BITS_MAX (UINT64_C(1) << 32)
+
+static int bit_of(const struct oracle_key *key, int64_t at)
+{
+    return key != NULL && (size_t)at / 8 < key->len && (key->value[at / 8] & 128 >> at % 8) != 0;
+}
+
+static int take_position_arg(const struct ask *ask, int64_t *position)
+{
+    if (number_of(ask->argv[2], position) && *position >= 0 && *position < (int64_t)BITS_MAX)
+        return 1;
+    say(ask->oracle, "-ERR bit offset is not an integer or out of range\r\n");
+    return 0;
+}
+
+static void ask_getbit(const struct ask *ask)
+{
+    int64_t at;
+
+    if (take_position_arg(ask, &at))
+        say_integer(ask->oracle, bit_of(find(ask->oracle, ask->argv[1]), at));
+}
+
+static void ask_setbit(const struct ask *ask)
+{
+    const struct oracle_key *old = find(ask->oracle, ask->argv[1]);
+    uint8_t value[ORACLE_VALUE_MAX_BYTES] = {0};
+    size_t len = old == NULL ? 0 : old->len;
+    int before;
+    int64_t at;
+
+    if (!take_position_arg(ask, &at))
+        return;
+    if (!is_word(ask->argv[3], "0") && !is_word(ask->argv[3], "1")) {
+        say(ask->oracle, "-ERR bit is not an integer or out of range\r\n");
+        return;
+    }
+    CHECK((size_t)at / 8 < sizeof(value));
+    if (old != NULL)
+        memcpy(value, old->value, len);
+    before = bit_of(old, at);
+    value[at / 8] &= (uint8_t) ~(128 >> at % 8);
+    if (is_word(ask->argv[3], "1"))
+        value[at / 8] |= (uint8_t)(128 >> at % 8);
+    len = (size_t)at / 8 < len ? len : (size_t)at / 8 + 1;
+    put(ask->oracle, ask->argv[1], varve_slice(value, len), old == NULL ? 0 : old->expire_ms);
+    say_integer(ask->oracle, before);
+}
+
+/* The bits [*from, *to) of "... START END [BIT]", which are integers, behind `words` words. */
+static void bits_asked(const struct ask *ask, const struct oracle_key *key, int words,
+                       int64_t *from, int64_t *to)
+{
+    int64_t unit = ask->argc == words + 3 ? 1 : 8;
+    int64_t total = (int64_t)key->len * 8 / unit;
+    int64_t start = 0;
+    int64_t end = -1;
+
+    if (ask->argc > words)
+        CHECK(number_of(ask->argv[words], &start) && number_of(ask->argv[words + 1], &end));
+    start = start < 0 ? start + total : start;
+    end = end < 0 ? end + total : end;
+    *from = (start < 0 ? 0 : start) * unit;
+    end = end < 0 ? 0 : end;
+    *to = ((end >= total ? total - 1 : end) + 1) * unit;
+}
+
+static void ask_bitcount(const struct ask *ask)
+{
+    const struct oracle_key *key = find(ask->oracle, ask->argv[1]);
+    int64_t count = 0;
+    int64_t from = 0;
+    int64_t to = 0;
+
+    if (key != NULL)
+        bits_asked(ask, key, 2, &from, &to);
+    if (ask->argc >
+        3) { /* Redis takes such a range for empty, also where both ends become the first bit */
+        int64_t start;
+        int64_t end;
+        CHECK(number_of(ask->argv[2], &start) && number_of(ask->argv[3], &end));
+        to = start < 0 && end < 0 && start > end ? 0 : to;
+    }
+    for (int64_t at = from; at < to; at++)
+        count += bit_of(key, at);
+    say_integer(ask->oracle, count);
+}
+
+static void ask_bitpos(const struct ask *ask)
+{
+    const struct oracle_key *key = find(ask->oracle, ask->argv[1]);
+    int bit = is_word(ask->argv[2], "1");
+    int64_t from = 0;
+    int64_t to = 0;
+
+    if (key == NULL) {
+        say_integer(ask->oracle, bit ? -1 : 0);
+        return;
+    }
+    bits_asked(ask, key, 3, &from, &to);
+    int64_t at = from;
+    while (at < to && bit_of(key, at) != bit)
+        at++;
+    int behind = at == to && !bit && ask->argc == 3 && to > 0;
+    say_integer(ask->oracle, at < to || behind ? at : -1);
+}
+
+static void ask_bitop(const struct ask *ask)
+{
+    uint8_t value[ORACLE_VALUE_MAX_BYTES] = {0};
+    size_t len = 0;
+
+    for (int i = 3; i < ask->argc; i++) {
+        const struct oracle_key *key = find(ask->oracle, ask->argv[i]);
+        len = key != NULL && key->len > len ? key->len : len;
+    }
+    for (int64_t at = 0; at < (int64_t)len * 8; at++) {
+        int bit = bit_of(find(ask->oracle, ask->argv[3]), at);
+        if (is_word(ask->argv[1], "not"))
+            bit = !bit;
+        for (int i = 4; i < ask->argc; i++) {
+            int other = bit_of(find(ask->oracle, ask->argv[i]), at);
+            bit = is_word(ask->argv[1], "and")  ? bit & other
+                  : is_word(ask->argv[1], "or") ? bit | other
+                                                : bit ^ other;
+        }
+        value[at / 8] |= (uint8_t)(bit << (7 - at % 8));
+    }
+    if (len > 0)
+        put(ask->oracle, ask->argv[2], varve_slice(value, len), 0);
+    else
+        (void)drop_name(ask->oracle, ask->argv[2]);
+    say_integer(ask->oracle, (int64_t)len);
+}
+
 /* ---- keys ---- */
 
 static void ask_del(const struct ask *ask)
@@ -492,7 +629,9 @@ static const struct row {
     {"pexpiretime", 2, ask_ttl, 2},   {"persist", 2, ask_persist, 0},
     {"flushdb", -1, ask_flush, 0},    {"flushall", -1, ask_flush, 1},
     {"select", 2, ask_select, 0},     {"echo", 2, ask_echo, 0},
-    {"dbsize", 1, NULL, 0},
+    {"dbsize", 1, NULL, 0},           {"getbit", 3, ask_getbit, 0},
+    {"setbit", 4, ask_setbit, 0},     {"bitcount", -2, ask_bitcount, 0},
+    {"bitpos", -3, ask_bitpos, 0},    {"bitop", -4, ask_bitop, 0},
 };
 
 void oracle_init(struct oracle *oracle)

@@ -84,6 +84,13 @@ def command(line):
     return bytes([number, len(words) - 1]) + b"".join(argument(word) for word in words[1:])
 
 
+def bits(form, *arguments):
+    """A command on bits: its place among the forms; keys and bits are bytes, positions are numbers above 1000
+    of two bytes, where 1000 is bit 0."""
+    return bytes([240 + form]) + b"".join(
+        bytes([value]) if value < 1000 else value.to_bytes(2, "little") for value in arguments)
+
+
 def commands(*steps):
     return b"".join(step if isinstance(step, bytes) else command(step) for step in steps)
 
@@ -214,6 +221,10 @@ SEEDS = {
                            "SET k3 1", "DBSIZE", COMPACT, "mget k0 k1 k2 k3", REOPEN, "GET k3", "DBSIZE"),
         "clients": commands("SELECT 1", "SET k0 1", OTHER, "GET k0", RESP3, "GET k0", "SELECT 1", "GET k0",
                             "SELECT 100", "FLUSHALL", OTHER, "GET k0", TICK, "DBSIZE"),
+        "bits": commands("SET k0 1 EX 100", bits(1, 0, 1007, 1), bits(1, 0, 1300, 1), bits(0, 0, 1300), FLUSH,
+                         bits(4, 0), bits(6, 0, 1003, 1299), bits(9, 0, 0, 1000, 1010), bits(7, 0, 0), "TTL k0",
+                         bits(13, 1, 0), bits(10, 2, 0, 1), bits(12, 2, 0, 1), REOPEN, bits(11, 0, 1, 2, 3),
+                         "TTL k0", bits(14, 0, 4), "EXISTS k0"),
         "arity": commands("GET", "SET k0", "MSET k0 1 k1", "EXPIRE k0 1 NX gt", "EXPIRE k0 1 gt lt",
                           "FLUSHDB k0", "ECHO hello", "TYPE k0", "EXISTS k0 k0", "TOUCH k0"),
     },

@@ -1,8 +1,9 @@
 /* Any stream of commands, by two clients in either protocol, on the real engine: each reply is the oracle's
  * (command_oracle.h), whatever was flushed, compacted, reopened and has expired in between.
  *
- * Input: for each step a byte: below META what happens beside the commands, else a command; then its number of
- * arguments, and for each a byte: a key, a number, a word, or so many bytes as they are. */
+ * Input: for each step a byte: below META what happens beside the commands, from BITS on a command on bits, with
+ * its arguments behind it, else a command; then its number of arguments, and for each a byte: a key, a number, a
+ * word, or so many bytes as they are. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,10 @@
 
 #define STEPS_MAX 150
 #define META 40
+#define BITS 240 /* from here on: a command on bits */
+#define BITS_BELOW 1000
+#define BITS_POSITION_MAX                                                                          \
+    (16384 + BITS_BELOW) /* values of 2 KB at most: the oracle's are bounded */
 #define ARGS_MAX 10
 #define SESSIONS 2
 #define PARKS_MAX 1000
@@ -261,6 +266,35 @@ static void take_command(struct server *server, uint8_t what, struct take *take)
     run_command(server, argc, argv);
 }
 
+/* A command on bits, of a right form, and what it is given by in 16 bits: a position, or the ends of a range. */
+static void take_bits(struct server *server, uint8_t what, struct take *take)
+{
+    static const char *const forms[] = {
+        "GETBIT k n",      "SETBIT k n b",       "SETBIT k n b",       "SETBIT k n b",
+        "BITCOUNT k",      "BITCOUNT k n n",     "BITCOUNT k n n BIT", "BITPOS k b",
+        "BITPOS k b n n",  "BITPOS k b n n BIT", "BITOP AND k k k",    "BITOP OR k k k k",
+        "BITOP XOR k k k", "BITOP NOT k k",      "BITOP OR k k",       "BITOP XOR k k k k"};
+    struct varve_slice argv[ARGS_MAX];
+    char texts[ARGS_MAX][16];
+    int argc = 0;
+
+    for (const char *at = forms[what % COUNT_OF(forms)]; *at != '\0'; argc++) {
+        size_t len = strcspn(at, " ");
+        if (*at == 'k')
+            snprintf(texts[argc], sizeof(texts[0]), "k%d", take_byte(take) % 6);
+        else if (*at == 'n')
+            snprintf(texts[argc], sizeof(texts[0]), "%d",
+                     (int)take_number(take, 2) % BITS_POSITION_MAX - BITS_BELOW);
+        else if (*at == 'b')
+            snprintf(texts[argc], sizeof(texts[0]), "%d", take_byte(take) & 1);
+        else
+            snprintf(texts[argc], sizeof(texts[0]), "%.*s", (int)len, at);
+        argv[argc] = varve_slice_str(texts[argc]);
+        at += len + (at[len] == ' ');
+    }
+    run_command(server, argc, argv);
+}
+
 static void take_meta(struct server *server, uint8_t what, struct take *take)
 {
     static const uint64_t steps_us[] = {1000, 100000, 999000, 1000000, 1001000, 60000000};
@@ -305,6 +339,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint8_t what = take_byte(&take);
         if (what < META)
             take_meta(server, what, &take);
+        else if (what >= BITS)
+            take_bits(server, what, &take);
         else
             take_command(server, what, &take);
     }

@@ -1,11 +1,13 @@
 """CLIENT PAUSE, KILL and REPLY, MONITOR, the slow log and the latency monitor, over sockets."""
+import contextlib
 import os
 import re
+import socket
 import threading
 import time
 
 import resp
-from server import Failed, Server, expect, redis_server
+from server import Failed, Server, expect, free_port, redis_server
 
 WAIT_S = 30
 
@@ -193,3 +195,30 @@ def case_slowlog_and_latency_of_a_slow_command(folder):
         expect([event, last_ms], [b"command", max_ms], "LATENCY LATEST")
         expect(last_ms, took_us // 1000, "milliseconds")
         expect(connection.call("LATENCY", "RESET"), 1, "LATENCY RESET")
+
+
+def case_port_and_bind_change_at_run_time(folder):
+    """Who is connected stays; what cannot be had changes nothing, not even beside other settings."""
+    with Server(folder) as server, server.connect() as one, server.connect() as other, \
+            contextlib.closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        expect(one.call("CONFIG", "SET", "timeout", "7", "port", port),
+               resp.Error("ERR CONFIG SET failed (possibly related to argument 'port') - Unable to "
+                          "listen on this port. Check server logs."), "a port that is taken")
+        expect(one.call("CONFIG", "GET", "timeout"), [b"timeout", b"0"], "what was set with it")
+        expect(info_field(one, "server", "tcp_port"), str(server.port), "tcp_port as before")
+        with server.connect() as third:
+            expect(third.call("PING"), b"PONG", "the port as before")
+        old, server.port = server.port, free_port()
+        expect(one.call("CONFIG", "SET", "port", server.port), b"OK", "another port")
+        expect([one.call("PING"), other.call("PING")], [b"PONG", b"PONG"], "those who were there")
+        expect(info_field(one, "server", "tcp_port"), str(server.port), "tcp_port")
+        with server.connect() as third:
+            expect(third.call("CONFIG", "SET", "bind", "127.0.0.1 127.0.0.2"), b"OK", "two addresses")
+            with contextlib.closing(socket.create_connection(("127.0.0.2", server.port))) as fourth:
+                fourth.sendall(b"PING\r\n")
+                expect(fourth.recv(7), b"+PONG\r\n", "the second address")
+        with contextlib.closing(socket.socket()) as probe:
+            expect(probe.connect_ex(("127.0.0.1", old)) != 0, True, "the old port is closed")

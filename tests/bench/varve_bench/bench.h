@@ -28,6 +28,7 @@ enum durability { DURABILITY_NO, DURABILITY_EVERYSEC, DURABILITY_ALWAYS };
 
 #define PATH_BYTES 1024
 #define ENGINES_MAX 8
+#define SECONDS_MAX 3600
 #define STEPS_MAX 32
 #define ROUNDS_MAX 64
 #define THREADS_MAX 64
@@ -50,8 +51,11 @@ struct bench_config {
     enum durability durability;
     uint64_t memtable_bytes;
     uint64_t cache_bytes;
-    uint32_t settle_ms;   /* so long nothing may happen before a workload, and after it */
-    char dir[PATH_BYTES]; /* of the engine's files */
+    uint32_t settle_ms; /* so long nothing may happen before a workload, and after it */
+    uint32_t seconds;   /* that overwrite lasts; 0: until each key was written once */
+    int cold;           /* reads begin with an opened database of which nothing is in memory */
+    struct timeline *timeline; /* of overwrite, if it lasts `seconds`; shared with the driver */
+    char dir[PATH_BYTES];      /* of the engine's files */
 };
 
 /* Travels through a pipe to the engine's process. */

@@ -55,6 +55,13 @@ static void start_anew(struct child *child)
     settle(run);
 }
 
+static void open_cold(struct run *run)
+{
+    run->engine->close(run->db);
+    usage_drop_cache(run->config->dir);
+    run->db = run->engine->open(run->config);
+}
+
 static void do_unmeasured(struct child *child, enum workload workload, const struct step *step)
 {
     struct step other = {.workload = workload, .round = step->round};
@@ -88,7 +95,9 @@ static void prepare(struct child *child, const struct step *step)
     }
     if (step->tree == TREE_COMPACTED && child->state != STATE_COMPACTED)
         do_unmeasured(child, COMPACT, step);
-    if (workload_reads(step->workload))
+    if (workload_reads(step->workload) && child->run.config->cold)
+        open_cold(&child->run);
+    else if (workload_reads(step->workload))
         run_warm(&child->run);
     settle(&child->run);
 }

@@ -47,6 +47,7 @@ static void make_dirs(struct driver *driver)
     for (int i = 0; i < driver->options->engine_count; i++) {
         struct bench_config *config = &driver->children[i].config;
         *config = driver->options->config;
+        config->timeline = driver->options->timelines[i];
         snprintf(config->dir, PATH_BYTES, "%.500s/%s", driver->dir,
                  driver->options->engines[i]->name);
         if (mkdir(config->dir, 0700) != 0)

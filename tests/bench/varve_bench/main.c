@@ -50,6 +50,8 @@ int main(int argc, char **argv)
         failed |= write_report(options.table_path, report_tables, &options, results);
         failed |= write_report(options.json_path, report_json, &options, results);
         failed |= write_report(options.svg_path, report_svg, &options, results);
+        if (options.config.seconds != 0)
+            failed |= write_report(options.timeline_path, report_timeline, &options, results);
     }
     mem_free(results);
     return failed;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "timeline.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define KEYS_MAX ((uint64_t)1 << 36)
@@ -30,6 +31,9 @@ static const char usage[] =
     "  --memtable BYTES   64m     --cache BYTES     256m (k, m, g: KiB, ...)\n"
     "  --threads N        1: that read\n"
     "  --durability MODE  no: the system writes when it likes (default); everysec; always\n"
+    "  --seconds N        overwrite goes on for so long, over all keys in turn\n"
+    "  --cold             before each read workload the database is closed, the system's cache of\n"
+    "                     it dropped, and opened again (best with fewer --reads)\n"
     "  --settle MS        200: so long an engine must be at rest before a workload, and after it\n"
     "  --rounds N         1: of everything, each with empty databases\n"
     "  --seed N           1\n"
@@ -37,7 +41,9 @@ static const char usage[] =
     "  --quick            100000 keys, memtable 6m, 300 syncs: all of it in a minute or two\n"
     "  --json FILE        an array of objects, one a workload, tree, engine and round\n"
     "  --table FILE       the tables, in Markdown, which go to standard output as well\n"
-    "  --svg FILE         a drawing of the processor's time\n";
+    "  --svg FILE         a drawing of the processor's time\n"
+    "  --timeline FILE    with --seconds: a drawing of each second's speed, p99.9 and longest "
+    "put\n";
 
 static const struct engine *const built_in[] = {
     &engine_varve,
@@ -161,7 +167,19 @@ static enum durability parse_durability(const char *text)
     return DURABILITY_ALWAYS;
 }
 
-enum { QUICK = 1, KEYS, READS, SYNCS, KEY_BYTES, VALUE_BYTES, MEMTABLE, CACHE, THREADS, SETTLE };
+enum {
+    QUICK = 1,
+    KEYS,
+    READS,
+    SYNCS,
+    KEY_BYTES,
+    VALUE_BYTES,
+    MEMTABLE,
+    CACHE,
+    THREADS,
+    SETTLE,
+    SECONDS
+};
 enum {
     DURABILITY = 64,
     ROUNDS,
@@ -173,6 +191,8 @@ enum {
     JSON,
     TABLE,
     SVG,
+    TIMELINE,
+    COLD_READS,
     HELP
 };
 
@@ -187,6 +207,9 @@ static const struct option long_options[] = {
     {"cache", required_argument, NULL, CACHE},
     {"threads", required_argument, NULL, THREADS},
     {"settle", required_argument, NULL, SETTLE},
+    {"seconds", required_argument, NULL, SECONDS},
+    {"cold", no_argument, NULL, COLD_READS},
+    {"timeline", required_argument, NULL, TIMELINE},
     {"durability", required_argument, NULL, DURABILITY},
     {"rounds", required_argument, NULL, ROUNDS},
     {"seed", required_argument, NULL, SEED},
@@ -217,6 +240,7 @@ static void take_size(struct options *options, int option, const char *name, con
     case CACHE: config->cache_bytes = number(name, text, 1024, MIB, 1024 * 1024 * MIB); break;
     case THREADS: config->threads = (uint32_t)number(name, text, 0, 1, THREADS_MAX); break;
     case SETTLE: config->settle_ms = (uint32_t)number(name, text, 0, 10, 60000); break;
+    case SECONDS: config->seconds = (uint32_t)number(name, text, 0, 1, SECONDS_MAX); break;
     default: break;
     }
 }
@@ -245,6 +269,8 @@ static void take_option(struct options *options, int option, const char *name, c
     case JSON: options->json_path = text; break;
     case TABLE: options->table_path = text; break;
     case SVG: options->svg_path = text; break;
+    case TIMELINE: options->timeline_path = text; break;
+    case COLD_READS: config->cold = 1; break;
     case HELP: fputs(usage, stdout); exit(0);
     default: take_size(options, option, name, text); break;
     }
@@ -279,6 +305,8 @@ void options_parse(struct options *options, int argc, char **argv)
     if (options->engine_count == 0)
         for (int i = 0; i < BUILT_IN; i++)
             options->engines[options->engine_count++] = built_in[i];
+    for (int i = 0; options->config.seconds != 0 && i < options->engine_count; i++)
+        options->timelines[i] = timeline_create();
     if (options->workloads == 0)
         options->workloads = (1U << WORKLOAD_COUNT) - 1;
     if (options->trees == 0)

@@ -15,6 +15,8 @@ struct options {
     const char *json_path;                     /* NULL: none */
     const char *svg_path;
     const char *table_path;
+    const char *timeline_path;
+    struct timeline *timelines[ENGINES_MAX]; /* where overwrite lasts config.seconds; else NULL */
 };
 
 /* Ends the process for --help, and where something is not understood. */

@@ -259,4 +259,6 @@ void report_tables(FILE *file, const struct options *options, const struct resul
                 figure_data, ROWS_WRITES);
     print_table(file, options, results, "Peak memory during the workload, MiB (resident)",
                 figure_rss, ROWS_ALL);
+    if (options->config.seconds != 0)
+        report_seconds(file, options);
 }

@@ -21,8 +21,12 @@ struct spread report_spread(const struct options *options, const struct results 
 /* "readrandom, natural" */
 void report_step_name(const struct step *step, char *text, size_t cap);
 
+const char *report_colour(int engine);
+
 void report_tables(FILE *file, const struct options *options, const struct results *results);
 void report_json(FILE *file, const struct options *options, const struct results *results);
 void report_svg(FILE *file, const struct options *options, const struct results *results);
+void report_seconds(FILE *file, const struct options *options);
+void report_timeline(FILE *file, const struct options *options, const struct results *results);
 
 #endif

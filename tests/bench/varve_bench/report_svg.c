@@ -14,6 +14,11 @@
 static const char *const colours[ENGINES_MAX] = {"steelblue", "indianred", "sandybrown", "seagreen",
                                                  "slategray", "silver",    "silver",     "silver"};
 
+const char *report_colour(int engine)
+{
+    return colours[engine];
+}
+
 static void draw_panel(FILE *file, const struct options *options, const struct results *results,
                        int step, int x, int y)
 {
@@ -34,7 +39,7 @@ static void draw_panel(FILE *file, const struct options *options, const struct r
         fprintf(file, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", x + NAME_WIDTH - 6,
                 base + BAR_HEIGHT - 4, options->engines[i]->name);
         fprintf(file, "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>\n",
-                x + NAME_WIDTH, base + 2, width, BAR_HEIGHT - 4, colours[i]);
+                x + NAME_WIDTH, base + 2, width, BAR_HEIGHT - 4, report_colour(i));
         fprintf(file, "<text x=\"%.1f\" y=\"%d\">%.2f</text>\n", x + NAME_WIDTH + width + 4,
                 base + BAR_HEIGHT - 4, spread.median);
     }

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "run_reads.h"
 #include "ticks.h"
+#include "timeline.h"
 
 #define PACE_MS 10
 #define SYNC_MS 1000
@@ -28,7 +29,7 @@ void run_pace(struct run *run, uint64_t now)
     }
 }
 
-void run_put(struct run *run, uint64_t n, uint32_t version, struct histogram *histogram)
+uint64_t run_put(struct run *run, uint64_t n, uint32_t version, struct histogram *histogram)
 {
     uint8_t text[KEY_BYTES_MAX];
     struct varve_slice key = data_key(&run->data, 2 * n, text);
@@ -40,6 +41,7 @@ void run_put(struct run *run, uint64_t n, uint32_t version, struct histogram *hi
     if (histogram != NULL)
         histogram_add(histogram, end - begin);
     run_pace(run, end);
+    return end - begin;
 }
 
 static uint64_t fill(struct run *run, const struct step *step)
@@ -57,6 +59,26 @@ static uint64_t fill(struct run *run, const struct step *step)
     }
     if (step->workload == FILLSYNC)
         run->engine->set_sync(run->db, 0);
+    return count;
+}
+
+/* All keys, again and again, each time in another order. */
+static uint64_t overwrite_for(struct run *run, const struct step *step)
+{
+    struct timeline *timeline = run->config->timeline;
+    uint64_t keys = run->config->keys;
+    uint64_t count = 0;
+
+    timeline_begin(timeline, run->config->seconds, ticks_now());
+    while (timeline_goes_on(timeline)) {
+        uint64_t salt = ORDER_SALT * (step->workload + 1) + step->round + count;
+        run->first_version = run->last_version++;
+        for (uint64_t i = 0; i < keys && timeline_goes_on(timeline); i++, count++)
+            timeline_add(
+                timeline,
+                run_put(run, data_order(&run->data, salt, i), run->last_version, &run->histogram),
+                ticks_now());
+    }
     return count;
 }
 
@@ -116,7 +138,11 @@ uint64_t run_workload(struct run *run, const struct step *step)
     run->histogram = (struct histogram){0};
     switch (step->workload) {
     case FILLBATCH: return fill_batches(run, step);
-    case OVERWRITE: run->last_version++; break;
+    case OVERWRITE:
+        if (run->config->seconds != 0)
+            return overwrite_for(run, step);
+        run->last_version++;
+        break;
     case READRANDOM:
     case READMISSING: return run_gets(run, step);
     case SEEKRANDOM: return run_seeks(run, step);

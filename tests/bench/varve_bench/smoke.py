@@ -86,6 +86,25 @@ def case_one_engine(scratch):
                 "readrandom", "seekrandom", "readwhilewriting")], 2)
 
 
+def case_seconds(scratch):
+    drawing = os.path.join(scratch, "svg")
+    printed, _ = run(*SMALL, "--dir", scratch, "--engines", "varve", "--workloads", "overwrite",
+                     "--seconds", "2", "--timeline", drawing)
+    row = re.search(r"Overwrite, second by second.*\n\| varve \| 2 \| (\d+)", printed, re.DOTALL)
+    assert row and int(row.group(1)) > 0, printed
+    root = xml.etree.ElementTree.parse(drawing).getroot()
+    lines = [node for node in root if node.tag.endswith("polyline")]
+    assert [len(line.get("points").split()) for line in lines] == [2, 2, 2], "a point a second"
+
+
+def case_cold(scratch):
+    path = os.path.join(scratch, "json")
+    run(*SMALL, "--dir", scratch, "--json", path, "--cold", "--workloads", ",".join(READS))
+    with open(path, encoding="utf-8") as file:
+        engines = {row["engine"] for row in json.load(file)}
+    assert "varve" in engines, engines
+
+
 def case_quick_is_known(_):
     printed, _ = run("--help")
     assert "--quick" in printed and "--json FILE" in printed
@@ -94,7 +113,7 @@ def case_quick_is_known(_):
 def case_refuses(_):
     for wrong in (["--engines", "nosuch"], ["--workloads", "readrandom,"], ["--keys", "1"],
                   ["--value-bytes", "-1"], ["--rounds", "0"], ["--durability", "maybe"],
-                  ["--nosuch"], ["word"]):
+                  ["--seconds", "0"], ["--nosuch"], ["word"]):
         _, said = run(*wrong, code=2)
         assert "--help" in said, said
 

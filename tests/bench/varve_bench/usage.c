@@ -85,7 +85,7 @@ uint64_t usage_disk_bytes(const char *dir, uint64_t *log_bytes)
     return bytes;
 }
 
-void usage_sync_files(const char *dir)
+static void sync_files(const char *dir, int drop)
 {
     DIR *folder = opendir(dir);
     struct dirent *entry;
@@ -96,10 +96,22 @@ void usage_sync_files(const char *dir)
         int fd = openat(dirfd(folder), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd >= 0) {
             (void)fsync(fd);
+            if (drop)
+                (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
             close(fd);
         }
     }
     closedir(folder);
+}
+
+void usage_sync_files(const char *dir)
+{
+    sync_files(dir, 0);
+}
+
+void usage_drop_cache(const char *dir)
+{
+    sync_files(dir, 1);
 }
 
 void usage_empty_dir(const char *dir)

@@ -12,6 +12,8 @@ uint64_t usage_rss_peak_bytes(void); /* since the reset */
  * for it, and varve's RESERVE. */
 uint64_t usage_disk_bytes(const char *dir, uint64_t *log_bytes);
 void usage_sync_files(const char *dir); /* so that no other engine pays for it */
+void usage_drop_cache(
+    const char *dir); /* what the system has of its files in memory; nobody maps them */
 /* Removes the folder's files, not those of folders in it. */
 void usage_empty_dir(const char *dir);
 

@@ -84,7 +84,7 @@ static void test_arguments__nest(void **state)
 
     (void)state;
     assert_int_equal(arguments_parse("key:key [WHEN=when<EX=s:integer@2.6.12|KEEP>@1.0.0...] "
-                                     "pair(a:string b:string)...",
+                                     "pair(a:string b:string)...+",
                                      &a),
                      0);
     assert_int_equal(a.count, 3);
@@ -109,7 +109,7 @@ static void test_arguments__nest(void **state)
     assert_int_equal(choice->next, -1);
     at = child(&a, at->next);
     assert_text(at->type, "block");
-    assert_int_equal(at->flags, ARGUMENT_MULTIPLE);
+    assert_int_equal(at->flags, ARGUMENT_MULTIPLE | ARGUMENT_MULTIPLE_TOKEN);
     assert_int_equal(at->next, -1);
 }
 
@@ -117,7 +117,7 @@ static void test_arguments__that_are_wrong_are_refused(void **state)
 {
     static const char *const bad[] = {
         "key",  "key:", "[key:key", "a:b]",       "a<b:c", "a(b:c", "a:b  c:d", "a:b ",
-        "=a:b", "NX=",  "a<>",      "a(b:c|d:e)", "[]",    "a:b..", "@1"};
+        "=a:b", "NX=",  "a<>",      "a(b:c|d:e)", "[]",    "a:b..", "a:b...-",  "@1"};
     struct arguments arguments;
 
     (void)state;

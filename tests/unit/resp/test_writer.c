@@ -241,6 +241,9 @@ static void test_errors__are_one_line(void **state)
     open_writer(&f, 2, 1 << 20);
     resp_error(&f.w, "ERR a\r\nb%cc", '\n');
     check_out(&f, expected, sizeof(expected) - 1);
+    open_writer(&f, 2, 1 << 20);
+    resp_error(&f.w, "ERR a b c\r\n\n"); /* Redis cuts these off */
+    check_out(&f, "-ERR a b c\r\n", strlen("-ERR a b c\r\n"));
 }
 
 /* Around the size that is guessed before the text is made, and far beyond it. */

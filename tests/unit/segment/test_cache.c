@@ -119,6 +119,51 @@ static void test_cache__finds_what_was_put_in(void **state)
     assert_int_equal(stats.used_bytes, 3 * BLOCK);
 }
 
+static void test_cache__slots(void **state)
+{
+    static struct cached *_Atomic slots[3 * BLOCKS];
+    struct fixture *f = *state;
+    uint64_t held_at = UINT64_MAX;
+    uint64_t there = 0;
+
+    for (uint64_t i = 0; i < 3 * BLOCKS; i++) {
+        struct item *item = item_make(f->owner, i, BLOCK);
+        struct item *late = item_make(f->owner, i, BLOCK);
+        item->cached.slot = late->cached.slot = &slots[i];
+        int inserted = cache_insert(f->cache, &item->cached);
+        assert_int_equal(inserted, slots[i] == &item->cached);
+        if (inserted)
+            assert_int_equal(cache_insert(f->cache, &late->cached), 0);
+        cached_unref(&item->cached);
+        cached_unref(&late->cached);
+        assert_int_equal(look(f, f->owner, i), 0); /* it is in no bucket */
+        rcu_reclaim();
+        check_limit(f, 0);
+    }
+    rcu_enter();
+    for (uint64_t i = 0; i < 3 * BLOCKS; i++) {
+        struct cached *cached = cache_find_slot(f->cache, &slots[i]);
+        if (cached == NULL)
+            continue;
+        item_check(cached, f->owner, i);
+        there++;
+        held_at = i;
+    }
+    struct cached *held = slots[held_at];
+    cached_ref(held);
+    rcu_leave();
+    struct cache_stats stats = stats_of(f);
+    assert_int_equal(stats.entries, there); /* who was evicted left the slot */
+    assert_int_equal(stats.hits, there);
+    assert_int_equal(stats.misses, 3 * BLOCKS + 3 * BLOCKS - there);
+    assert_true(stats.evictions > BLOCKS);
+    cache_drop_owner(f->cache, f->owner);
+    for (uint64_t i = 0; i < 3 * BLOCKS; i++)
+        assert_null(slots[i]);
+    item_check(held, f->owner, held_at);
+    cached_unref(held);
+}
+
 static void test_cache__limit_holds_while_limbo_grows(void **state)
 {
     struct fixture *f = *state;
@@ -440,6 +485,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(finds_what_was_put_in),
+        TEST(slots),
         TEST(limit_holds_while_limbo_grows),
         TEST(who_is_inside_holds_up_frees),
         TEST(all_held__refused),

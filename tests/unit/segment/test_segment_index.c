@@ -15,7 +15,7 @@
 #include "segment/block.h"
 #include "segment/segment_index.h"
 
-#define BLOCKS_MAX 60
+#define BLOCKS_MAX 700 /* four levels of groups */
 
 struct keys {
     uint8_t bytes[BLOCKS_MAX][INDEX_KEY_MAX_BYTES];
@@ -31,21 +31,29 @@ static int compare(const void *a, const void *b)
     return varve_slice_compare(*x, *y);
 }
 
-/* Ascending separators; some of the longest length occur several times. */
+/* Ascending separators; some of the longest length occur several times. Sometimes all begin alike, the
+ * first one, as a short one does, aside. */
 static void make_keys(struct keys *keys, struct rng *rng)
 {
     static uint8_t bytes[BLOCKS_MAX][INDEX_KEY_MAX_BYTES];
-    struct varve_slice slices[BLOCKS_MAX];
-    uint32_t count = (uint32_t)rng_below(rng, BLOCKS_MAX) + 1;
+    static struct varve_slice slices[BLOCKS_MAX];
+    uint64_t most = rng_below(rng, 2) == 0 ? 20 : BLOCKS_MAX;
+    uint32_t count = (uint32_t)rng_below(rng, most) + 1;
+    size_t shared = rng_below(rng, 2) == 0 ? 0 : 1 + rng_below(rng, 20);
 
     for (uint32_t i = 0; i < count; i++) {
         int is_long = rng_below(rng, 3) == 0;
-        size_t len = is_long ? INDEX_KEY_MAX_BYTES : rng_below(rng, 12);
+        size_t len = is_long ? INDEX_KEY_MAX_BYTES : rng_below(rng, 12) + shared;
         memset(bytes[i], is_long ? 'm' : 0, sizeof(bytes[i]));
         for (size_t k = 0; k < len && k < 10; k++)
             bytes[i][k] = "\0\1amz\xff"[rng_below(rng, is_long ? 2 : 6)];
         if (is_long && rng_below(rng, 2) == 0)
             memset(bytes[i], 0xff, sizeof(bytes[i]));
+        if (shared > 0 && !is_long)
+            memmove(bytes[i] + shared, bytes[i], len - shared);
+        memset(bytes[i], 'k', shared);
+        if (i == 0 && shared > 0)
+            len = 1;
         slices[i] = varve_slice(bytes[i], len);
     }
     qsort(slices, count, sizeof(slices[0]), compare);
@@ -130,7 +138,9 @@ static void test_index__finds_what_was_built(void **state)
             if (rng_below(&rng, 3) == 0)
                 len += rng_below(&rng, 8);
             else if (len > 0 && rng_below(&rng, 2) == 0)
-                key[rng_below(&rng, len)]++;
+                key[rng_below(&rng, len)] ^= 1;
+            else if (rng_below(&rng, 4) == 0)
+                len = rng_below(&rng, len + 1);
             check_find(&index, &keys, varve_slice(key, len));
         }
         segment_index_deinit(&index);
@@ -167,7 +177,8 @@ static void test_index__any_bytes(void **state)
             (void)segment_index_find(&index, varve_slice("mmm", 3), &first, &last);
             for (uint32_t i = 0; i < index.count; i++)
                 assert_true(index.offsets[i] + index.lens[i] + BLOCK_TRAILER_BYTES <= data_end);
-            assert_true(index.memory_bytes <= 4 + len * (24 + INDEX_KEY_MAX_BYTES));
+            assert_true(index.memory_bytes <=
+                        64 * (1 + index.level_count) + 4 + len * (26 + INDEX_KEY_MAX_BYTES));
         } else {
             assert_int_equal(rc, VARVE_ECORRUPT);
             refused++;

@@ -118,6 +118,38 @@ static void test_dump__is_what_redis_writes(void **state)
     assert_memory_equal(bytes, wanted.data, wanted.len);
 }
 
+static void test_dump__of_no_libraries_is_what_redis_writes(void **state)
+{
+    struct varve_slice wanted = BYTES("\n\x00]\x9b\\@\x0f\x7f\xa2\xda");
+    uint8_t payload[RDB_FOOTER_BYTES];
+
+    (void)state;
+    rdb_dump_nothing(payload);
+    assert_int_equal(wanted.len, sizeof(payload));
+    assert_memory_equal(payload, wanted.data, wanted.len);
+    assert_int_equal(rdb_verify(wanted), 1);
+    assert_int_equal(rdb_content(wanted), RDB_NOTHING);
+}
+
+static void test_load__of_a_library(void **state)
+{
+    struct varve_slice payload = BYTES(
+        "\xf5\x13#!foo name=bar\ncode\n\x00\x8f\x2a\xf5\x5d\x0a\x46\x08\x09");
+    struct rdb_string code;
+
+    (void)state;
+    assert_int_equal(rdb_verify(payload), 1);
+    assert_int_equal(rdb_content(payload), RDB_LIBRARY);
+    assert_int_equal(rdb_load_library(payload, &code), 0);
+    assert_int_equal(code.value.len, 19);
+    assert_memory_equal(code.value.data, "#!foo name=bar\ncode", 19);
+    rdb_string_free(&code);
+    assert_int_equal(rdb_load_string(payload, &code), VARVE_ECORRUPT);
+    struct varve_slice string = BYTES("\x00\x01v\n\x00\x91\x08\xce\xb2\x19\x38\x8a\xce");
+    assert_int_equal(rdb_content(string), RDB_OTHER);
+    assert_int_equal(rdb_load_library(string, &code), VARVE_ECORRUPT);
+}
+
 static void test_dump__forms(void **state)
 {
     const struct {
@@ -309,6 +341,8 @@ int main(void)
         cmocka_unit_test(test_lzf__unpacks),
         cmocka_unit_test(test_lzf__refuses_what_does_not_fit),
         cmocka_unit_test(test_dump__is_what_redis_writes),
+        cmocka_unit_test(test_dump__of_no_libraries_is_what_redis_writes),
+        cmocka_unit_test(test_load__of_a_library),
         cmocka_unit_test(test_dump__forms),
         cmocka_unit_test(test_dump_and_load__agree),
         cmocka_unit_test(test_verify__refuses_every_other_byte_and_length),
