@@ -1,7 +1,6 @@
 #include "base/crc32c.h"
 
 #include <pthread.h>
-#include <string.h>
 
 #include "base/bytes.h"
 
@@ -62,7 +61,7 @@ __attribute__((target("sse4.2"))) static uint32_t crc32c_short(uint32_t crc, con
 #endif
 
 #ifdef HAVE_ISAL
-static uint32_t crc32c_long(uint32_t crc, const void *data, size_t len)
+uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 {
     unsigned char *at = (unsigned char *)(uintptr_t)data; /* ISA-L reads it, but says non-const */
 
@@ -79,47 +78,8 @@ static uint32_t crc32c_long(uint32_t crc, const void *data, size_t len)
     return ~crc32_iscsi(at, (int)len, crc);
 }
 #else
-static uint32_t crc32c_long(uint32_t crc, const void *data, size_t len)
+uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 {
     return crc32c_portable(crc, data, len);
-}
-#endif
-
-#ifdef __x86_64__
-/* Keys, heads and small records: the processor's own instruction has no start-up cost. */
-#define SHORT_BYTES ((size_t)192)
-
-__attribute__((target("sse4.2"))) static uint32_t crc32c_short(uint32_t crc, const uint8_t *at,
-                                                               size_t len)
-{
-    uint64_t wide = (uint32_t)~crc;
-
-    for (; len >= 8; at += 8, len -= 8) {
-        uint64_t word;
-        memcpy(&word, at, sizeof(word));
-        wide = __builtin_ia32_crc32di(wide, word);
-    }
-    crc = (uint32_t)wide;
-    if (len >= 4) {
-        uint32_t word;
-        memcpy(&word, at, sizeof(word));
-        crc = __builtin_ia32_crc32si(crc, word);
-        at += 4;
-        len -= 4;
-    }
-    for (; len > 0; at++, len--)
-        crc = __builtin_ia32_crc32qi(crc, *at);
-    return ~crc;
-}
-
-uint32_t crc32c(uint32_t crc, const void *data, size_t len)
-{
-    return len <= SHORT_BYTES && __builtin_cpu_supports("sse4.2") ? crc32c_short(crc, data, len)
-                                                                  : crc32c_long(crc, data, len);
-}
-#else
-uint32_t crc32c(uint32_t crc, const void *data, size_t len)
-{
-    return crc32c_long(crc, data, len);
 }
 #endif
