@@ -182,6 +182,7 @@ MUTANTS = (
     Mutant("checkpoint-log-unsynced", "checkpoint-faults", "the copied log is not made durable"),
     Mutant("checkpoint-name-unsynced", "checkpoint-faults", "the last rename is not made durable"),
     Mutant("checkpoint-log-reused", "checkpoint", "a log file is written anew while it is copied"),
+    Mutant("checkpoint-while-healing", "checkpoint", "a log that is being healed is copied"),
     Mutant("checkpoint-gives-no-way", "checkpoint-steps", "a long copy holds up every compaction"),
     Mutant("checkpoint-holds-nothing", "checkpoint", "segments go before they are linked"),
     Mutant("restore-links-log", "restore", "what a server writes to is linked to the checkpoint"),
