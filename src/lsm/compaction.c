@@ -447,7 +447,7 @@ static int in_part(const struct part *part, const struct segment *segment)
 /* Adds what the part reads of the run, if it is anything; NULL in *source: no memory. */
 static size_t run_source(const struct part *part, const struct input_run *run, struct iter **source)
 {
-    const struct segment_read read = {.wait = SEGMENT_WAIT, .no_fill = 1};
+    const struct segment_read read = {.forward = 1};
     size_t from = 0;
     size_t to = run->count;
 

@@ -9,6 +9,7 @@
 #include "lsm/db.h"
 
 #define RETRY_US ((uint64_t)1000000)
+#define IDLE_US ((uint64_t)5000000)
 #define RETRY_DOUBLED_MAX 3 /* a large merge that finds no room costs as much each time */
 
 static void compactor_plan_run(struct varve_job *job);
@@ -99,6 +100,7 @@ static int compactor_look(struct compactor *compactor, const struct version *ver
                                                     : db->flusher.bytes / db->flusher.flushes;
     mutex_unlock(&db->flusher.mutex);
     picture->view.flush_bytes = flush_bytes == 0 ? 1 : flush_bytes;
+    picture->view.floor_bytes = compactor->floor_bytes;
     picture->view.segment_size_bytes = db->options.segment_size_bytes;
     picture->view.segments_max = db->options.segments_max;
     mutex_lock(&compactor->mutex);
@@ -160,6 +162,20 @@ static int compactor_ask_reserve(struct compactor *compactor, struct picker_view
     return 0;
 }
 
+/* Has nobody written for a while? Each plan looks, and in quiet times there is one with each slow tick. */
+static int compactor_is_idle(struct compactor *compactor)
+{
+    struct varve_db *db = compactor->db;
+    uint64_t seq = atomic_load_explicit(&db->visible_seq, memory_order_relaxed);
+    uint64_t now_us = db->env->ops->now_mono_us(db->env);
+
+    if (seq != compactor->idle_seq) {
+        compactor->idle_seq = seq;
+        compactor->idle_since_us = now_us;
+    }
+    return now_us - compactor->idle_since_us >= IDLE_US;
+}
+
 static int compactor_pick(struct compactor *compactor, uint64_t expired_before_ms,
                           struct varve_err *err)
 {
@@ -170,6 +186,9 @@ static int compactor_pick(struct compactor *compactor, uint64_t expired_before_m
     if (rc != 0)
         return err_set(err, rc, "no memory to plan a compaction");
     picture.view.low = atomic_load(&compactor->db->space.low);
+    int is_idle = compactor_is_idle(compactor) && !MUTANT("idle-keeps-floor");
+    if (is_idle || picture.view.low)
+        picture.view.floor_bytes = 0;
     picture.view.room_bytes = compactor_room(compactor, &picture.view, 0);
     rc = picker_pick(&picture.view, &compactor->pick);
     if (rc != 0) {
@@ -394,6 +413,7 @@ static void compactor_install_run(struct varve_job *job)
 void compactor_init(struct compactor *compactor, struct varve_db *db)
 {
     *compactor = (struct compactor){.db = db};
+    compactor->floor_bytes = PICKER_FLOOR_MEMTABLES * db->options.memtable_size_bytes;
     mutex_init(&compactor->mutex);
     cond_init(&compactor->changed);
 }

@@ -56,10 +56,14 @@ struct compactor {
     uint64_t level_written_bytes[LEVELS_MAX];
     char last_error[VARVE_ERR_TEXT_MAX];
 
+    uint64_t floor_bytes; /* picker.h; constant, but tests of small databases change it */
+
     /* The jobs'. */
     struct pick pick;
     struct version *version;
     struct snapshot_list snapshots;
+    uint64_t idle_seq;      /* newest one that a plan saw, */
+    uint64_t idle_since_us; /* and when it first did */
     uint64_t
         room_bytes; /* 0, or less than what the disk had no room for: so large a merge is tried next */
     struct compaction *compaction;

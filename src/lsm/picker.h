@@ -1,7 +1,7 @@
 /* picker.h - decides what is compacted next. Pure: a picture of the levels in, a choice out; no files, no
  * clock, no memory between calls. decisions/ has the reasons: the newest data tiered (level 0), the rest
  * levelled, sizes set from the last level up, so that what lies above the last level is at most
- * PICKER_UPPER_PERCENT of it, and merges picked where they move the most new bytes for the old bytes that
+ * PICKER_UPPER_PERCENT of it (or the floor, if that is more), and merges picked where they move the most new bytes for the old bytes that
  * they rewrite. */
 #ifndef LSM_PICKER_H
 #define LSM_PICKER_H
@@ -46,6 +46,7 @@ struct picker_view {
     size_t run_count;
     uint64_t oldest_snapshot_seq; /* UINT64_MAX: there is none */
     uint64_t flush_bytes;         /* about what one flush writes */
+    uint64_t floor_bytes; /* so much may always lie above the last level, however small that is */
     uint64_t segment_size_bytes;
     uint32_t segments_max;
     uint64_t room_bytes;      /* of the disk: a larger merge would fail; 0: not known */
@@ -72,6 +73,8 @@ enum pick_reason {
 
 /* What may lie above the last level, in parts of it. */
 #define PICKER_UPPER_PERCENT 17
+/* The floor, in memtables: of 1 GB, with the default memtable, it is less than the percentage. */
+#define PICKER_FLOOR_MEMTABLES 2
 #define PICK_INPUTS_MAX 4096
 
 struct pick {

@@ -3,7 +3,10 @@
  * The last level holds B bytes; all above it together may hold upper_percent of B, since most of it hides as
  * much below. Level 0 alone takes that if it can: stacked runs cost one rewrite to merge with each
  * other, a level between costs about half its ratio. Only when it would have to hold more than
- * level0_flushes_max flushes do levels of B/10, B/100 ... stand between. */
+ * level0_flushes_max flushes do levels of B/10, B/100 ... stand between.
+ *
+ * Where B is small beside the memtables the share would be passed by every flush, and all that there is be
+ * rewritten: there the floor is the budget, until nobody has written for a while. */
 #include "lsm/picker_private.h"
 
 #define LAST_LEVEL (VARVE_LEVELS_MAX - 1)
@@ -79,6 +82,7 @@ static uint32_t levels_between(const struct picker_work *work, uint64_t bytes)
 static void set_targets(struct picker_work *work)
 {
     uint64_t last = work->bytes[LAST_LEVEL], left = last * work->tuning->upper_percent / 100;
+    uint64_t floor = work->view->floor_bytes;
     uint64_t room = work->tuning->level0_flushes_max * work->view->flush_bytes;
     uint64_t target = last;
     uint32_t count = levels_between(work, last), wanted;
@@ -88,6 +92,7 @@ static void set_targets(struct picker_work *work)
     while (count < LAST_LEVEL - 1 && work->bytes[LAST_LEVEL - 1 - count] > 0 &&
            levels_between(work, 2 * last) > count)
         count++;
+    left = left < floor ? floor : left;
     work->debt.last_level = LAST_LEVEL;
     work->debt.upper_target_bytes = left;
     work->debt.targets[LAST_LEVEL] = last;

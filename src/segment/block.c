@@ -4,176 +4,36 @@
  *
  * A lookup goes by the hashes: memchr() over one byte a key, then the keys that have it, on average one
  * wrong one in 256. Where a block has very many entries (large blocks, many versions of a key) the binary
- * search touches less. That one compares 8 bytes a step, behind what all the keys of the block share. */
-#include "segment/block_format.h"
+ * search touches less. A scan's seek goes by slices: 4 bytes of each key, behind what all of the block share,
+ * side by side, so that it touches no key but those that have the same. */
+#include "segment/block_parse.h"
 
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
-#include "env/file_header.h"
-#include "varve/batch.h"
 
 #define HASH_SEARCH_MAX 512
-#define SLICE_BYTES 8 /* of a key, compared at once */
+#define LINEAR_SEARCH_MAX 64 /* slices that are compared one by one: no branch waits for memory */
 /* What a lookup will read is fetched side by side instead of one after the other: */
 #define HEAD_LINES 4  /* of the head, hashes and offsets of a usual block */
+#define SLICE_LINES 3 /* of slices */
 #define ENTRY_LINES 3 /* of an entry of 100 bytes or so */
 
 /* ---- decoding ---- */
 
-struct parse {
-    const uint8_t *at;
-    const uint8_t *end;
-    enum block_kind kind;
-    uint64_t value_limit;
-    uint64_t seq_base;
-    uint64_t key_len; /* of the entry before */
-};
-
-struct parsed {
-    uint64_t seq;
-    uint64_t shared;
-    uint64_t unshared;
-    uint64_t value_len;
-    uint64_t expire_ms;
-    uint64_t value_offset;
-    uint32_t crc;
-    uint8_t flags;
-    const uint8_t *key; /* the unshared bytes */
-    const uint8_t *value;
-};
-
-static int take_varint(struct parse *parse, uint64_t *v)
+/* The first pass. */
+static const char *measure(struct block_parse parse, uint64_t *flat_bytes)
 {
-    size_t n;
+    struct block_parsed entry;
 
-    /* Nearly all have one byte. */
-    if (LIKELY(parse->at < parse->end && *parse->at < 0x80)) {
-        *v = *parse->at++;
-        return 1;
-    }
-    n = get_varint(parse->at, parse->end, v);
-    parse->at += n;
-    return n != 0;
-}
-
-static uint64_t bytes_left(const struct parse *parse)
-{
-    return (uint64_t)(parse->end - parse->at);
-}
-
-static const char *check_flags(enum block_kind kind, uint8_t flags)
-{
-    unsigned chunk_kind = flags & ENTRY_KIND_MASK;
-    unsigned known = ENTRY_KIND_MASK;
-
-    if (kind == BLOCK_RANGES) {
-        if (chunk_kind != CHUNK_RANGE_DELETE)
-            return "entry that is no range tombstone";
-    } else {
-        if (chunk_kind != CHUNK_PUT && chunk_kind != CHUNK_DELETE)
-            return "entry of an unknown kind";
-        known |= ENTRY_PRIOR_UNKNOWN;
-        if (chunk_kind == CHUNK_PUT)
-            known |= ENTRY_HAS_EXPIRY | ENTRY_VALUE_OUTSIDE;
-    }
-    return (flags & ~known) != 0 ? "entry with impossible flags" : NULL;
-}
-
-/* The value's length and place; the lengths of all that follows are then known. */
-static const char *parse_value(struct parse *parse, struct parsed *entry)
-{
-    unsigned kind = entry->flags & ENTRY_KIND_MASK;
-    int is_outside = (entry->flags & ENTRY_VALUE_OUTSIDE) != 0;
-
-    if (kind != CHUNK_DELETE &&
-        (!take_varint(parse, &entry->value_len) || entry->value_len > VARVE_VALUE_MAX_BYTES))
-        return "entry with an impossible value length";
-    if (kind == CHUNK_PUT && (entry->value_len >= BLOCK_LARGE_VALUE_BYTES) != is_outside)
-        return "entry whose value lies in the wrong place";
-    if (entry->flags & ENTRY_HAS_EXPIRY) {
-        if (bytes_left(parse) < 8)
-            return "entry that is cut short";
-        entry->expire_ms = get_u64(parse->at);
-        parse->at += 8;
-        if (entry->expire_ms == 0)
-            return "entry with an impossible expiry";
-    }
-    if (is_outside) {
-        uint64_t need = entry->value_len + BLOCK_TRAILER_BYTES;
-        if (!take_varint(parse, &entry->value_offset) || entry->value_offset < FILE_HEADER_BYTES ||
-            need > parse->value_limit || entry->value_offset > parse->value_limit - need)
-            return "entry whose value block cannot be";
-    }
-    return NULL;
-}
-
-/* The next entry; NULL, or what is wrong with it. */
-static const char *parse_entry(struct parse *parse, struct parsed *entry)
-{
-    uint64_t delta;
-
-    *entry = (struct parsed){0};
-    if (bytes_left(parse) < ENTRY_MIN_BYTES)
-        return "entry that is cut short";
-    entry->flags = *parse->at++;
-    const char *what = check_flags(parse->kind, entry->flags);
-    if (what != NULL)
-        return what;
-    if (!take_varint(parse, &entry->shared) || !take_varint(parse, &entry->unshared) ||
-        entry->shared > parse->key_len || entry->unshared > VARVE_KEY_MAX_BYTES ||
-        entry->shared + entry->unshared > VARVE_KEY_MAX_BYTES)
-        return "entry with an impossible key length";
-    if (!take_varint(parse, &delta) || delta > UINT64_MAX - parse->seq_base)
-        return "entry with an impossible sequence";
-    entry->seq = parse->seq_base + delta;
-    if (bytes_left(parse) < 4)
-        return "entry that is cut short";
-    entry->crc = get_u32(parse->at);
-    parse->at += 4;
-    what = parse_value(parse, entry);
-    if (what != NULL)
-        return what;
-    uint64_t in_place = entry->flags & ENTRY_VALUE_OUTSIDE ? 0 : entry->value_len;
-    if (bytes_left(parse) < entry->unshared + in_place)
-        return "entry that is cut short";
-    entry->key = parse->at;
-    entry->value = parse->at + entry->unshared;
-    parse->at = entry->value + in_place;
-    parse->key_len = entry->shared + entry->unshared;
-    return NULL;
-}
-
-static uint64_t flat_size(const struct parsed *entry)
-{
-    uint64_t in_place = entry->flags & ENTRY_VALUE_OUTSIDE ? 0 : entry->value_len;
-
-    return flat_key_at(entry->flags) + entry->shared + entry->unshared + in_place;
-}
-
-/* The first pass, behind the head. */
-static const char *measure(struct parse parse, uint32_t count, size_t payload_len,
-                           uint64_t *flat_bytes)
-{
-    uint64_t shared = 0;
-    int has_base = 0;
-    struct parsed entry;
-
-    *flat_bytes = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const char *what = parse_entry(&parse, &entry);
+    for (uint32_t i = 0; i < parse.count; i++) {
+        const char *what = block_parse_entry(&parse, &entry);
         if (what != NULL)
             return what;
-        shared += entry.shared;
-        *flat_bytes += flat_size(&entry);
-        has_base |= entry.seq == parse.seq_base;
-        if (shared > block_shared_max(payload_len) || *flat_bytes > BLOCK_FLAT_MAX_BYTES)
-            return "keys that share more than they may";
     }
-    if (parse.at != parse.end)
-        return "bytes behind the last entry";
-    return has_base ? NULL : "no entry with the base sequence";
+    *flat_bytes = parse.flat_bytes;
+    return block_parse_end(&parse);
 }
 
 struct fill {
@@ -186,12 +46,12 @@ struct fill {
     struct bloom_hash hash; /* of last */
 };
 
-static const char *fill_entry(struct fill *fill, uint32_t i, const struct parsed *entry)
+static const char *fill_entry(struct fill *fill, uint32_t i, const struct block_parsed *entry)
 {
     uint8_t *flat = fill->entries + fill->used;
     uint8_t *key = flat + flat_key_at(entry->flags);
     size_t key_len = (size_t)(entry->shared + entry->unshared);
-    size_t in_place = entry->flags & ENTRY_VALUE_OUTSIDE ? 0 : (size_t)entry->value_len;
+    size_t in_place = (size_t)entry->in_place;
     int order = 1;
 
     if (i > 0)
@@ -232,12 +92,12 @@ static const char *fill_entry(struct fill *fill, uint32_t i, const struct parsed
 }
 
 /* The second pass. */
-static const char *fill_block(struct parse parse, struct fill *fill, uint32_t count)
+static const char *fill_block(struct block_parse parse, struct fill *fill)
 {
-    struct parsed entry;
+    struct block_parsed entry;
 
-    for (uint32_t i = 0; i < count; i++) {
-        const char *what = parse_entry(&parse, &entry);
+    for (uint32_t i = 0; i < parse.count; i++) {
+        const char *what = block_parse_entry(&parse, &entry);
         if (what == NULL)
             what = fill_entry(fill, i, &entry);
         if (what != NULL)
@@ -263,51 +123,57 @@ static uint32_t common_prefix(const struct block *block)
     return n;
 }
 
-static const char *parse_head(struct parse *parse, uint64_t *count)
+/* The first bytes as a number that orders as they do; zeros behind a shorter key. */
+static inline uint32_t key_slice(struct varve_slice key)
 {
-    if (!take_varint(parse, count) || *count == 0 || !take_varint(parse, &parse->seq_base))
-        return "no head";
-    if (*count > bytes_left(parse) / ENTRY_MIN_BYTES || *count > UINT32_MAX)
-        return "more entries than bytes";
-    return NULL;
+    uint32_t slice = 0;
+
+    if (LIKELY(key.len >= sizeof(slice)))
+        memcpy(&slice, key.data, sizeof(slice));
+    else if (key.len > 0)
+        memcpy(&slice, key.data, key.len);
+    return __builtin_bswap32(slice);
+}
+
+static void fill_slices(const struct block *block, uint32_t *slices)
+{
+    for (uint32_t i = 0; i < block->count; i++) {
+        struct varve_slice key = block_key(block, i);
+        slices[i] = key_slice(
+            varve_slice(key.data + block->prefix_len, key.len - block->prefix_len));
+    }
 }
 
 int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t value_limit,
                  struct block **out, struct varve_err *err)
 {
-    struct parse parse = {
-        .at = payload.data,
-        .end = payload.data + payload.len,
-        .kind = kind,
-        .value_limit = value_limit,
-    };
-    uint64_t count;
-    uint64_t flat_bytes;
+    struct block_parse parse;
+    uint64_t flat_bytes = 0;
 
     CHECK(kind == BLOCK_DATA || kind == BLOCK_RANGES);
     *out = NULL;
-    const char *what = parse_head(&parse, &count);
+    const char *what = block_parse_begin(&parse, payload, kind, value_limit);
     if (what == NULL)
-        what = measure(parse, (uint32_t)count, payload.len, &flat_bytes);
+        what = measure(parse, &flat_bytes);
     if (what != NULL)
         return err_set(err, VARVE_ECORRUPT, "block has %s", what);
 
+    size_t count = parse.count;
     /* A lookup reads the hashes first: they are near the head, which it reads anyway. */
-    size_t hashes_len = kind == BLOCK_DATA ? (size_t)count : 0;
+    size_t hashes_len = kind == BLOCK_DATA ? count : 0;
     size_t offsets_at = sizeof(struct block) + ((hashes_len + 3) & ~(size_t)3);
-    size_t entries_at = offsets_at + (size_t)count * sizeof(uint32_t);
-    /* Keys are read 8 bytes at a time, over the end of the last. */
-    size_t size = entries_at + (size_t)flat_bytes + SLICE_BYTES;
+    size_t slices_at = offsets_at + count * sizeof(uint32_t);
+    size_t entries_at = slices_at + count * sizeof(uint32_t);
+    size_t size = entries_at + (size_t)flat_bytes;
     uint8_t *memory = mem_alloc(size);
     if (memory == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory for a block of %zu bytes", size);
-    memset(memory + size - SLICE_BYTES, 0, SLICE_BYTES);
     struct fill fill = {
         .entries = memory + entries_at,
         .offsets = (uint32_t *)(void *)(memory + offsets_at),
         .hashes = kind == BLOCK_DATA ? memory + sizeof(struct block) : NULL,
     };
-    what = fill_block(parse, &fill, (uint32_t)count);
+    what = fill_block(parse, &fill);
     if (what != NULL) {
         mem_free(memory);
         return err_set(err, VARVE_ECORRUPT, "block has %s", what);
@@ -315,6 +181,7 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     struct block *block = (struct block *)(void *)memory;
     *block = (struct block){
         .count = (uint32_t)count,
+        .slices = (uint32_t *)(void *)(memory + slices_at),
         .offsets = fill.offsets,
         .hashes = fill.hashes,
         .entries = fill.entries,
@@ -323,6 +190,7 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     block->cached.destroy = block_destroy;
     atomic_init(&block->cached.refs, 1);
     block->prefix_len = common_prefix(block);
+    fill_slices(block, (uint32_t *)(void *)(memory + slices_at));
     *out = block;
     return 0;
 }
@@ -366,6 +234,7 @@ void block_entry(const struct block *block, uint32_t i, struct entry *entry)
     *entry = (struct entry){
         .seq = get_u64(flat + FLAT_SEQ),
         .prior_unknown = (flags & ENTRY_PRIOR_UNKNOWN) != 0,
+        .same_key = (flags & FLAT_SAME_KEY) != 0,
     };
     entry->chunk.kind = (enum chunk_kind)(flags & ENTRY_KIND_MASK);
     entry->chunk.crc = get_u32(flat + FLAT_CRC);
@@ -382,58 +251,48 @@ void block_entry(const struct block *block, uint32_t i, struct entry *entry)
     entry->chunk.value = varve_slice(value, get_u32(flat + FLAT_VALUE_LEN));
 }
 
-/* The first bytes as a number that orders as they do; len of them count. Equal ones decide nothing. */
-static inline uint64_t slice_mask(uint64_t slice, size_t len)
+/* How many of the slices are smaller. */
+static uint32_t smaller_slices(const struct block *block, uint32_t than)
 {
-    if (len >= SLICE_BYTES)
-        return slice;
-    return len == 0 ? 0 : slice & (UINT64_MAX << (8 * (SLICE_BYTES - len)));
+    const uint32_t *base = block->slices;
+    uint32_t count = block->count;
+    uint32_t smaller = 0;
+
+    while (count > LINEAR_SEARCH_MAX) {
+        uint32_t half = count / 2;
+        base += base[half - 1] < than ? half : 0;
+        count -= half;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        smaller += base[i] < than;
+    return (uint32_t)(base - block->slices) + smaller;
 }
 
-struct target {
-    struct varve_slice rest; /* of the key, behind what the block's keys share */
-    uint64_t slice;
-    uint64_t seq;
-    int behind;
-};
-
-/* 1: entry i lies before the target. */
-static inline int is_before(const struct block *block, uint32_t i, const struct target *target)
+/* Slices and the first entry of a usual block come side by side, not one after the other. */
+static void prefetch_slices(const struct block *block)
 {
-    const uint8_t *flat = flat_at(block, i);
-    struct varve_slice key = flat_key(flat);
-
-    key.data += block->prefix_len;
-    key.len -= block->prefix_len;
-    uint64_t slice = slice_mask(__builtin_bswap64(get_u64(key.data)), key.len);
-    if (slice != target->slice)
-        return slice < target->slice;
-    int order = varve_slice_compare(key, target->rest);
-    if (order != 0)
-        return order < 0;
-    return target->behind || get_u64(flat + FLAT_SEQ) > target->seq;
+    prefetch_lines(&block->count, HEAD_LINES);
+    prefetch_lines(block->slices, SLICE_LINES);
+    __builtin_prefetch(block->entries);
 }
 
 /* The first entry that does not lie before (key, seq); with behind, before any of the key. */
 static uint32_t search(const struct block *block, struct varve_slice key, uint64_t seq, int behind)
 {
-    struct varve_slice prefix = varve_slice(flat_key(flat_at(block, 0)).data, block->prefix_len);
-    uint8_t first[SLICE_BYTES] = {0};
-    uint32_t low = 0;
-    uint32_t high = block->count;
-
+    prefetch_slices(block);
+    struct varve_slice prefix = varve_slice(flat_key(block->entries).data, block->prefix_len);
     if (key.len < prefix.len || (prefix.len > 0 && memcmp(key.data, prefix.data, prefix.len) != 0))
         return varve_slice_compare(key, prefix) < 0 ? 0 : block->count;
-    struct target target = {.seq = seq, .behind = behind};
-    if (key.len > prefix.len)
-        target.rest = varve_slice(key.data + prefix.len, key.len - prefix.len);
-    if (target.rest.len > 0)
-        memcpy(first, target.rest.data,
-               target.rest.len < SLICE_BYTES ? target.rest.len : SLICE_BYTES);
-    target.slice = __builtin_bswap64(get_u64(first));
+    uint32_t slice = key_slice(varve_slice(key.data + prefix.len, key.len - prefix.len));
+    uint32_t low = smaller_slices(block, slice);
+    uint32_t high = low;
+    if (low < block->count && block->slices[low] == slice)
+        high = slice == UINT32_MAX ? block->count : smaller_slices(block, slice + 1);
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (is_before(block, middle, &target))
+        const uint8_t *flat = flat_at(block, middle);
+        int order = varve_slice_compare(flat_key(flat), key);
+        if (order < 0 || (order == 0 && (behind || get_u64(flat + FLAT_SEQ) > seq)))
             low = middle + 1;
         else
             high = middle;

@@ -1,7 +1,11 @@
 /* Everything is read anew from the file: what lies in memory was checked when the segment was opened, the
  * disk may have changed since. Blocks follow each other without a hole, header to footer: the index
  * names every data block and the gap before it, and the value blocks that the block's entries name must
- * fill that gap, in their order. So each byte is under a CRC that was checked. */
+ * fill that gap, in their order. So each byte is under a CRC that was checked.
+ *
+ * Entries are walked as they lie in their blocks, for a new segment goes through here before it is named. The
+ * index is asked for the first and the last key of each block only: how many separators are not greater
+ * than a key grows with the key, so what lies between two keys that lead to their block leads there, too. */
 #include <string.h>
 
 #include "base/crc32c.h"
@@ -10,18 +14,21 @@
 #include "base/mutant.h"
 #include "segment/collector.h"
 #include "segment/segment_impl.h"
+#include "segment/segment_stream.h"
 #include "varve/batch.h"
 
 #define PIECE_BYTES ((size_t)64 * 1024)
+#define READAHEAD_BYTES ((size_t)256 * 1024)
 
 struct verify {
     struct segment *fresh;                        /* what was read anew */
     const struct segment_verify_options *options; /* NULL: the first finding ends it */
     uint64_t findings;                            /* that were told */
+    struct segment_stream stream;
     struct collector collector;
     struct segment_group *groups; /* of the properties, counted by the beginning of keys */
-    struct buf last_key;
-    uint64_t last_seq;
+    uint32_t group_first;         /* the keys have passed those before it */
+    struct buf last_key;          /* of the blocks before; with any */
     int any;
     uint64_t value_bytes;
     uint64_t at; /* the file is checked up to here */
@@ -87,81 +94,105 @@ static int verify_value(struct verify *verify, const struct entry *entry, struct
     return 0;
 }
 
+/* Groups are ascending by their names, as the keys are. */
 static void verify_count_groups(struct verify *verify, const struct entry *entry)
 {
     const struct properties *properties = &verify->fresh->properties;
+    struct varve_slice key = entry->chunk.key;
 
-    for (uint32_t i = 0; i < properties->group_count && i < SEGMENT_GROUPS_MAX; i++) {
+    for (uint32_t i = verify->group_first; i < properties->group_count && i < SEGMENT_GROUPS_MAX;
+         i++) {
         struct segment_group *group = &verify->groups[i];
-        if (entry->chunk.key.len < group->name_len ||
-            memcmp(entry->chunk.key.data, group->name, group->name_len) != 0)
+        size_t len = key.len < group->name_len ? key.len : group->name_len;
+        int order = len == 0 ? 0 : memcmp(key.data, group->name, len);
+        if (order < 0 || (order == 0 && len < group->name_len))
+            break;
+        if (order > 0) {
+            verify->group_first += i == verify->group_first;
             continue;
+        }
         group->entries++;
         group->unknown += entry->prior_unknown != 0;
     }
 }
 
-/* What goes for the first version of a key. */
-static int verify_key(struct verify *verify, uint32_t block_no, struct varve_slice key,
-                      struct varve_err *err)
+static int verify_index(struct verify *verify, struct varve_slice key, struct varve_err *err)
 {
-    const struct segment *segment = verify->fresh;
-    uint64_t offset = segment->index.offsets[block_no];
+    const struct segment_index *index = &verify->fresh->index;
+    uint32_t block_no = verify->stream.block_no;
     uint32_t first;
     uint32_t last;
 
-    if (!bloom_may_hold(&segment->bloom, bloom_hash(key)))
-        return verify_fail(verify, offset, err, "a key is not in the filter");
-    if (!segment_index_find(&segment->index, key, &first, &last) || block_no < first ||
-        block_no > last)
-        return verify_fail(verify, offset, err, "a key is not found by the index");
-    buf_clear(&verify->last_key);
-    if (buf_append(&verify->last_key, key.data, key.len) != 0)
-        return segment_fail(segment, offset, err_set(err, VARVE_ENOMEM, "no memory for a key"),
-                            err);
+    if (segment_index_find(index, key, &first, &last) && first <= block_no && block_no <= last)
+        return 0;
+    return verify_fail(verify, index->offsets[block_no], err, "a key is not found by the index");
+}
+
+/* What goes for the first entry of a block. */
+static int verify_first(struct verify *verify, struct varve_slice key, struct varve_err *err)
+{
+    uint64_t offset = verify->fresh->index.offsets[verify->stream.block_no];
+    int order = verify->any ? varve_slice_compare(buf_slice(&verify->last_key), key) : -1;
+
+    if (order > 0)
+        return verify_fail(verify, offset, err, "entries out of order");
+    if (order == 0)
+        return verify_fail(verify, offset, err, "versions of one key lie in two blocks");
+    return verify_index(verify, key, err);
+}
+
+static int verify_entry(struct verify *verify, int is_first, struct varve_err *err)
+{
+    const struct segment *segment = verify->fresh;
+    const struct block_walk *walk = &verify->stream.walk;
+    const struct entry *entry = &walk->entry;
+    uint64_t offset = segment->index.offsets[verify->stream.block_no];
+    int rc = is_first ? verify_first(verify, entry->chunk.key, err) : 0;
+
+    if (rc != 0)
+        return rc;
+    if (entry_value_apart(entry))
+        rc = verify_value(verify, entry, err);
+    else if (chunk_crc(&entry->chunk) != entry->chunk.crc)
+        rc = verify_fail(verify, offset, err, "a record's CRC does not match");
+    if (rc == 0 && !walk->same_key &&
+        !bloom_may_hold(&segment->bloom, bloom_hash(entry->chunk.key)))
+        rc = verify_fail(verify, offset, err, "a key is not in the filter");
+    if (rc == 0 && walk->left == 0)
+        rc = verify_index(verify, entry->chunk.key, err);
+    if (rc != 0)
+        return rc;
+    collector_add(&verify->collector, entry, walk->same_key);
+    verify_count_groups(verify, entry);
     return 0;
 }
 
-static int verify_entry(struct verify *verify, uint32_t block_no, const struct block *block,
-                        uint32_t i, struct varve_err *err)
+/* The block behind is about to take the place of the one before. */
+static int verify_keep_key(struct verify *verify, struct varve_err *err)
 {
-    uint64_t offset = verify->fresh->index.offsets[block_no];
-    struct varve_slice last = buf_slice(&verify->last_key);
-    struct entry entry;
-    int rc = 0;
+    struct varve_slice key = buf_slice(&verify->stream.walk.key);
 
-    segment_entry(verify->fresh, block, i, &entry);
-    int same_key = verify->any && varve_slice_equal(last, entry.chunk.key);
-    if (verify->any && entry_compare(last, verify->last_seq, entry.chunk.key, entry.seq) >= 0)
-        return verify_fail(verify, offset, err, "entries out of order");
-    if (same_key && i == 0)
-        return verify_fail(verify, offset, err, "versions of one key lie in two blocks");
-    if (entry_value_apart(&entry))
-        rc = verify_value(verify, &entry, err);
-    else if (chunk_crc(&entry.chunk) != entry.chunk.crc)
-        rc = verify_fail(verify, offset, err, "a record's CRC does not match");
-    if (rc == 0 && !same_key)
-        rc = verify_key(verify, block_no, entry.chunk.key, err);
-    if (rc != 0)
-        return rc;
-    verify->any = 1;
-    verify->last_seq = entry.seq;
-    collector_add(&verify->collector, &entry, same_key);
-    verify_count_groups(verify, &entry);
-    return 0;
+    verify->any |= verify->stream.walk.any;
+    buf_clear(&verify->last_key);
+    if (buf_append(&verify->last_key, key.data, key.len) == 0)
+        return 0;
+    return segment_fail(verify->fresh, verify->at,
+                        err_set(err, VARVE_ENOMEM, "no memory for a key"), err);
 }
 
 static int verify_block(struct verify *verify, uint32_t block_no, struct varve_err *err)
 {
     const struct segment_index *index = &verify->fresh->index;
     uint64_t offset = index->offsets[block_no];
-    struct block *block;
-    int rc = segment_read_block(verify->fresh, block_no, SEGMENT_WAIT, &block, err);
+    int rc = verify_keep_key(verify, err);
+    int is_first = 1;
 
-    for (uint32_t i = 0; rc == 0 && i < block->count; i++)
-        rc = verify_go_on(verify, verify_entry(verify, block_no, block, i, err), err);
-    if (block != NULL)
-        cached_unref(&block->cached);
+    if (rc == 0)
+        rc = segment_stream_load(&verify->stream, block_no, err);
+    while (rc == 0 && (rc = segment_stream_next(&verify->stream, err)) > 0) {
+        rc = verify_go_on(verify, verify_entry(verify, is_first, err), err);
+        is_first = 0;
+    }
     if (rc == 0 && verify->at != offset)
         rc = verify_fail(verify, verify->at, err, "bytes that belong to no block");
     verify->at = offset + index->lens[block_no] + BLOCK_TRAILER_BYTES;
@@ -269,7 +300,7 @@ static int verify_run(struct verify *verify, struct varve_err *err)
         rc = verify_ranges(verify, err);
     if (rc != 0 || verify->findings > 0) /* then the content is not known */
         return rc;
-    collector_finish(&verify->collector, buf_slice(&verify->last_key));
+    collector_finish(&verify->collector, buf_slice(&verify->stream.walk.key));
     const char *what = properties_differ(verify);
     if (what == NULL)
         return 0;
@@ -307,9 +338,11 @@ static int verify_segment(struct segment *segment, const struct segment_verify_o
     else
         collector_init(&verify->collector, NULL, NULL);
     buf_init(&verify->last_key, VARVE_KEY_MAX_BYTES);
+    segment_stream_init(&verify->stream, fresh, READAHEAD_BYTES);
     rc = segment_load(fresh, err);
     if (rc == 0)
         rc = verify_run(verify, err);
+    segment_stream_deinit(&verify->stream);
     segment_unload(fresh);
     buf_deinit(&verify->last_key);
 out:

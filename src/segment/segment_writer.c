@@ -313,14 +313,18 @@ static int writer_new_key(struct segment_writer *writer, struct varve_slice key,
     return rc == 0 ? 0 : writer_no_memory(writer, rc, err);
 }
 
+/* *same_key: it is an older version of the key of the entry before it. */
 static int entry_check(const struct segment_writer *writer, const struct entry *entry,
-                       struct varve_err *err)
+                       int *same_key, struct varve_err *err)
 {
     const struct chunk *chunk = &entry->chunk;
     int large = chunk->value.len >= BLOCK_LARGE_VALUE_BYTES;
+    int order = -1;
 
-    if (writer->collector.properties.entries > 0 &&
-        entry_compare(buf_slice(&writer->last_key), writer->last_seq, chunk->key, entry->seq) >= 0)
+    if (writer->collector.properties.entries > 0)
+        order = varve_slice_compare(buf_slice(&writer->last_key), chunk->key);
+    *same_key = order == 0;
+    if (order > 0 || (order == 0 && entry->seq >= writer->last_seq))
         return err_set(err, VARVE_ECORRUPT, "entries out of order at sequence %llu",
                        (unsigned long long)entry->seq);
     if (entry_value_apart(entry) && (!large || entry->value_segment == NULL))
@@ -334,13 +338,12 @@ int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
 {
     const struct chunk *chunk = &entry->chunk;
     uint64_t value_offset = 0;
-    int rc = entry_check(writer, entry, err);
+    int same_key;
+    int rc = entry_check(writer, entry, &same_key, err);
 
     CHECK(chunk->kind == CHUNK_PUT || chunk->kind == CHUNK_DELETE);
     if (rc != 0)
         return writer_fail(writer, rc, err);
-    int same_key = writer->collector.properties.entries > 0 &&
-                   varve_slice_equal(buf_slice(&writer->last_key), chunk->key);
     if (!same_key)
         rc = writer_new_key(writer, chunk->key, err);
     if (rc != 0)

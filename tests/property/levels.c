@@ -193,6 +193,7 @@ static struct picker_view view_make(const struct levels *levels)
         .run_count = levels->run_count,
         .oldest_snapshot_seq = levels->oldest_snapshot_seq,
         .flush_bytes = levels->config.flush_bytes,
+        .floor_bytes = levels->config.floor_bytes,
         .segment_size_bytes = levels->config.segment_bytes,
         .segments_max = levels->config.segments_max,
         .compact_all = levels->compact_all,

@@ -57,6 +57,7 @@ struct levels_config {
     uint64_t slot_bytes;
     uint64_t tombstone_bytes;
     uint64_t flush_bytes;
+    uint64_t floor_bytes;
     uint64_t segment_bytes;
     uint64_t cut_min_bytes;
     uint32_t segments_max;

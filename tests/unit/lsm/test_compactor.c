@@ -218,6 +218,28 @@ static void test_flush__wakes_it(void **state)
     bed_deinit(&bed);
 }
 
+/* A small database is not rewritten for each flush, but once nobody has written for a while. */
+static void test_floor__ends_in_quiet_times(void **state)
+{
+    struct bed bed;
+
+    (void)state;
+    two_runs(&bed, 1);
+    bed.db->compactor.floor_bytes = PICKER_FLOOR_MEMTABLES * bed.db->options.memtable_size_bytes;
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(bed_put(&bed, "k000000", "1"), 0);
+        bed_pass_us(&bed, SECOND_US);
+    }
+    assert_true(bed_stats(&bed).levels[0].segments > 0);
+    for (int i = 0; i < 4; i++)
+        bed_pass_us(&bed, SECOND_US);
+    assert_true(bed_stats(&bed).levels[0].segments > 0);
+    for (int i = 0; i < 2; i++)
+        bed_pass_us(&bed, SECOND_US);
+    assert_int_equal(bed_stats(&bed).levels[0].segments, 0);
+    bed_deinit(&bed);
+}
+
 /* What only a snapshot needed goes once it is released. */
 static void test_snapshot__keeps_and_release_wakes_it(void **state)
 {
@@ -337,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_all__any_allocation_fails),
         cmocka_unit_test(test_failure__has_its_pause),
         cmocka_unit_test(test_flush__wakes_it),
+        cmocka_unit_test(test_floor__ends_in_quiet_times),
         WITH_BED(test_snapshot__keeps_and_release_wakes_it),
         cmocka_unit_test(test_close__in_every_step),
         WITH_BED(test_picture__cover_under_snapshots),

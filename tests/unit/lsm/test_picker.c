@@ -111,6 +111,23 @@ static void test_nothing_is_due(void **state)
     EXPECT_NOTHING(); /* 64 MB above 1 GB */
 }
 
+static void test_floor(void **state)
+{
+    static const uint64_t both[] = {1, 2};
+    struct picker_debt debt;
+
+    (void)state;
+    start();
+    add(0, 1, 0, 200, 100 * MB);
+    add(LAST, 0, 0, 250, 60 * MB);
+    picture.view.floor_bytes = 128 * MB;
+    EXPECT_NOTHING();
+    picker_debt(&picture.view, &debt);
+    assert_int_equal(debt.upper_target_bytes, 128 * MB);
+    picture.view.floor_bytes = 99 * MB;
+    expect_pick(PICK_MERGE, PICK_FOR_SPACE, LAST, both, COUNT_OF(both));
+}
+
 static void test_debt(void **state)
 {
     struct picker_debt debt;
@@ -580,6 +597,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_is_due),
+        cmocka_unit_test(test_floor),
         cmocka_unit_test(test_debt),
         cmocka_unit_test(test_debt__levels_between),
         cmocka_unit_test(test_debt__levels_do_not_come_and_go),
