@@ -159,8 +159,7 @@ void cmd_restore(struct cmd_ctx *ctx)
         cmd_reply_failure(ctx, rc, &err);
         return;
     }
-    if (time > 0 && !options.absolute &&
-        __builtin_add_overflow(time, (int64_t)ctx->now_ms, &time))
+    if (time > 0 && !options.absolute && __builtin_add_overflow(time, (int64_t)ctx->now_ms, &time))
         resp_error(ctx->out, "ERR Invalid TTL value, too large");
     else
         restore_write(ctx, string.value, time);

@@ -44,8 +44,8 @@ void cmd_bgsave(struct cmd_ctx *ctx)
     if (ctx->argc > 2 || (ctx->argc == 2 && !cmd_arg_is(ctx->argv[1], "schedule")))
         cmd_reply_syntax_error(ctx);
     else if (save_begin(ctx, &seq))
-        resp_simple(ctx->out, ctx->in_exec ? "Background saving scheduled"
-                                           : "Background saving started");
+        resp_simple(ctx->out,
+                    ctx->in_exec ? "Background saving scheduled" : "Background saving started");
 }
 
 /* The log is rewritten all the time, by flushes and compactions: there is nothing to do. */
