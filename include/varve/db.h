@@ -82,7 +82,7 @@ int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
 
 /* The same in two steps, for callers that gather the writes of a turn: varve_group_add() makes
  * the batch part of the open group, atomic by itself; reads with `uncommitted` see it at once,
- * nobody else does. Values that the batch borrows must live until the commit. Errors as above,
+ * nobody else does. What the batch borrows need not outlive the call. Errors as above,
  * and VARVE_WOULD_BLOCK, without effect: the memtables are full until a flush ends; commit, and
  * try again later. */
 int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,

@@ -98,12 +98,6 @@ int err_wrap(struct varve_err *err, int code, const char *fmt, ...)
     return code;
 }
 
-void err_clear(struct varve_err *err)
-{
-    if (err != NULL)
-        *err = (struct varve_err){0};
-}
-
 const char *err_text(const struct varve_err *err)
 {
     return err != NULL && err->text[0] != '\0' ? err->text : "no details";

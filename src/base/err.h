@@ -3,6 +3,8 @@
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
+#include <stddef.h>
+
 #include "base/check.h"
 #include "varve/status.h"
 
@@ -16,7 +18,15 @@ int err_set_errno(struct varve_err *err, int os_errno, const char *fmt, ...) PRI
 /* Puts "CONTEXT: " before the text; returns the code that is there. */
 int err_wrap(struct varve_err *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-void err_clear(struct varve_err *err);
+/* Nothing failed. The rest of the text stays, whatever it is. */
+static inline void err_clear(struct varve_err *err)
+{
+    if (err == NULL)
+        return;
+    err->code = 0;
+    err->os_errno = 0;
+    err->text[0] = '\0';
+}
 
 /* The text, or a generic one if the callee set none. Lives as long as err. */
 const char *err_text(const struct varve_err *err);

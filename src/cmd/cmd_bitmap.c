@@ -515,7 +515,7 @@ static void bitfield(struct cmd_ctx *ctx, int read_only)
     if (rc == 0 || rc == VARVE_NOT_FOUND)
         rc = field_steps_run(ctx, &steps, &where, &old);
     if (rc != 0) {
-        ctx->out->out->len = start; /* one error instead of the answers */
+        resp_cut(ctx->out, start); /* one error instead of the answers */
         cmd_reply_failure(ctx, rc, &err);
     }
     if (found)

@@ -1,10 +1,36 @@
 /* cmd_string.c - commands on strings: GET SET MGET MSET STRLEN APPEND INCR and their kind. */
+#include "base/mem.h"
 #include "cmd/ctx.h"
 #include "cmd/string_at.h"
 #include "cmd/table.h"
 #include "config/config.h"
 #include "types/integer.h"
 #include "types/t_string.h"
+
+static void release_kept(void *owner)
+{
+    struct varve_pin *pin = owner;
+
+    varve_pin_release(pin);
+    mem_free(pin);
+}
+
+/* Replies with the value, and releases it: at once, or, if it is long, when it was sent from where it lies. */
+static void reply_value(struct cmd_ctx *ctx, struct keyspace_value *value)
+{
+    struct varve_pin *kept = NULL;
+
+    if (UNLIKELY(value->payload.len >= RESP_PINNED_MIN_BYTES && ctx->out->pins != NULL))
+        kept = mem_alloc(sizeof(*kept));
+    if (LIKELY(kept == NULL)) {
+        resp_bulk(ctx->out, value->payload);
+        keyspace_release(value);
+        return;
+    }
+    varve_pin_keep(&value->pin);
+    *kept = value->pin;
+    resp_bulk_pinned(ctx->out, value->payload, release_kept, kept);
+}
 
 /* Replies with the string at argv[at], or null. Returns what string_get() did; the caller replies to
  * what is neither 0 nor absent. */
@@ -14,18 +40,16 @@ static int reply_string(struct cmd_ctx *ctx, int at, struct varve_err *err)
     struct string_at where = string_at(ctx, at, err);
     int rc = string_get(&where, KEYSPACE_READ, &value);
 
-    if (rc == 0) {
-        resp_bulk(ctx->out, value.payload);
-        keyspace_release(&value);
-    } else if (rc == VARVE_NOT_FOUND) {
+    if (rc == 0)
+        reply_value(ctx, &value);
+    else if (rc == VARVE_NOT_FOUND)
         resp_null(ctx->out);
-    }
     return rc;
 }
 
 void cmd_get(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     int rc = reply_string(ctx, 1, &err);
 
     if (UNLIKELY(rc != 0 && rc != VARVE_NOT_FOUND))
@@ -34,7 +58,7 @@ void cmd_get(struct cmd_ctx *ctx)
 
 void cmd_mget(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     size_t start = ctx->out->out->len;
 
     resp_array(ctx->out, (uint64_t)(ctx->argc - 1));
@@ -46,7 +70,7 @@ void cmd_mget(struct cmd_ctx *ctx)
         if (rc == TYPES_WRONG_TYPE) {
             resp_null(ctx->out);
         } else if (rc < 0) {
-            ctx->out->out->len = start; /* one error instead of half an array */
+            resp_cut(ctx->out, start); /* one error instead of half an array */
             cmd_reply_failure(ctx, rc, &err);
             return;
         }
@@ -55,7 +79,7 @@ void cmd_mget(struct cmd_ctx *ctx)
 
 void cmd_strlen(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     struct keyspace_value value;
     struct string_at where = string_at(ctx, 1, &err);
     int rc = string_get(&where, KEYSPACE_READ, &value);
@@ -184,7 +208,7 @@ static int set_look(struct cmd_ctx *ctx, unsigned options, struct string_at *whe
 
 void cmd_set(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     struct string_at where = string_at(ctx, 1, &err);
     size_t start = ctx->out->out->len;
     unsigned options;
@@ -202,7 +226,7 @@ void cmd_set(struct cmd_ctx *ctx)
     if (rc == 0)
         rc = keyspace_apply(ctx->keyspace, &ctx->wait_seq, &err);
     if (UNLIKELY(rc != 0)) {
-        ctx->out->out->len = start; /* GET's answer, if there is one */
+        resp_cut(ctx->out, start); /* GET's answer, if there is one */
         cmd_reply_failure(ctx, rc, &err);
     } else if (!(options & SET_GET)) {
         resp_ok(ctx->out);
@@ -211,7 +235,7 @@ void cmd_set(struct cmd_ctx *ctx)
 
 void cmd_mset(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     int rc = 0;
 
     if (ctx->argc % 2 == 0) {
@@ -235,7 +259,7 @@ void cmd_mset(struct cmd_ctx *ctx)
 
 void cmd_append(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     struct string_at where = string_at(ctx, 1, &err);
     uint64_t length_max = (uint64_t)config_int(ctx->config, OPT_PROTO_MAX_BULK_LEN);
     uint64_t length;
@@ -249,7 +273,7 @@ void cmd_append(struct cmd_ctx *ctx)
 
 static void increment(struct cmd_ctx *ctx, int64_t delta)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     struct string_at where = string_at(ctx, 1, &err);
     int64_t result;
     int rc = string_increment(&where, delta, &result);

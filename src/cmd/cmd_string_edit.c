@@ -23,7 +23,7 @@ static int apply(struct cmd_ctx *ctx, int rc, struct varve_err *err)
  * that has to wait for several waits once. */
 static void set_if_none(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     int found = 0;
     int rc = VARVE_NOT_FOUND;
 
@@ -61,7 +61,7 @@ void cmd_msetnx(struct cmd_ctx *ctx)
 
 static void set_expiring(struct cmd_ctx *ctx, int64_t unit_ms)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     struct string_at where = string_at(ctx, 1, &err);
     uint64_t expire_ms;
     int64_t time;
@@ -112,13 +112,13 @@ static void apply_behind_reply(struct cmd_ctx *ctx, size_t start, int rc, struct
         rc = keyspace_apply(ctx->keyspace, &ctx->wait_seq, err);
     if (rc == 0)
         return;
-    ctx->out->out->len = start;
+    resp_cut(ctx->out, start);
     cmd_reply_failure(ctx, rc, err);
 }
 
 void cmd_getset(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     struct string_at where = string_at(ctx, 1, &err);
     struct keyspace_value old;
     size_t start = ctx->out->out->len;
@@ -189,7 +189,7 @@ static int getex_time(struct cmd_ctx *ctx, const struct getex_word *option, int 
 
 void cmd_getex(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     struct string_at where = string_at(ctx, 1, &err);
     const struct getex_word *option;
     struct keyspace_value old;
@@ -218,7 +218,7 @@ out:
 
 void cmd_setrange(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     struct string_at where = string_at(ctx, 1, &err);
     uint64_t length_max = (uint64_t)config_int(ctx->config, OPT_PROTO_MAX_BULK_LEN);
     uint64_t length;
@@ -262,7 +262,7 @@ static struct varve_slice range_of(struct varve_slice string, int64_t start, int
 
 void cmd_getrange(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     struct string_at where = string_at(ctx, 1, &err);
     struct keyspace_value value;
     int64_t start;
@@ -285,7 +285,7 @@ void cmd_getrange(struct cmd_ctx *ctx)
 
 void cmd_incrbyfloat(struct cmd_ctx *ctx)
 {
-    struct varve_err err = {0};
+    struct varve_err err;
     struct string_at where = string_at(ctx, 1, &err);
     char text[LONGDOUBLE_TEXT_MAX_BYTES];
     size_t len;

@@ -477,7 +477,7 @@ void processor_run_queued(struct cmd_ctx *ctx, struct queued_command *queued)
     if (UNLIKELY(count_error(processor, ctx->out, start)))
         processor->command_stats[command_index(queued->command)].failed++;
     if (UNLIKELY(ctx->session->muted & SESSION_MUTED))
-        ctx->out->out->len = start;
+        resp_cut(ctx->out, start);
 }
 
 void processor_count_queued(const struct cmd_ctx *ctx, const struct queued_command *queue,
@@ -523,7 +523,7 @@ static COLD enum processor_step park_blocked(struct cmd_ctx *ctx, size_t start,
     struct processor *processor = ctx->processor;
     struct varve_err err = {0};
 
-    ctx->out->out->len = start;
+    resp_cut(ctx->out, start);
     ctx->out->failed = 0;
     keyspace_uncount_lookups(processor->keyspace, processor->hits_before, processor->misses_before);
     keyspace_forget_fetched(processor->keyspace);
@@ -673,7 +673,7 @@ static COLD void mute(struct cmd_ctx *ctx, size_t start, const struct processor_
     unsigned muted = session->muted;
 
     if ((muted & SESSION_MUTED) || (muted & (SESSION_SKIP | SESSION_SKIP_FRESH)) == SESSION_SKIP)
-        ctx->out->out->len = start;
+        resp_cut(ctx->out, start);
     if (muted & SESSION_SKIP_FRESH) {
         session->muted &= ~(unsigned)SESSION_SKIP_FRESH;
     } else if (muted & SESSION_SKIP) {

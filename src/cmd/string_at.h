@@ -2,12 +2,14 @@
 #ifndef CMD_STRING_AT_H
 #define CMD_STRING_AT_H
 
+#include "base/err.h"
 #include "cmd/ctx.h"
 #include "types/t_string.h"
 
-/* The string whose name is argv[at]. */
+/* The string whose name is argv[at]; *err is cleared: its text is too long to be zeroed by each command. */
 static inline struct string_at string_at(struct cmd_ctx *ctx, int at, struct varve_err *err)
 {
+    err_clear(err);
     return (struct string_at){
         .keyspace = ctx->keyspace,
         .db = ctx->session->db,

@@ -292,7 +292,7 @@ void transaction_abort(struct cmd_ctx *ctx, size_t start, size_t at)
     while (at < out->len && out->data[at] != '\r' && len < sizeof(why) - 1)
         why[len++] = (char)out->data[at++];
     why[len] = '\0';
-    out->len = start;
+    resp_cut(ctx->out, start);
     transaction_end(ctx->session);
     resp_error(ctx->out, "EXECABORT Transaction discarded because of: %s", why);
 }

@@ -101,7 +101,9 @@ static int batch_add(struct varve_batch *batch, struct chunk *chunk, struct part
                      struct parts value)
 {
     uint8_t head[CHUNK_HEAD_MAX_BYTES];
-    int borrow = value.count == 1 && value.items[0].len >= VARVE_BATCH_BORROW_BYTES;
+    struct varve_slice last = value.count == 0 ? varve_slice(NULL, 0)
+                                               : value.items[value.count - 1];
+    int borrow = last.len >= VARVE_BATCH_BORROW_BYTES;
 
     if (key.count > BATCH_PARTS_MAX || value.count > BATCH_PARTS_MAX || batch->count == UINT32_MAX)
         return VARVE_EINVAL;
@@ -112,18 +114,17 @@ static int batch_add(struct varve_batch *batch, struct chunk *chunk, struct part
     chunk->crc = chunk_crc_begin(chunk->kind, chunk->expire_ms, chunk->key.len);
     chunk->crc = parts_crc(parts_crc(chunk->crc, key), value);
     size_t head_len = chunk_put_head(head, chunk);
-    size_t copied = chunk->key.len + (borrow ? 0 : chunk->value.len);
+    size_t copied = chunk->key.len + chunk->value.len - (borrow ? last.len : 0);
     int rc = buf_reserve(&batch->ops, head_len + copied);
     if (rc == 0 && borrow)
-        rc = borrowed_list_add(&batch->borrowed, batch->ops.len + head_len + chunk->key.len,
-                               value.items[0]);
+        rc = borrowed_list_add(&batch->borrowed, batch->ops.len + head_len + copied, last);
     if (rc != 0)
         return rc == VARVE_EFULL ? VARVE_EINVAL : rc;
     memcpy(batch->ops.data + batch->ops.len, head, head_len);
     batch->ops.len += head_len;
     parts_copy(&batch->ops, key);
-    if (!borrow)
-        parts_copy(&batch->ops, value);
+    value.count -= borrow;
+    parts_copy(&batch->ops, value);
     batch->count++;
     batch->size_bytes += chunk->key.len + chunk->value.len;
     batch->memtable_cost += memtable_cost_bytes(chunk->key.len, chunk->value.len);
@@ -157,21 +158,32 @@ int varve_batch_delete_range(struct varve_batch *batch, struct varve_slice begin
     return batch_add(batch, &chunk, (struct parts){&begin, 1}, (struct parts){&end, 1});
 }
 
+/* How much of the value lies in ops, in front of what is borrowed; all of it if nothing is. */
+static size_t lead_len(const struct varve_batch *batch, const struct batch_cursor *cursor,
+                       size_t value_len)
+{
+    if (cursor->next_borrowed == batch->borrowed.count)
+        return value_len;
+    const struct borrowed *next = &batch->borrowed.items[cursor->next_borrowed];
+    return next->at - cursor->at < value_len ? next->at - cursor->at : value_len;
+}
+
 int batch_next(const struct varve_batch *batch, struct batch_cursor *cursor, struct chunk *chunk)
 {
+    cursor->tail = varve_slice(NULL, 0);
     if (cursor->at == batch->ops.len)
         return 0;
     const uint8_t *at = batch->ops.data + cursor->at;
     size_t head_len = chunk_get_head(at, batch->ops.data + batch->ops.len, chunk);
     CHECK(head_len != 0); /* we wrote it ourselves */
     cursor->at += head_len;
-    if (cursor->next_borrowed < batch->borrowed.count &&
-        batch->borrowed.items[cursor->next_borrowed].at == cursor->at &&
-        chunk->value.len >= VARVE_BATCH_BORROW_BYTES) {
-        chunk->value = batch->borrowed.items[cursor->next_borrowed++].bytes;
-    } else {
-        chunk->value.data = at + head_len;
-        cursor->at += chunk->value.len;
+    size_t lead = lead_len(batch, cursor, chunk->value.len);
+    cursor->lead = varve_slice(at + head_len, lead);
+    chunk->value.data = at + head_len;
+    cursor->at += lead;
+    if (UNLIKELY(lead < chunk->value.len)) {
+        cursor->tail = batch->borrowed.items[cursor->next_borrowed++].bytes;
+        chunk->value.data = lead == 0 ? cursor->tail.data : NULL;
     }
     return 1;
 }

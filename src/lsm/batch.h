@@ -34,9 +34,12 @@ struct varve_batch {
 struct batch_cursor {
     size_t at;
     size_t next_borrowed;
+    struct varve_slice lead; /* the value of the last chunk: what was copied of it, */
+    struct varve_slice tail; /* and what is borrowed */
 };
 
-/* Fills chunk; returns 0 at the end. */
+/* Fills chunk; returns 0 at the end. chunk->value.data is NULL if only a part of the value is borrowed: cursor->lead
+ * and cursor->tail are its bytes. */
 int batch_next(const struct varve_batch *batch, struct batch_cursor *cursor, struct chunk *chunk);
 
 #endif

@@ -388,6 +388,22 @@ void varve_group_cut(struct varve_db *db, const struct varve_group_mark *mark)
     db->group_bytes = mark->bytes;
 }
 
+/* A borrowed value has its one copy in the memtable, from where it goes into the log, too. */
+static void db_take_borrowed(struct varve_db *db, size_t i, const struct chunk *chunk,
+                             const struct batch_cursor *cursor)
+{
+    struct varve_slice lead = cursor->lead;
+    struct varve_slice tail = cursor->tail;
+    uint8_t *value = memtable_added_value(&db->undo.ops[db->undo.count - 1].memtable);
+
+    if (chunk->value.data == NULL) {
+        memcpy(value, lead.data, lead.len);
+        memcpy(value + lead.len, tail.data, tail.len);
+    }
+    if (!MUTANT("log-keeps-borrowing"))
+        wal_group_move(&db->wal, i, varve_slice(value + lead.len, tail.len));
+}
+
 int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
                     struct varve_err *err)
 {
@@ -412,8 +428,11 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
         return err_set(err, rc, "a log record: %s", varve_status_name(rc));
     if (batch->count >= PREFETCH_MIN)
         db_prefetch_batch(db, batch);
-    while (rc == 0 && batch_next(batch, &cursor, &chunk))
+    while (rc == 0 && batch_next(batch, &cursor, &chunk)) {
         rc = db_apply(db, db->applied_seq + 1, &chunk, 1, err);
+        if (rc == 0 && UNLIKELY(cursor.tail.len > 0))
+            db_take_borrowed(db, before.log[1] + cursor.next_borrowed - 1, &chunk, &cursor);
+    }
     if (rc != 0) {
         varve_group_cut(db, &before);
         return rc;

@@ -131,7 +131,7 @@ static void version_fill(struct memtable_version *version, const struct chain *o
     version->crc = chunk->crc;
     version->kind = (uint32_t)chunk->kind & 3;
     version->value_len = (uint32_t)value_len & VALUE_MAX_BYTES;
-    if (value_len > 0)
+    if (value_len > 0 && chunk->value.data != NULL)
         memcpy(version->value, chunk->value.data, value_len);
 }
 
@@ -289,6 +289,15 @@ int memtable_add(struct memtable *memtable, uint64_t seq, const struct chunk *ch
                           sizeof(*memtable) + arena_used_bytes(&memtable->arena),
                           memory_order_relaxed);
     return rc;
+}
+
+uint8_t *memtable_added_value(const struct memtable_undo *undo)
+{
+    struct art_leaf *leaf = (struct art_leaf *)(void *)undo->entry;
+    struct memtable_version *version = atomic_load_explicit(&leaf->value, memory_order_relaxed);
+
+    CHECK(version->chain.seq == undo->seq);
+    return version->value;
 }
 
 void memtable_undo_add(struct memtable *memtable, const struct memtable_undo *undo)

@@ -59,6 +59,10 @@ struct memtable_undo {
 int memtable_add(struct memtable *memtable, uint64_t seq, const struct chunk *chunk,
                  enum memtable_prior *prior, struct memtable_undo *undo) MUST_CHECK;
 
+/* Where the value of the newest add lies, as long as the memtable lives. If it was given a length but no data, the
+ * caller fills it, before anything reads it. Writer thread. */
+uint8_t *memtable_added_value(const struct memtable_undo *undo);
+
 /* Takes the newest add back, that is, in reverse order. seq was never published. Writer thread. */
 void memtable_undo_add(struct memtable *memtable, const struct memtable_undo *undo);
 

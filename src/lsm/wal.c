@@ -43,6 +43,12 @@ int wal_group_add(struct wal *wal, const struct varve_batch *batch)
     return rc;
 }
 
+void wal_group_move(struct wal *wal, size_t i, struct varve_slice bytes)
+{
+    CHECK(i < wal->borrowed.count && wal->borrowed.items[i].bytes.len == bytes.len);
+    wal->borrowed.items[i].bytes = bytes;
+}
+
 struct log_place wal_end(const struct wal *wal)
 {
     return (struct log_place){.file_no = wal->log->file_no, .offset = wal->log->offset};

@@ -57,6 +57,8 @@ struct wal_group_mark wal_group_mark(const struct wal *wal);
 void wal_group_cut(struct wal *wal, struct wal_group_mark mark);
 /* 0, or VARVE_ENOMEM, or VARVE_EFULL: the group would be too long for a record. It is then as before. */
 int wal_group_add(struct wal *wal, const struct varve_batch *batch) MUST_CHECK;
+/* The i-th borrowed value of the group lies there from now on, until the group is written or cut. */
+void wal_group_move(struct wal *wal, size_t i, struct varve_slice bytes);
 
 /* Writes the open group, operations first_seq .. first_seq + count - 1, as one record, rotating to
  * the next file before if that is due. The group is empty afterwards. After an error the log must

@@ -98,7 +98,7 @@ static struct conn *conn_create(struct net_loop *loop)
         mem_free(conn);
         return NULL;
     }
-    conn->writer = (struct resp_writer){.out = &conn->out, .proto = 2};
+    conn->writer = (struct resp_writer){.out = &conn->out, .pins = &conn->pins, .proto = 2};
     list_init(&conn->turn_node);
     list_init(&conn->held_node);
     list_init(&conn->dead_node);
@@ -325,7 +325,7 @@ void conn_figures(const struct conn *conn, struct conn_figures *figures)
         .fd = uv_fileno((const uv_handle_t *)&conn->tcp, &fd) == 0 ? fd : -1,
         .input_bytes = pending_bytes,
         .input_free_bytes = held_bytes > pending_bytes ? held_bytes - pending_bytes : 0,
-        .output_bytes = conn->out.len - conn->out_sent,
+        .output_bytes = conn->out.len - conn->out_sent + conn->pins.bytes,
         .writing_count = conn->writing != NULL,
         .writing_bytes = conn->writing == NULL ? 0 : conn->writing->data.cap,
         .idle_ms = conn->loop->now_ms - conn->active_ms,

@@ -4,7 +4,11 @@
  * replies: out.data[0] is at out_base, what lies before out_sent has left. What the system does not
  * take at once goes, buffer and all, into a struct out_write, and replies go on in a fresh buffer;
  * there is at most one such write a connection. Held replies are {start, end, seq} in stream order:
- * nothing from the first one's start on may leave. */
+ * nothing from the first one's start on may leave.
+ *
+ * A long value is not in `out`: `pins` says where it belongs, and it has no position of its own. It lies in the
+ * engine's memory, which is not held for a slow reader: what the system does not take in the turn that read
+ * it, or is held back, is copied into `out` (output_copy_pins). */
 #ifndef NET_INTERNAL_H
 #define NET_INTERNAL_H
 
@@ -16,6 +20,7 @@
 #include "metrics/metrics.h"
 #include "net/conn.h"
 #include "net/loop.h"
+#include "resp/writer.h"
 
 #define NET_TICK_MS 100
 #define NET_ADDRESSES_MAX 16
@@ -44,6 +49,7 @@ struct conn {
     struct resp_reader *reader;
     struct resp_writer writer; /* into out */
     struct buf out;
+    struct resp_pins pins; /* values that belong into out; none between turns */
     uint64_t out_base;
     size_t out_sent;
     struct out_write *writing; /* NULL: none */
@@ -191,7 +197,7 @@ int output_hold(struct conn *conn, size_t start, uint64_t seq) MUST_CHECK;
 void output_cut_held(struct conn *conn, uint32_t count);
 void output_release(struct conn *conn, uint64_t durable_seq);
 void output_fail(struct conn *conn, uint64_t durable_seq);
-void output_flush(struct conn *conn);
+void output_flush(struct conn *conn);     /* leaves no pins */
 void output_give_back(struct conn *conn); /* the buffer, if it is empty */
 void output_trim(struct conn *conn);      /* an idle connection's memory */
 void output_deinit(struct conn *conn);

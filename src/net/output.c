@@ -9,7 +9,7 @@
 
 size_t output_unsent_bytes(const struct conn *conn)
 {
-    size_t unsent = conn->out.len - conn->out_sent;
+    size_t unsent = conn->out.len - conn->out_sent + conn->pins.bytes;
 
     if (LIKELY(conn->writing == NULL))
         return unsent;
@@ -46,6 +46,57 @@ void output_spare_deinit(struct net_loop *loop)
         buf_deinit(&loop->spare[--loop->spare_count]);
 }
 
+/* ---- pinned values ---- */
+
+/* Held replies begin behind values that were copied before them. None has one in it. */
+static void held_shift(struct conn *conn, uint32_t first)
+{
+    const struct resp_pins *pins = &conn->pins;
+
+    for (uint32_t i = 0; i < conn->held_count; i++) {
+        struct held *held = &conn->held[conn->held_first + i];
+        size_t start = (size_t)(held->start - conn->out_base);
+        for (uint32_t n = first; n < pins->count && pins->items[n].at <= start; n++) {
+            held->start += pins->items[n].bytes.len;
+            held->end += pins->items[n].bytes.len;
+        }
+    }
+}
+
+/* Moves the pinned values from the given one on into the buffer; held replies move with it. */
+static int output_copy_pins(struct conn *conn, uint32_t first)
+{
+    struct resp_pins *pins = &conn->pins;
+    struct buf flat;
+    size_t bytes = 0;
+    size_t at = 0;
+
+    if (LIKELY(first == pins->count))
+        return 0;
+    for (uint32_t i = first; i < pins->count; i++)
+        bytes += pins->items[i].bytes.len;
+    buf_init(&flat, conn->out.max);
+    int rc = buf_reserve(&flat, conn->out.len + bytes);
+    for (uint32_t i = first; rc == 0 && i < pins->count; i++) {
+        rc = buf_append(&flat, conn->out.data + at, pins->items[i].at - at);
+        at = pins->items[i].at;
+        if (rc == 0)
+            rc = buf_append(&flat, pins->items[i].bytes.data, pins->items[i].bytes.len);
+    }
+    if (rc == 0)
+        rc = buf_append(&flat, conn->out.data + at, conn->out.len - at);
+    if (rc != 0) {
+        buf_deinit(&flat);
+        return rc;
+    }
+    if (!MUTANT("held-not-moved"))
+        held_shift(conn, first);
+    resp_pins_drop_from(pins, first);
+    spare_give(conn->loop, &conn->out);
+    conn->out = flat;
+    return 0;
+}
+
 /* ---- held replies ---- */
 
 static int held_reserve(struct conn *conn)
@@ -68,6 +119,13 @@ static int held_reserve(struct conn *conn)
 
 int output_hold(struct conn *conn, size_t start, uint64_t seq)
 {
+    uint32_t pinned = conn->pins.count;
+
+    while (pinned > 0 && conn->pins.items[pinned - 1].at > start)
+        pinned--;
+    int rc = output_copy_pins(conn, pinned);
+    if (rc != 0)
+        return rc;
     if (held_reserve(conn) != 0)
         return VARVE_ENOMEM;
     if (conn->held_count == 0)
@@ -129,8 +187,8 @@ void output_fail(struct conn *conn, uint64_t durable_seq)
     struct net_loop *loop = conn->loop;
     struct varve_slice error = varve_slice_str(loop->hooks.unknown_outcome(loop->hooks.arg));
     struct buf out;
+    int rc = output_copy_pins(conn, 0);
     size_t at = conn->out_sent;
-    int rc = 0;
 
     buf_init(&out, conn->out.max);
     for (uint32_t i = 0; i < conn->held_count && rc == 0; i++) {
@@ -207,10 +265,11 @@ out_free:
     return rc;
 }
 
-/* After the bytes before `sent` have left. */
-static void output_advance(struct conn *conn, size_t sent)
+/* After the bytes before out_sent have left. */
+static void output_advance(struct conn *conn)
 {
-    conn->out_sent = sent;
+    size_t sent = conn->out_sent;
+
     if (sent == conn->out.len) {
         conn->out_base += sent;
         conn->out_sent = 0;
@@ -221,26 +280,108 @@ static void output_advance(struct conn *conn, size_t sent)
         conn->out.len -= sent;
         conn->out_base += sent;
         conn->out_sent = 0;
+        for (uint32_t i = 0; i < conn->pins.count; i++)
+            conn->pins.items[i].at -= sent;
     }
 }
 
 /* uv_buf_t and a single write() count in 31 bits where it matters. */
 #define SEND_MAX_BYTES ((size_t)1 << 30)
+#define SEND_PARTS_MAX 16
+
+struct sending {
+    uv_buf_t parts[SEND_PARTS_MAX];
+    unsigned count;
+    size_t bytes;
+};
+
+/* Returns 1 if it was added whole. */
+static int sending_add(struct sending *sending, const uint8_t *data, size_t len)
+{
+    size_t room = SEND_MAX_BYTES - sending->bytes;
+    size_t part = len < room ? len : room;
+
+    if (len == 0)
+        return 1;
+    if (part == 0 || sending->count == SEND_PARTS_MAX)
+        return 0;
+    sending->parts[sending->count++] = uv_buf_init((char *)(uintptr_t)data, (unsigned)part);
+    sending->bytes += part;
+    return part == len;
+}
+
+/* Replies and the values in them, from out_sent on, as far as they may leave and one call takes them. */
+static void sending_fill(struct sending *sending, const struct conn *conn, size_t end)
+{
+    const struct resp_pins *pins = &conn->pins;
+    size_t at = conn->out_sent;
+
+    sending->count = 0;
+    sending->bytes = 0;
+    for (uint32_t i = 0; UNLIKELY(i < pins->count) && pins->items[i].at < end; i++) {
+        const struct resp_pinned *pinned = &pins->items[i];
+        if (!sending_add(sending, conn->out.data + at, pinned->at - at) ||
+            !sending_add(sending, pinned->bytes.data, pinned->bytes.len))
+            return;
+        at = pinned->at;
+    }
+    sending_add(sending, conn->out.data + at, end - at);
+}
+
+/* So many bytes have left: steps over them. */
+static void output_sent(struct conn *conn, size_t sent)
+{
+    struct resp_pins *pins = &conn->pins;
+
+    while (UNLIKELY(pins->count > 0) && sent > 0) {
+        struct varve_slice *bytes = &pins->items[0].bytes;
+        size_t before = pins->items[0].at - conn->out_sent;
+        if (sent < before)
+            break;
+        conn->out_sent += before;
+        sent -= before;
+        if (sent >= bytes->len) {
+            sent -= bytes->len;
+            resp_pins_drop(pins, 1);
+        } else {
+            *bytes = varve_slice(bytes->data + sent, bytes->len - sent);
+            pins->bytes -= sent;
+            sent = 0;
+        }
+    }
+    conn->out_sent += sent;
+}
+
+/* Up to where replies may leave. */
+static size_t output_end(const struct conn *conn)
+{
+    if (LIKELY(conn->held_count == 0))
+        return conn->out.len;
+    return (size_t)(conn->held[conn->held_first].start - conn->out_base);
+}
+
+/* The system takes no more: the rest is its queue's. */
+static int output_queue(struct conn *conn)
+{
+    int rc = output_copy_pins(conn, 0);
+
+    if (rc != 0)
+        return rc;
+    size_t end = output_end(conn);
+    return output_hand_over(
+        conn, end - conn->out_sent < SEND_MAX_BYTES ? end : conn->out_sent + SEND_MAX_BYTES);
+}
 
 /* Sends up to SEND_MAX_BYTES. Returns 1 if the system took them all, and may take more. */
 static int output_send(struct conn *conn)
 {
-    size_t end = conn->out.len;
+    size_t end = output_end(conn);
+    struct sending sending;
 
-    if (UNLIKELY(conn->held_count > 0))
-        end = (size_t)(conn->held[conn->held_first].start - conn->out_base);
     if (end == conn->out_sent)
         return 0;
-    size_t len = end - conn->out_sent;
-    if (len > SEND_MAX_BYTES)
-        len = SEND_MAX_BYTES;
-    uv_buf_t part = uv_buf_init((char *)conn->out.data + conn->out_sent, (unsigned)len);
-    int sent = uv_try_write((uv_stream_t *)&conn->tcp, &part, 1);
+    sending_fill(&sending, conn, end);
+    int sent = uv_try_write((uv_stream_t *)&conn->tcp, sending.parts, sending.count);
     if (sent == UV_EAGAIN)
         sent = 0;
     if (sent < 0) {
@@ -249,22 +390,28 @@ static int output_send(struct conn *conn)
     }
     conn->loop->metrics->net_output_bytes += (uint64_t)sent;
     conn->loop->metrics->net_writes++;
-    if ((size_t)sent == len) {
-        output_advance(conn, conn->out_sent + len);
+    output_sent(conn, (size_t)sent);
+    if ((size_t)sent == sending.bytes) {
+        output_advance(conn);
         return 1;
     }
-    conn->out_sent += (size_t)sent;
-    if (output_hand_over(conn, conn->out_sent + len - (size_t)sent) != 0)
+    int rc = output_queue(conn);
+    if (rc == VARVE_EFULL)
+        conn->writer.failed = rc;
+    else if (rc != 0)
         conn_kill(conn);
     return 0;
 }
 
 void output_flush(struct conn *conn)
 {
-    if (conn->writing != NULL || conn->dead)
+    if (conn->dead)
         return;
-    while (output_send(conn))
+    while (conn->writing == NULL && !conn->dead && output_send(conn))
         continue;
+    int rc = conn->dead || MUTANT("pin-for-slow-reader") ? 0 : output_copy_pins(conn, 0);
+    if (rc != 0)
+        conn->writer.failed = rc;
 }
 
 void output_give_back(struct conn *conn)
@@ -285,5 +432,6 @@ void output_deinit(struct conn *conn)
     if (conn->held_count > 0)
         held_drop_all(conn);
     held_free(conn);
+    resp_pins_deinit(&conn->pins);
     buf_deinit(&conn->out);
 }

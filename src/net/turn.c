@@ -145,7 +145,7 @@ static void turn_redo(struct net_loop *loop)
         if (conn->mark_group != loop->group_no || conn->dead)
             continue;
         if (!MUTANT("keep-failed-replies"))
-            conn->out.len = conn->mark_len;
+            resp_cut(&conn->writer, conn->mark_len);
         output_cut_held(conn, conn->mark_held);
         conn->writer.failed = 0;
         conn->more |= conn->close_after;

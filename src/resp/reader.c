@@ -333,8 +333,7 @@ static uint8_t *find_line_end(struct resp_reader *reader, uint8_t stop, const ch
     return NULL;
 }
 
-/* A decimal number without blanks, plus sign or leading zeros, and not zero, which parse_fast_length()
- * takes. Returns 1, or 0 if it is none. */
+/* A decimal number without blanks, plus sign or leading zeros. Returns 1, or 0 if it is none. */
 static int parse_int64(const uint8_t *at, const uint8_t *end, int64_t *value)
 {
     int negative = at < end && *at == '-';
@@ -343,8 +342,10 @@ static int parse_int64(const uint8_t *at, const uint8_t *end, int64_t *value)
     if (at == end || end - at > INT64_TEXT_BYTES)
         return 0;
     at += negative;
-    if (at == end || *at == '0')
-        return 0;
+    if (at == end || *at == '0') {
+        *value = 0;
+        return end - at == 1 && !negative;
+    }
     for (; at < end; at++) {
         uint64_t digit = (uint64_t)*at - '0';
         if (digit > 9 || __builtin_mul_overflow(sum, 10, &sum) ||
@@ -363,15 +364,17 @@ static inline uint8_t *parse_fast_length(uint8_t *at, const uint8_t *end, size_t
 {
     const uint8_t *first = at;
     size_t sum = 0;
+    unsigned digit;
 
-    for (; at < end && at - first <= FAST_DIGITS_MAX; at++) {
-        unsigned digit = (unsigned)*at - '0';
-        if (digit > 9)
-            break;
+    if (UNLIKELY(end - at < FAST_DIGITS_MAX + 3)) /* a whole line may lie in here all the same */
+        return NULL;
+    while ((digit = (unsigned)*at - '0') <= 9) {
+        if (UNLIKELY(at - first == FAST_DIGITS_MAX))
+            return NULL;
         sum = sum * 10 + digit;
+        at++;
     }
-    if (at - first > FAST_DIGITS_MAX || at == first || end - at < 2 || *at != '\r' ||
-        (*first == '0' && at - first > 1))
+    if (UNLIKELY(*at != '\r' || at == first || (*first == '0' && at - first > 1)))
         return NULL;
     *value = sum;
     return at + 2;

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/mutant.h"
+#include "varve/status.h"
 
 #define HEAD_BYTES_MAX 32 /* type byte, 20 digits, CR LF, a verbatim string's kind */
 #define CRLF_BYTES 2
@@ -191,6 +193,81 @@ void resp_bulk(struct resp_writer *w, struct varve_slice bytes)
         return;
     at = put_head(at, '$', bytes.len);
     advance(w, put_crlf(put_bytes(at, bytes.data, bytes.len)));
+}
+
+/* ---- bytes that stay where they are ---- */
+
+void resp_pins_drop(struct resp_pins *pins, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        pins->bytes -= pins->items[i].bytes.len;
+        pins->items[i].release(pins->items[i].owner);
+    }
+    pins->count -= count;
+    if (count > 0 && pins->count > 0)
+        memmove(pins->items, pins->items + count, pins->count * sizeof(*pins->items));
+}
+
+void resp_pins_drop_from(struct resp_pins *pins, uint32_t first)
+{
+    while (pins->count > first) {
+        struct resp_pinned *last = &pins->items[--pins->count];
+        pins->bytes -= last->bytes.len;
+        last->release(last->owner);
+    }
+}
+
+void resp_pins_deinit(struct resp_pins *pins)
+{
+    resp_pins_drop(pins, pins->count);
+    mem_free(pins->items);
+    *pins = (struct resp_pins){0};
+}
+
+static int pins_reserve(struct resp_pins *pins)
+{
+    if (pins->count < pins->cap)
+        return 0;
+    uint32_t cap = pins->cap == 0 ? 4 : pins->cap * 2;
+    struct resp_pinned *grown = mem_realloc(pins->items, cap * sizeof(*grown));
+    if (grown == NULL)
+        return VARVE_ENOMEM;
+    pins->items = grown;
+    pins->cap = cap;
+    return 0;
+}
+
+/* A reply ends behind what is pinned in it, so one at `len` or before belongs to what stays. */
+void resp_cut(struct resp_writer *w, size_t len)
+{
+    const struct resp_pins *pins = w->pins;
+    uint32_t kept = pins == NULL ? 0 : pins->count;
+
+    w->out->len = len;
+    while (kept > 0 && pins->items[kept - 1].at > len)
+        kept--;
+    if (pins != NULL)
+        resp_pins_drop_from(w->pins, kept);
+}
+
+void resp_bulk_pinned(struct resp_writer *w, struct varve_slice bytes, void (*release)(void *owner),
+                      void *owner)
+{
+    if (w->pins == NULL || bytes.len < RESP_PINNED_MIN_BYTES || pins_reserve(w->pins) != 0) {
+        resp_bulk(w, bytes);
+        release(owner);
+        return;
+    }
+    uint8_t *at = reserve(w, HEAD_BYTES_MAX + CRLF_BYTES);
+    if (at == NULL) {
+        release(owner);
+        return;
+    }
+    at = put_head(at, '$', bytes.len);
+    w->pins->items[w->pins->count++] = (struct resp_pinned){
+        .at = (size_t)(at - w->out->data), .bytes = bytes, .release = release, .owner = owner};
+    w->pins->bytes += bytes.len;
+    advance(w, put_crlf(at));
 }
 
 void resp_bulk_str(struct resp_writer *w, const char *text)

@@ -11,11 +11,44 @@
 #include "base/check.h"
 #include "varve/slice.h"
 
-struct resp_writer {
-    struct buf *out; /* borrowed */
-    int proto;       /* 2 or 3 */
-    int failed;      /* 0, or the code of the append that failed */
+/* A value of RESP_PINNED_MIN_BYTES or more may stay where it lies, if the writer has a list for such: the
+ * bytes belong in front of out->data[at]. Who sends the replies calls release(owner) when they have left,
+ * or were taken back. */
+#define RESP_PINNED_MIN_BYTES ((size_t)16 * 1024)
+
+struct resp_pinned {
+    size_t at;
+    struct varve_slice bytes;
+    void (*release)(void *owner);
+    void *owner;
 };
+
+struct resp_pins {
+    struct resp_pinned *items; /* by `at` */
+    uint32_t count;
+    uint32_t cap;
+    size_t bytes; /* of all of them */
+};
+
+struct resp_writer {
+    struct buf *out;        /* borrowed */
+    struct resp_pins *pins; /* borrowed; NULL: all is copied */
+    int proto;              /* 2 or 3 */
+    int failed;             /* 0, or the code of the append that failed */
+};
+
+/* Takes everything from out->data[len] on back: the end of a reply. */
+void resp_cut(struct resp_writer *w, size_t len);
+
+/* $n of bytes that stay where they are. Takes over the owner, whatever happens. */
+void resp_bulk_pinned(struct resp_writer *w, struct varve_slice bytes, void (*release)(void *owner),
+                      void *owner);
+
+/* Forgets, and releases, the first `count` of them. */
+void resp_pins_drop(struct resp_pins *pins, uint32_t count);
+/* The same of those from `first` on. */
+void resp_pins_drop_from(struct resp_pins *pins, uint32_t first);
+void resp_pins_deinit(struct resp_pins *pins);
 
 void resp_simple(struct resp_writer *w, const char *text); /* +text */
 void resp_ok(struct resp_writer *w);                       /* +OK */

@@ -157,7 +157,8 @@ uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_sta
 void keyspace_begin(struct keyspace *keyspace);
 
 /* A name's whole new record: head and the parts of its payload, one after the other (at most
- * KEYSPACE_VALUE_PARTS_MAX); all are copied. */
+ * KEYSPACE_VALUE_PARTS_MAX). The last one may be long, and stays as it is until keyspace_apply(); the others are
+ * copied. */
 int keyspace_put(struct keyspace *keyspace, int db, struct varve_slice key, uint8_t head,
                  const struct varve_slice *parts, int part_count, uint64_t expire_ms,
                  struct varve_err *err) MUST_CHECK;

@@ -1,24 +1,35 @@
 #!/usr/bin/env python3
-"""server.py - varved beside redis-server in one run: throughput, and server CPU a command.
+"""server.py - varved beside redis-server in one run: throughput, delays, server CPU a command.
 
-    tools/build release && tests/bench/server.py [--quick] [--rounds N] [--value BYTES]
-                                                 [--seconds S] [--no-always] [--json FILE]
+    tools/build release && tests/bench/server.py [--quick] [--tests set,get,...] [--pipelines 1,16,64]
+        [--values 64,1024] [--clients 50] [--keys 1m] [--rounds N] [--seconds S] [--no-always]
+        [--table FILE] [--svg FILE] [--json FILE]
 
-Both servers run all the time, pinned to core 0; redis-benchmark runs on core 1 against one of them
-while the other is idle. SET and GET with 50 clients over 1 M random keys at pipelines of 1, 16 and 64;
-the servers take turns (a workload on one, then the same on the other; every round begins with the
-other one), and the table has medians over the rounds. Both write their log with `appendfsync
-everysec`; a second pair runs SET with `always`.
+All servers run all the time, pinned to core 0; redis-benchmark runs on core 1 against one of them while
+the others are idle. They take turns: a workload on varved, then the same on redis-server, and the other
+way round in the next round; the tables have medians over the rounds. All write their log with
+`appendfsync everysec`; a further pair runs SET with `always`. The keys are loaded before the first round.
 
-CPU is user + system time of the whole server process from before the workload until it is idle again:
-log threads, flushing and compaction are in it. redis-server's rewriting of its log is switched off
-(it would be in Redis's figures only); varved has its defaults. The keys are loaded before the first round. Closes with a Markdown table; a ratio below 1 in a CPU
-column and above 1 in a throughput column is in varve's favour.
+    set        keys that are new          overwrite  random keys that are there
+    get        random keys, all of them in the memtable (a varved with --memtable-size 1gb)
+    blocks     random keys from cached blocks (one with --memtable-size 4mb, so that all but the last
+               4 MB were flushed, and a cache that holds everything; it has read them all once)
+    missing    GET of names that are not there
+    mixed      nine in ten connections GET, the others SET, side by side; for at least 10 clients
+
+CPU is user + system time of the whole server process from before the workload until it is idle again: log
+threads, flushing and compaction are in it. redis-server's rewriting of its log is switched off (it would
+be in Redis's figures only). Delays are the client's; mixed: of its readers. A ratio below 1 in a CPU
+column and above 1 in a throughput column is in varve's favour; `must` is what varve's CPU has to stay below,
+as a ratio, for 50 clients.
+
+Defaults take about ten minutes, --quick two.
 """
 import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -30,13 +41,40 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "support"))
 import resp  # noqa: E402
 import server as servers  # noqa: E402
 
+import show  # noqa: E402
+
 SERVER_CORE, CLIENT_CORE = "0", "1"
-CLIENTS = 50
-PIPELINES = (1, 16, 64)
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 IDLE_S = 1.2       # no CPU for so long: a sync a second has had its turn
 IDLE_MAX_S = 20.0
 WARM_UP = 20000    # commands before each measured workload
+MIXED_MIN_CLIENTS = 10
+REDIS = ("--save", "", "--appendonly", "yes", "--auto-aof-rewrite-percentage", "0")
+KINDS = {  # of servers: the program (None: varved) and its options
+    "redis": ("redis-server", REDIS),
+    "varve": (None, ()),
+    "memtable": (None, ("--memtable-size", "1gb")),
+    "blocks": (None, ("--memtable-size", "4mb", "--block-cache-size", "1gb")),
+}
+VALUE = "$value"  # stands for the value in a command
+TESTS = {  # name: (what runs on varve's side, the command, what the table calls it)
+    "set": ("varve", ("SET", "new:__rand_int__", VALUE), "SET, new keys"),
+    "overwrite": ("varve", ("SET", "key:__rand_int__", VALUE), "SET, overwrite"),
+    "get": ("memtable", ("GET", "key:__rand_int__"), "GET, memtable"),
+    "blocks": ("blocks", ("GET", "key:__rand_int__"), "GET, cached blocks"),
+    "missing": ("varve", ("GET", "gone:__rand_int__"), "GET, missing"),
+    "mixed": ("varve", ("GET", "key:__rand_int__"), "9 GET : 1 SET"),
+}
+NEW_KEYS = 10 ** 9  # of so many names, hardly one comes twice
+MUST = {  # CPU ratios: test, bytes of a value: by pipeline
+    ("get", 64): {1: 0.91, 16: 0.56, 64: 0.40},
+    ("blocks", 64): {1: 1.2, 16: 1.4, 64: 1.7},
+    ("missing", 64): {1: 0.95, 16: 0.60, 64: 0.50},
+    ("set", 64): {1: 0.91, 16: 0.56, 64: 0.62},
+    ("overwrite", 64): {1: 0.91, 16: 0.56, 64: 0.62},
+    ("set", 1024): {1: 1.0, 16: 0.77, 64: 0.67},
+    ("overwrite", 1024): {1: 1.0, 16: 0.77, 64: 0.67},
+}
 
 
 class Scale:
@@ -44,14 +82,17 @@ class Scale:
 
     def __init__(self, options):
         quick = options.quick
-        self.keys = 200_000 if quick else 1_000_000
-        self.rounds = options.rounds or (2 if quick else 5)
+        self.keys = int(show.size(options.keys)) if options.keys else 200_000 if quick else 1_000_000
+        self.rounds = options.rounds or (1 if quick else 3)
         # About two seconds of server time each, so that a clock tick of 10 ms is half a per cent.
-        self.commands = {1: 60_000, 16: 300_000, 64: 400_000} if quick else \
-                        {1: 200_000, 16: 1_000_000, 64: 2_000_000}
+        self.commands = {1: 40_000, 16: 250_000, 64: 400_000} if quick else \
+                        {1: 150_000, 16: 800_000, 64: 1_500_000}
         self.always_commands = 20_000 if quick else 60_000
-        self.value_bytes = options.value
         self.deadline = time.monotonic() + options.seconds
+
+    def count(self, pipeline, value_bytes):
+        few = self.commands[min(self.commands, key=lambda p: abs(p - pipeline))]
+        return max(500, few * 64 // max(64, value_bytes // 4))
 
 
 def cpu_s(pid):
@@ -75,139 +116,224 @@ def cpu_when_idle(pid):
     return cpu_s(pid)
 
 
-def start_pair(folder, mode):
-    """(name, server) of varved and redis-server with the same durability."""
-    pair = []
-    pinned = ("taskset", "-c", SERVER_CORE)
-    for name, options, program in (
-            ("varve", ["--appendfsync", mode], None),
-            ("redis", ["--save", "", "--appendonly", "yes", "--appendfsync", mode,
-                       "--auto-aof-rewrite-percentage", "0"], "redis-server")):
-        place = os.path.join(folder, f"{name}-{mode}")
-        os.mkdir(place)
-        pair.append((name, servers.Server(place, *options, program=program, under=pinned).start()))
-    return pair
+def start(folder, kind, mode):
+    program, options = KINDS[kind]
+    place = os.path.join(folder, f"{kind}-{mode}")
+    os.mkdir(place)
+    return servers.Server(place, *options, "--appendfsync", mode, program=program,
+                          under=("taskset", "-c", SERVER_CORE)).start()
 
 
-def load(server, scale):
+def load(server, keys, value_bytes, read_back):
     """Every key that redis-benchmark -r may name."""
-    value = b"x" * scale.value_bytes
+    value = b"x" * value_bytes
     with server.connect(timeout_s=120) as connection:
-        for begin in range(0, scale.keys, 5000):
-            count = min(5000, scale.keys - begin)
-            connection.send_raw(b"".join(resp.encode("SET", b"key:%012d" % (begin + i), value)
-                                         for i in range(count)))
-            for _ in range(count):
-                connection.read()
-        servers.expect(connection.call("DBSIZE"), scale.keys, "keys loaded")
+        for command in (["SET", value], ["GET"])[:1 + read_back]:
+            for begin in range(0, keys, 5000):
+                count = min(5000, keys - begin)
+                connection.send_raw(b"".join(
+                    resp.encode(command[0], b"key:%012d" % (begin + i), *command[1:])
+                    for i in range(count)))
+                for _ in range(count):
+                    connection.read()
+        servers.expect(connection.call("DBSIZE"), keys, "keys loaded")
 
 
-def benchmark(server, scale, test, pipeline, count):
-    """Runs redis-benchmark; returns (requests a second, p99 in ms)."""
-    done = subprocess.run(
-        ["taskset", "-c", CLIENT_CORE, "redis-benchmark", "-p", str(server.port), "-t", test,
-         "-n", str(count), "-r", str(scale.keys), "-d", str(scale.value_bytes), "-c", str(CLIENTS),
-         "-P", str(pipeline), "--csv"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, timeout=600, check=True)
-    for line in done.stdout.decode().splitlines():
-        fields = line.replace('"', "").split(",")
-        if fields[0] == test.upper():
-            return float(fields[1]), float(fields[6])
-    raise servers.Failed(f"redis-benchmark printed {done.stdout.decode()!r}")
+def spawn(server, command, names, value_bytes, clients, pipeline, count):
+    words = ["x" * value_bytes if word == VALUE else word for word in command]
+    return subprocess.Popen(
+        ["taskset", "-c", CLIENT_CORE, "redis-benchmark", "-p", str(server.port), "-n", str(count),
+         "-r", str(names), "-c", str(clients), "-P", str(pipeline), "--precision", "3", *words],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def measure(server, scale, test, pipeline, count):
-    benchmark(server, scale, test, pipeline, min(count, WARM_UP))
-    before = cpu_when_idle(server.pid)
-    rate, p99_ms = benchmark(server, scale, test, pipeline, count)
-    spent_s = cpu_when_idle(server.pid) - before
-    return {"rate": rate, "p99_ms": p99_ms, "cpu_us": spent_s / count * 1e6}
+def parse(process):
+    """What redis-benchmark says: requests a second, delays in ms."""
+    text = process.communicate(timeout=600)[0].decode()
+    rate = re.search(r"throughput summary: ([0-9.]+)", text)
+    delays = re.findall(r"([0-9.]+)% <= ([0-9.]+) milliseconds", text.split("Cumulative")[0])
+    if process.returncode != 0 or rate is None or not delays:
+        raise servers.Failed(f"redis-benchmark printed {text!r}")
+    found = {"rate": float(rate.group(1))}
+    for name, part in (("p50_ms", 50), ("p99_ms", 99), ("p999_ms", 99.9)):
+        found[name] = next(float(ms) for share, ms in delays if float(share) >= part)
+    return found
 
 
-def run_rounds(pair, scale, workloads):
-    """{(test, pipeline): {name: [measurement, ...]}}"""
-    results = {workload[:2]: {name: [] for name, _ in pair} for workload in workloads}
-    for number in range(scale.rounds):
-        if number > 0 and time.monotonic() > scale.deadline:
-            print(f"  out of time after {number} rounds", file=sys.stderr)
-            break
-        for test, pipeline, count in workloads:
-            for name, server in pair[::-1 if number % 2 else 1]:
-                got = measure(server, scale, test, pipeline, count)
-                results[test, pipeline][name].append(got)
-                print(f"  round {number + 1} {test} P {pipeline} {name}: {got['rate'] / 1000:.0f} k/s, "
-                      f"{got['cpu_us']:.2f} us, p99 {got['p99_ms']:.2f} ms", file=sys.stderr)
-    return results
+class Workload:
+    """One test at one pipeline, value size and number of clients."""
+
+    def __init__(self, test, pipeline, value_bytes, clients, count, keys):
+        self.test, self.pipeline, self.value_bytes, self.clients = test, pipeline, value_bytes, clients
+        self.count = count
+        self.kind, self.command, self.title = TESTS[test]
+        self.names = NEW_KEYS if test == "set" else keys
+        self.got = {"varve": [], "redis": []}
+
+    def run(self, server, count):
+        if self.test != "mixed":
+            return parse(spawn(server, self.command, self.names, self.value_bytes, self.clients,
+                               self.pipeline, count))
+        writers = self.clients // 10
+        share = count * writers // self.clients
+        pair = [spawn(server, command, self.names, self.value_bytes, clients, self.pipeline, n)
+                for command, clients, n in (
+                    (self.command, self.clients - writers, count - share),
+                    (TESTS["overwrite"][1], writers, share))]
+        readers, writes = (parse(process) for process in pair)
+        return {**readers, "rate": readers["rate"] + writes["rate"]}
+
+    def measure(self, name, server):
+        self.run(server, min(self.count, WARM_UP))
+        before = cpu_when_idle(server.pid)
+        got = self.run(server, self.count)
+        got["cpu_us"] = (cpu_when_idle(server.pid) - before) / self.count * 1e6
+        self.got[name].append(got)
+        print(f"  {self.title} P {self.pipeline}, {self.value_bytes} B, {self.clients} clients, {name}: "
+              f"{got['rate'] / 1000:.0f} k/s, {got['cpu_us']:.2f} us, p99 {got['p99_ms']:.2f} ms",
+              file=sys.stderr, flush=True)
+
+    def medians(self, name):
+        rows = self.got[name]
+        return {field: statistics.median(row[field] for row in rows) for field in rows[0]}
+
+    def ratio(self, field):
+        return self.medians("varve")[field] / max(self.medians("redis")[field], 1e-9)
+
+    def must(self):
+        bounds = MUST.get((self.test, self.value_bytes), {}) if self.clients == 50 else {}
+        return bounds.get(self.pipeline)
+
+    def row(self):
+        ours, theirs = self.medians("varve"), self.medians("redis")
+        delays = " | ".join(f"{ours[name]:.2f}, {theirs[name]:.2f}"
+                            for name in ("p50_ms", "p99_ms", "p999_ms"))
+        return (f"| {self.title}, P {self.pipeline} | {ours['rate'] / 1000:.0f} | "
+                f"{theirs['rate'] / 1000:.0f} | {self.ratio('rate'):.2f} | {ours['cpu_us']:.2f} | "
+                f"{theirs['cpu_us']:.2f} | {self.ratio('cpu_us'):.2f} | {self.must() or ''} | {delays} |")
 
 
-def medians(measurements):
-    return {field: statistics.median(row[field] for row in measurements)
-            for field in measurements[0]}
-
-
-def print_table(title, results):
-    print(f"\n{title}\n")
-    print("| workload | k commands/s: varve | redis | ratio | server CPU us a command: varve | redis "
-          "| ratio | p99 ms: varve | redis |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for (test, pipeline), by_name in results.items():
-        ours, theirs = medians(by_name["varve"]), medians(by_name["redis"])
-        print(f"| {test.upper()}, P {pipeline} | {ours['rate'] / 1000:.0f} | "
-              f"{theirs['rate'] / 1000:.0f} | {ours['rate'] / theirs['rate']:.2f} | "
-              f"{ours['cpu_us']:.2f} | {theirs['cpu_us']:.2f} | "
-              f"{ours['cpu_us'] / max(theirs['cpu_us'], 1e-9):.2f} | "
-              f"{ours['p99_ms']:.2f} | {theirs['p99_ms']:.2f} |")
-
-
-def compare(folder, mode, scale, workloads):
-    pair = start_pair(folder, mode)
+def compare(folder, mode, scale, value_bytes, workloads):
+    """All workloads of one size of values, in rounds."""
+    running = {}
     try:
-        for _, server in pair:
-            load(server, scale)
-        return run_rounds(pair, scale, workloads)
+        for kind in ["redis", *{workload.kind for workload in workloads}]:
+            running[kind] = start(folder, kind, mode)
+            load(running[kind], scale.keys, value_bytes, kind == "blocks")
+        for number in range(scale.rounds):
+            if number > 0 and time.monotonic() > scale.deadline:
+                print(f"  out of time after {number} rounds", file=sys.stderr)
+                break
+            for workload in workloads:
+                for name in ("varve", "redis")[::-1 if number % 2 else 1]:
+                    workload.measure(name, running[workload.kind if name == "varve" else "redis"])
     finally:
-        for _, server in pair:
+        for server in running.values():
             server.discard()
 
 
-def save(path, results):
-    rows = [{"mode": mode, "test": test, "pipeline": pipeline, **by_name}
-            for mode, table in results.items() for (test, pipeline), by_name in table.items()]
+def table(workloads):
+    lines = ["| workload | k commands/s: varve | redis | ratio | server CPU us a command: varve | redis "
+             "| ratio | must | p50 ms: varve, redis | p99 | p99.9 |",
+             "|---|---|---|---|---|---|---|---|---|---|---|"]
+    return "\n".join(lines + [workload.row() for workload in workloads])
+
+
+def draw(path, title, workloads):
+    """Server CPU as a ratio to redis-server's, a bar a workload; 1 and `must` as lines."""
+    row, left, unit = 22, 210, 360
+    height = 60 + row * len(workloads)
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 {height}" font-family="sans-serif" '
+           f'font-size="12"><rect width="900" height="{height}" fill="white"/>',
+           f'<text x="10" y="20" font-size="15">{title}</text>']
+    for i, workload in enumerate(workloads):
+        y, ratio = 40 + row * i, workload.ratio("cpu_us")
+        width = min(ratio, 1.8) * unit
+        colour = "#2a7f62" if ratio <= (workload.must() or 1) else "#c05a3c"
+        out.append(f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{workload.title}, '
+                   f'P {workload.pipeline}</text><rect x="{left}" y="{y}" width="{width:.0f}" height="16" '
+                   f'fill="{colour}"/><text x="{left + width + 5:.0f}" y="{y + 12}">{ratio:.2f}</text>')
+        if workload.must():
+            out.append(f'<path d="M{left + workload.must() * unit:.0f} {y - 2}v20" stroke="black" '
+                       'stroke-width="2"/>')
+    out.append(f'<path d="M{left + unit} 32V{height - 20}" stroke="gray" stroke-dasharray="5 4"/>'
+               f'<text x="{left + unit}" y="{height - 6}" text-anchor="middle">redis-server</text></svg>')
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(out) + "\n")
+
+
+def save(path, mode_workloads):
+    rows = [{"mode": mode, "test": w.test, "pipeline": w.pipeline, "value": w.value_bytes,
+             "clients": w.clients, **w.got} for mode, workloads in mode_workloads for w in workloads]
     with open(path, "w", encoding="utf-8") as file:
         json.dump(rows, file, indent=1)
         file.write("\n")
 
 
-def main():
+def numbers(text):
+    return [int(word) for word in text.split(",")]
+
+
+def parse_options():
     parser = argparse.ArgumentParser(description="varved beside redis-server")
     parser.add_argument("--quick", action="store_true", help="fewer keys, commands and rounds")
+    parser.add_argument("--tests", default=",".join(TESTS), help=", ".join(TESTS))
+    parser.add_argument("--pipelines", type=numbers, default=[1, 16, 64])
+    parser.add_argument("--values", type=numbers, default=[64], help="bytes of a value")
+    parser.add_argument("--clients", type=numbers, default=[50])
+    parser.add_argument("--keys", help="1m, or 200k with --quick")
     parser.add_argument("--rounds", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=900.0, help="begin no round after so long")
-    parser.add_argument("--value", type=int, default=64, help="bytes of a value")
+    parser.add_argument("--seconds", type=float, default=540.0, help="begin no round after so long")
     parser.add_argument("--no-always", action="store_true", help="everysec only")
+    parser.add_argument("--table", help="write the tables to this file, too")
+    parser.add_argument("--svg", help="draw CPU ratios of the first table into this file")
     parser.add_argument("--json", help="write every measurement to this file")
     options = parser.parse_args()
+    options.tests = options.tests.split(",")
+    unknown = set(options.tests) - set(TESTS)
+    if unknown:
+        parser.error(f"--tests: there is no {', '.join(sorted(unknown))}")
+    return options
+
+
+def plan(options, scale, value_bytes, clients):
+    return [Workload(test, pipeline, value_bytes, clients, scale.count(pipeline, value_bytes), scale.keys)
+            for test in options.tests for pipeline in options.pipelines
+            if test != "mixed" or clients >= MIXED_MIN_CLIENTS]
+
+
+def main():
+    options = parse_options()
     scale = Scale(options)
-    # Not whatever was built last: a build with sanitizers says nothing here.
-    os.environ.setdefault("VARVED", os.path.join(servers.ROOT, "build", "release", "varved"))
+    show.use_release()
     if os.cpu_count() < 2:
         sys.exit("two cores are needed: one for the server, one for redis-benchmark")
 
-    results = {}
-    with servers.scratch("bench") as folder:
-        results["everysec"] = compare(folder, "everysec", scale,
-                                      [(test, pipeline, scale.commands[pipeline])
-                                       for pipeline in PIPELINES for test in ("set", "get")])
-        if not options.no_always:
-            results["always"] = compare(folder, "always", scale,
-                                        [("set", 1, scale.always_commands),
-                                         ("set", 16, scale.always_commands * 4)])
-    print(f"{scale.keys} keys, values of {scale.value_bytes} bytes, {CLIENTS} clients, medians of "
-          f"at most {scale.rounds} rounds; {platform.machine()}, load {os.getloadavg()[0]:.1f}")
-    for mode, table in results.items():
-        print_table(f"`appendfsync {mode}`", table)
+    done = []  # (mode, title, workloads)
+    for value_bytes in options.values:
+        groups = [plan(options, scale, value_bytes, clients) for clients in options.clients]
+        with servers.scratch("bench") as folder:
+            compare(folder, "everysec", scale, value_bytes, [w for group in groups for w in group])
+        done += [("everysec", f"`appendfsync everysec`, values of {value_bytes} bytes, {clients} clients",
+                  group) for clients, group in zip(options.clients, groups)]
+    if not options.no_always:
+        always = [Workload("overwrite", pipeline, 64, 50, scale.always_commands * pipeline // 4
+                           if pipeline > 1 else scale.always_commands, scale.keys)
+                  for pipeline in (1, 16)]
+        with servers.scratch("bench") as folder:
+            compare(folder, "always", scale, 64, always)
+        done.append(("always", "`appendfsync always`, values of 64 bytes, 50 clients", always))
+    print(f"{scale.keys} keys, medians of at most {scale.rounds} rounds; {platform.machine()}, "
+          f"load {os.getloadavg()[0]:.1f}")
+    text = "\n\n".join(f"{title}\n\n{table(workloads)}" for _, title, workloads in done)
+    print("\n" + text)
+    if options.table:
+        with open(options.table, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    if options.svg:
+        draw(options.svg, "Server CPU a command, as a ratio to redis-server's", done[0][2])
     if options.json:
-        save(options.json, results)
+        save(options.json, [(mode, workloads) for mode, _, workloads in done])
     return 0
 
 

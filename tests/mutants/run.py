@@ -59,6 +59,7 @@ CAMPAIGNS = {
     "compaction": Campaign(["tests/unit/lsm/test_compaction"], 120),
     "net-commit": Campaign(["tests/unit/net/test_net_commit"], 120),
     "net-held": Campaign(["tests/unit/net/test_net_held"], 120),
+    "net-pinned": Campaign(["tests/unit/net/test_net_pinned"], 120),
     "net-park": Campaign(["tests/unit/net/test_net_park"], 120),
     "net-rebind": Campaign(["tests/unit/net/test_net_rebind"], 120),
     "cmd-park": Campaign(["tests/unit/cmd/test_cmd_park"], 120),
@@ -142,6 +143,7 @@ MUTANTS = (
     Mutant("restore-trusts-length", "types-rdb", "RESTORE reads as far as a payload says"),
     # Transactions.
     Mutant("cut-keeps-log", "model", "what was cut off the open group stays in its log record"),
+    Mutant("log-keeps-borrowing", "db", "the log reads a large value where its caller had it"),
     Mutant("cut-keeps-map", "cmd-transaction", "a cut leaves the map of databases as it was changed"),
     Mutant("exec-acts-twice", "cmd-transaction", "EXEC of CLIENT KILL and the like runs again for a cold key"),
     Mutant("half-transaction", "cmd-transaction", "EXEC keeps what ran before a write was refused"),
@@ -238,6 +240,8 @@ MUTANTS = (
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
     Mutant("keep-failed-replies", "net-commit", "replies of a failed commit are sent"),
+    Mutant("pin-for-slow-reader", "net-pinned", "a value stays pinned until a slow reader took it"),
+    Mutant("held-not-moved", "net-pinned", "values that are copied do not move held replies behind them"),
     Mutant("release-held-early", "net-held", "a reply does not wait for the sync"),
     # What clients may cost.
     Mutant("no-output-limit", "storm", "output grows beyond the hard limit"),

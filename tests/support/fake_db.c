@@ -498,6 +498,12 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
     return 0;
 }
 
+/* It has a copy. */
+void varve_pin_keep(struct varve_pin *pin)
+{
+    pin->kept = 1;
+}
+
 void varve_pin_release(struct varve_pin *pin)
 {
     free(pin->owner[0]);

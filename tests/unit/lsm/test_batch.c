@@ -129,7 +129,7 @@ static void test_batch__borrows_from_a_size_on(void **state)
         assert_int_equal(chunk.value.len, len);
         assert_int_equal(chunk.value.data == value, len >= VARVE_BATCH_BORROW_BYTES);
     }
-    /* Of two parts it is copied, whatever its size, and what follows is found. */
+    /* A part that is not the last is copied, whatever its size, and what follows is found. */
     struct varve_slice name = varve_slice_str("p");
     struct varve_slice parts[2] = {varve_slice(value, VARVE_BATCH_BORROW_BYTES), name};
     assert_int_equal(varve_batch_put(batch, &name, 1, parts, 2, 0), 0);
@@ -140,6 +140,16 @@ static void test_batch__borrows_from_a_size_on(void **state)
     assert_ptr_not_equal(chunk.value.data, value);
     assert_next(batch, &cursor, CHUNK_PUT, "l", varve_slice(value, VARVE_BATCH_BORROW_BYTES));
     assert_next(batch, &cursor, CHUNK_PUT, "m", varve_slice_str("small"));
+    struct varve_slice turned[2] = {parts[1], parts[0]};
+    assert_int_equal(varve_batch_put(batch, &name, 1, turned, 2, 0), 0);
+    assert_int_equal(put(batch, "q", varve_slice_str("small")), 0);
+    assert_true(batch_next(batch, &cursor, &chunk));
+    assert_int_equal(chunk.value.len, VARVE_BATCH_BORROW_BYTES + 1);
+    assert_null(chunk.value.data);
+    assert_true(varve_slice_equal(cursor.lead, name));
+    assert_ptr_equal(cursor.tail.data, value);
+    assert_int_equal(cursor.tail.len, VARVE_BATCH_BORROW_BYTES);
+    assert_next(batch, &cursor, CHUNK_PUT, "q", varve_slice_str("small"));
     varve_batch_clear(batch);
     assert_int_equal(varve_batch_count(batch), 0);
     assert_int_equal(put(batch, "n", varve_slice_str("again")), 0);

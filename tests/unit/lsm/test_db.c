@@ -478,6 +478,58 @@ static void test_db__open_group_is_seen_by_its_writer_only(void **state)
     assert_dump(bed, &own, "a=2 b=3 ");
 }
 
+static void add_two_parts(struct bed *bed, const char *key, uint8_t *bytes, size_t len)
+{
+    struct varve_batch *batch = varve_batch_create();
+    struct varve_slice name = str(key);
+    struct varve_slice parts[2] = {str("lead "), varve_slice(bytes, len)};
+
+    assert_int_equal(varve_batch_put(batch, &name, 1, parts, 2, 0), 0);
+    assert_int_equal(varve_batch_put(batch, &name, 1, parts + 1, 1, 0), 0);
+    assert_int_equal(varve_batch_put(batch, &name, 1, parts, 2, 0), 0);
+    assert_int_equal(varve_group_add(bed->db, batch, NULL, &bed->err), 0);
+    varve_batch_destroy(batch);
+    memset(bytes, 'z', len); /* it is the caller's again, before the commit */
+}
+
+static void assert_two_parts(struct bed *bed, const char *key, char fill, size_t len)
+{
+    struct varve_read own = {.uncommitted = 1};
+    struct varve_pin pin;
+
+    assert_int_equal(varve_get(bed->db, &own, str(key), &pin, &bed->err), 0);
+    assert_int_equal(pin.value.len, len + 5);
+    assert_memory_equal(pin.value.data, "lead ", 5);
+    for (size_t i = 0; i < len; i++)
+        assert_int_equal(pin.value.data[5 + i], fill);
+    varve_pin_release(&pin);
+}
+
+static void test_db__borrowed_values_are_let_go_by_the_group(void **state)
+{
+    struct bed *bed = *state;
+    size_t len = VARVE_BATCH_BORROW_BYTES + 7;
+    uint8_t *bytes = mem_alloc(len);
+    struct varve_group_mark mark;
+
+    memset(bytes, 'x', len);
+    add_two_parts(bed, "x", bytes, len);
+    varve_group_mark(bed->db, &mark);
+    memset(bytes, 'w', len);
+    add_two_parts(bed, "w", bytes, len);
+    varve_group_cut(bed->db, &mark);
+    memset(bytes, 'y', len);
+    add_two_parts(bed, "y", bytes, len);
+    assert_two_parts(bed, "x", 'x', len);
+    assert_int_equal(varve_group_commit(bed->db, &bed->err), 0);
+    bed_close_ok(bed);
+    bed_open_ok(bed);
+    assert_two_parts(bed, "x", 'x', len);
+    assert_two_parts(bed, "y", 'y', len);
+    assert_string_equal(bed_get(bed, "w"), "-");
+    mem_free(bytes);
+}
+
 static void test_db__group_is_undone_when_its_log_write_fails(void **state)
 {
     struct bed *bed = *state;
@@ -692,6 +744,7 @@ int main(void)
         WITH_BED(test_db__iterator_bounds_both_ways),
         WITH_BED(test_db__empty_bounds),
         WITH_BED(test_db__open_group_is_seen_by_its_writer_only),
+        WITH_BED(test_db__borrowed_values_are_let_go_by_the_group),
         WITH_BED(test_db__group_is_undone_when_its_log_write_fails),
         WITH_BED(test_db__acknowledgement_waits_by_mode),
         WITH_BED(test_db__failed_write_hides_nothing_a_failed_sync_does),

@@ -77,6 +77,31 @@ static void reply_big(struct resp_writer *out, size_t len)
     free(text);
 }
 
+struct pinned_text {
+    struct fake *fake;
+    char bytes[];
+};
+
+static void unpin(void *owner)
+{
+    struct pinned_text *text = owner;
+
+    text->fake->pinned--;
+    free(text);
+}
+
+static void reply_pinned(struct fake *fake, struct resp_writer *out, size_t len)
+{
+    struct pinned_text *text = malloc(sizeof(*text) + len);
+
+    assert_non_null(text);
+    text->fake = fake;
+    for (size_t i = 0; i < len; i++)
+        text->bytes[i] = (char)('a' + i % 23);
+    fake->pinned++;
+    resp_bulk_pinned(out, varve_slice(text->bytes, len), unpin, text);
+}
+
 static void write_one(struct fake *fake, struct resp_writer *out, struct net_outcome *outcome)
 {
     if (fake->refuse) {
@@ -148,6 +173,9 @@ static enum net_step execute(void *arg, const struct resp_command *command, stru
         outcome->sync = 1;
     } else if (is(command, "BIG")) {
         reply_big(out, strtoul((const char *)command->argv[1].data, NULL, 10));
+    } else if (is(command, "PINNED")) {
+        reply_pinned(fake, out, strtoul((const char *)command->argv[1].data, NULL, 10));
+        outcome->wait_seq = fake->seq;
     } else if (is(command, "BARRIER")) {
         fake->barriers++;
         resp_simple(out, "BARRIER");

@@ -14,6 +14,7 @@
 
 /* Commands: ECHO text | PUT (a write: its sequence) | GET (the writes so far) | SYNC (OK, when all is durable) | BIG bytes |
  * BARRIER (wants no open writes) | LAST (a write; commit now) | QUIT | SUICIDE | SILENT |
+ * PINNED bytes (BIG, of memory that is not copied) |
  * SLOW text (ECHO, but parks while the disk is slow) | COLD (GET, but parks while writes are refused and
  * the disk is slow) | DELAY microseconds (parks once for that time, then OK) */
 struct fake {
@@ -38,6 +39,7 @@ struct fake {
     int slow_once; /* each SLOW parks, once */
     int inside;    /* between turn_begin() and turn_end() */
     uint32_t parks;
+    uint32_t pinned; /* values that lie in a connection's replies */
 
     uint32_t executed;
     uint32_t barriers;

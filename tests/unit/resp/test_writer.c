@@ -379,6 +379,51 @@ static void test_raw(void **state)
     check_out(&f, "+x\r\n", 4);
 }
 
+static void note_release(void *owner)
+{
+    ++*(int *)owner;
+}
+
+static void test_pinned__long_values_stay_where_they_are(void **state)
+{
+    static const size_t reply_bytes = sizeof("$16384\r\n\r\n") - 1;
+    static uint8_t bytes[RESP_PINNED_MIN_BYTES];
+    struct varve_slice value = varve_slice(bytes, sizeof(bytes));
+    struct resp_pins pins = {0};
+    struct fixture f;
+    int released = 0;
+
+    (void)state;
+    open_writer(&f, 2, 1 << 20);
+    resp_bulk_pinned(&f.w, value, note_release, &released);
+    assert_int_equal(released, 1); /* there is no list: copied */
+    assert_int_equal(f.out.len, sizeof(bytes) + reply_bytes);
+    buf_clear(&f.out);
+    f.w.pins = &pins;
+    resp_bulk_pinned(&f.w, varve_slice(bytes, sizeof(bytes) - 1), note_release, &released);
+    assert_int_equal(released, 2); /* it is short */
+    buf_clear(&f.out);
+    for (size_t i = 0; i < 9; i++) {
+        resp_bulk_pinned(&f.w, value, note_release, &released);
+        assert_int_equal(pins.items[i].at, reply_bytes * (i + 1) - 2);
+    }
+    assert_int_equal(pins.bytes, 9 * sizeof(bytes));
+    resp_cut(&f.w, reply_bytes * 7);
+    assert_int_equal(released, 4);
+    resp_pins_drop(&pins, 2);
+    assert_int_equal(released, 6);
+    assert_int_equal(pins.count, 5);
+    assert_int_equal(pins.items[0].at, reply_bytes * 3 - 2);
+    f.out.max = f.out.cap;
+    f.out.len = f.out.cap;
+    resp_bulk_pinned(&f.w, value, note_release, &released);
+    assert_int_equal(f.w.failed, VARVE_EFULL);
+    assert_int_equal(released, 7);
+    resp_pins_deinit(&pins);
+    assert_int_equal(released, 12);
+    buf_deinit(&f.out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_failure__is_kept_and_nothing_is_written_behind_it),
         cmocka_unit_test(test_allocation_failure__at_every_site),
         cmocka_unit_test(test_raw),
+        cmocka_unit_test(test_pinned__long_values_stay_where_they_are),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
