@@ -80,7 +80,8 @@ static void test_block_walk__every_flipped_bit_is_as_decoded(void **state)
     rng_init(&rng, 12);
     block_walk_init(&walk);
     for (int round = 0; round < 6; round++) {
-        struct model_plan plan = {.keys = 12, .versions_max = 3, .value_max = 12, .large_values = 2};
+        struct model_plan plan = {
+            .keys = 12, .versions_max = 3, .value_max = 12, .large_values = 2};
         struct model model;
         plan.long_keys = round == 5 ? 2 : 0;
         model_make(&model, &plan, &rng);

@@ -305,8 +305,8 @@ static void test_verify_all__one_bad_read_is_one_finding(void **state)
         assert_int_equal(segment_verify_all(segment, &options, &disk->err), 0);
         assert_int_equal(fault_env_fired(disk->fault), 1);
         assert_int_equal(findings.count, 1);
-        snprintf(where, sizeof(where), HELP_PATH ": offset %llu: ",
-                 (unsigned long long)index->offsets[i]);
+        snprintf(where, sizeof(where),
+                 HELP_PATH ": offset %llu: ", (unsigned long long)index->offsets[i]);
         assert_non_null(strstr(findings.last, where));
     }
     fault_env_heal(disk->fault);
