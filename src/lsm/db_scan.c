@@ -2,7 +2,10 @@
  * sequence sees, unless it is deleted, covered by a range tombstone or expired.
  *
  * Forward, the merge stands on the entry that is shown. Backward it meets a key's versions oldest first, so
- * the one to show is copied, and the merge stands in front of the key. A change of direction seeks. */
+ * the one to show is copied, and the merge stands in front of the key. A change of direction seeks.
+ *
+ * Layers without an entry that the sequence sees are left out. Often one run is all that is left: then it
+ * takes the place of the merge, and says itself which of its entries are of one key. */
 #include "lsm/db.h"
 #include "varve/iter.h"
 
@@ -11,7 +14,7 @@
 #include "base/mutant.h"
 #include "segment/merge_iter.h"
 
-#define READAHEAD_BYTES ((size_t)64 * 1024)
+#define READAHEAD_BYTES ((size_t)512 * 1024)
 #define KEEP_BYTES ((size_t)64 * 1024)
 #define NO_WAIT_SKIPS_MAX 4096 /* keys that one move may pass where nobody may wait */
 
@@ -21,6 +24,8 @@ struct varve_iter {
     struct varve_db *db;
     struct view *view;
     struct iter *inner;
+    int alone;      /* inner is no merge */
+    int has_ranges; /* a range tombstone may cover what the sequence sees */
     uint64_t seq;
     uint64_t now_ms;
     int dead;
@@ -32,8 +37,9 @@ struct varve_iter {
     int valid;
     int rc;
     struct varve_err err;
-    struct entry entry; /* what is shown; backward its key and value lie in `copy` */
-    struct buf key;     /* of the entry, across a move */
+    const struct entry *shown; /* forward it is inner's, backward `entry` */
+    struct entry entry;        /* its key lies in `key`, its value in `copy` */
+    struct buf key;            /* of what is shown, across a move */
     struct buf copy;
     struct varve_slice value; /* once it was asked for, of a value in a block of its own */
     struct segment_hold hold;
@@ -62,15 +68,24 @@ static int iter_add(struct iter **sources, size_t *count, struct iter *source)
     return 0;
 }
 
+/* What a memtable gets from now on is newer than the sequence. */
+static int iter_add_memtable(struct varve_iter *iter, struct memtable *memtable,
+                             struct iter **sources, size_t *count)
+{
+    iter->has_ranges |= memtable_has_ranges(memtable) && !MUTANT("scan-forgets-ranges");
+    if (memtable_entry_count(memtable) == 0)
+        return 0;
+    return iter_add(sources, count, memtable_entries_create(memtable, MEMTABLE_NEWEST, iter->seq));
+}
+
 static int iter_sources(struct varve_iter *iter, struct iter **sources, size_t *count)
 {
     const struct view *view = iter->view;
-    int rc = iter_add(sources, count,
-                      memtable_entries_create(view->active, MEMTABLE_NEWEST, iter->seq));
+    int rc = iter_add_memtable(iter, view->active, sources, count);
 
     for (size_t i = 0; rc == 0 && i < view->immutable_count; i++)
-        rc = iter_add(sources, count,
-                      memtable_entries_create(view->immutable[i], MEMTABLE_NEWEST, iter->seq));
+        rc = iter_add_memtable(iter, view->immutable[i], sources, count);
+    iter->has_ranges |= range_set_count(view->version->ranges) != 0;
     for (size_t i = 0; rc == 0 && i < view->version->run_count; i++) {
         const struct sorted_run *run = &view->version->runs[i];
         rc = iter_add(sources, count,
@@ -89,7 +104,8 @@ static int iter_open(struct varve_iter *iter)
         return VARVE_ENOMEM;
     int rc = iter_sources(iter, sources, &count);
     if (rc == 0) {
-        iter->inner = merge_iter_create(sources, count);
+        iter->alone = count == 1;
+        iter->inner = iter->alone ? sources[0] : merge_iter_create(sources, count);
         rc = iter->inner == NULL ? VARVE_ENOMEM : 0;
     } else {
         while (count > 0)
@@ -152,13 +168,6 @@ void varve_iter_destroy(struct varve_iter *iter)
 
 /* ---- what is shown ---- */
 
-static int iter_in_bounds(const struct varve_iter *iter, struct varve_slice key)
-{
-    if (iter->lower.data != NULL && varve_slice_compare(key, iter->lower) < 0)
-        return 0;
-    return iter->upper.data == NULL || varve_slice_compare(key, iter->upper) < 0;
-}
-
 /* Is the newest version that the sequence sees a value for this iterator? */
 static int iter_shows(struct varve_iter *iter, const struct entry *entry)
 {
@@ -166,7 +175,8 @@ static int iter_shows(struct varve_iter *iter, const struct entry *entry)
         return 0;
     if (!iter->dead && db_record_expired(entry, iter->now_ms))
         return 0;
-    return view_range_seq(iter->view, entry->chunk.key, iter->seq) < entry->seq;
+    return !iter->has_ranges ||
+           view_range_seq(iter->view, entry->chunk.key, iter->seq) < entry->seq;
 }
 
 static void iter_fail(struct varve_iter *iter, int rc, const struct varve_err *err)
@@ -180,48 +190,63 @@ static void iter_fail(struct varve_iter *iter, int rc, const struct varve_err *e
 }
 
 /* A long stretch of dead keys takes time, too: not that of a caller who must not wait. */
-static int iter_skips_too_long(struct varve_iter *iter, unsigned skips)
+static COLD int iter_skips_too_long(struct varve_iter *iter)
 {
     struct varve_err err = {0};
 
-    if (LIKELY(skips < NO_WAIT_SKIPS_MAX) || iter->how.wait != SEGMENT_NO_WAIT)
+    if (iter->how.wait != SEGMENT_NO_WAIT)
         return 0;
     err_set(&err, VARVE_WOULD_BLOCK, "too many keys that are not shown");
     iter_fail(iter, VARVE_WOULD_BLOCK, &err);
     return 1;
 }
 
-static void iter_show(struct varve_iter *iter)
+static void iter_show(struct varve_iter *iter, const struct entry *entry)
 {
+    iter->shown = entry;
     iter->valid = 1;
-    if (iter->entry.value_segment != NULL)
+    if (entry->value_segment != NULL)
         return; /* its value is checked where it is fetched */
-    int rc = db_record_check(&iter->entry, &iter->err);
-    if (rc != 0)
+    int rc = db_record_check(entry, &iter->err);
+    if (UNLIKELY(rc != 0))
         iter_fail(iter, rc, &iter->err);
+}
+
+static COLD void iter_passes_too_many(struct varve_iter *iter)
+{
+    struct varve_err err = {0};
+
+    iter_fail(iter, err_set(&err, VARVE_WOULD_BLOCK, "too many records are passed"), &err);
 }
 
 /* A record is passed that is not shown. 0: no more of them may be, and the move failed. */
 static int iter_may_pass(struct varve_iter *iter)
 {
-    struct varve_err err = {0};
-
     if (UNLIKELY(iter->passes_left == 0)) {
-        iter_fail(iter, err_set(&err, VARVE_WOULD_BLOCK, "too many records are passed"), &err);
+        iter_passes_too_many(iter);
         return 0;
     }
     iter->passes_left -= iter->passes_left != UINT64_MAX;
     return 1;
 }
 
-static void iter_begin_move(struct varve_iter *iter)
+static inline void iter_begin_move(struct varve_iter *iter)
 {
-    iter_let_go(iter);
+    if (UNLIKELY(iter->value.data != NULL))
+        iter_let_go(iter);
     iter->valid = 0;
     iter->rc = 0;
 }
 
 /* ---- forward ---- */
+
+static int iter_save_key(struct varve_iter *iter, struct varve_slice key)
+{
+    buf_clear(&iter->key);
+    if (UNLIKELY(iter->key.cap > KEEP_BYTES))
+        buf_shrink(&iter->key, KEEP_BYTES);
+    return buf_append(&iter->key, key.data, key.len);
+}
 
 /* Over what is left of the key in iter->key. */
 static void iter_skip_key_up(struct varve_iter *iter)
@@ -231,11 +256,24 @@ static void iter_skip_key_up(struct varve_iter *iter)
         iter->inner->ops->next(iter->inner);
 }
 
-static int iter_save_key(struct varve_iter *iter, struct varve_slice key)
+/* From a version of a key to the first one of the next key. 0, or the move failed. */
+static inline int iter_next_key(struct varve_iter *iter)
 {
-    buf_clear(&iter->key);
-    buf_shrink(&iter->key, KEEP_BYTES);
-    return buf_append(&iter->key, key.data, key.len);
+    struct iter *inner = iter->inner;
+
+    if (iter->alone) {
+        do
+            inner->ops->next(inner);
+        while (inner->valid && inner->entry.same_key && !MUTANT("scan-shows-older-version"));
+        return 0;
+    }
+    if (iter_save_key(iter, inner->entry.chunk.key) != 0) {
+        iter_fail(iter, VARVE_ENOMEM, NULL);
+        return VARVE_ENOMEM;
+    }
+    inner->ops->next(inner);
+    iter_skip_key_up(iter);
+    return 0;
 }
 
 /* From where the merge stands, at a key's first version, to the first key that is shown. */
@@ -246,27 +284,20 @@ static void iter_settle_up(struct varve_iter *iter)
     iter->direction = FORWARD;
     while (iter->inner->valid) {
         const struct entry *entry = &iter->inner->entry;
-        if (!iter_in_bounds(iter, entry->chunk.key))
+        if (iter->upper.data != NULL && varve_slice_compare(entry->chunk.key, iter->upper) >= 0)
             return;
-        if (iter_skips_too_long(iter, skips++))
+        if (UNLIKELY(skips++ >= NO_WAIT_SKIPS_MAX) && iter_skips_too_long(iter))
             return;
         if (entry->seq > iter->seq) {
             iter->inner->ops->next(iter->inner);
             continue;
         }
         if (iter_shows(iter, entry)) {
-            iter->entry = *entry;
-            iter_show(iter);
+            iter_show(iter, entry);
             return;
         }
-        if (!iter_may_pass(iter))
+        if (!iter_may_pass(iter) || iter_next_key(iter) != 0)
             return;
-        if (iter_save_key(iter, entry->chunk.key) != 0) {
-            iter_fail(iter, VARVE_ENOMEM, NULL);
-            return;
-        }
-        iter->inner->ops->next(iter->inner);
-        iter_skip_key_up(iter);
     }
     if (iter->inner->rc != 0)
         iter_fail(iter, iter->inner->rc, &iter->inner->err);
@@ -289,19 +320,13 @@ void varve_iter_first(struct varve_iter *iter)
 void varve_iter_next(struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    int turned = iter->direction == BACKWARD; /* then the key is saved already */
-    int rc = turned ? 0 : iter_save_key(iter, iter->entry.chunk.key);
-
     iter_begin_move(iter);
-    if (rc != 0) {
-        iter_fail(iter, rc, NULL);
+    if (UNLIKELY(iter->direction == BACKWARD)) { /* then the key is saved already */
+        iter->inner->ops->seek(iter->inner, buf_slice(&iter->key));
+        iter_skip_key_up(iter);
+    } else if (iter_next_key(iter) != 0) {
         return;
     }
-    if (turned)
-        iter->inner->ops->seek(iter->inner, buf_slice(&iter->key));
-    else
-        iter->inner->ops->next(iter->inner);
-    iter_skip_key_up(iter);
     iter_settle_up(iter);
 }
 
@@ -342,11 +367,13 @@ static void iter_settle_down(struct varve_iter *iter)
     iter->direction = BACKWARD;
     buf_clear(&iter->copy);
     buf_shrink(&iter->copy, KEEP_BYTES);
-    while (iter->inner->valid && iter_in_bounds(iter, iter->inner->entry.chunk.key)) {
-        if (iter_skips_too_long(iter, skips++))
+    while (iter->inner->valid &&
+           (iter->lower.data == NULL ||
+            varve_slice_compare(iter->inner->entry.chunk.key, iter->lower) >= 0)) {
+        if (UNLIKELY(skips++ >= NO_WAIT_SKIPS_MAX) && iter_skips_too_long(iter))
             return;
         if (iter_take_key_down(iter, &rc)) {
-            iter_show(iter);
+            iter_show(iter, &iter->entry);
             break;
         }
         if (rc != 0) {
@@ -394,7 +421,7 @@ void varve_iter_prev(struct varve_iter *iter)
     int rc = 0;
 
     if (iter->direction == FORWARD)
-        rc = iter_save_key(iter, iter->entry.chunk.key);
+        rc = iter_save_key(iter, iter->shown->chunk.key);
     int turned = iter->direction == FORWARD;
     iter_begin_move(iter);
     if (rc != 0) {
@@ -425,17 +452,17 @@ int varve_iter_status(const struct varve_iter *iter, struct varve_err *err)
 struct varve_slice varve_iter_key(const struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    return iter->entry.chunk.key;
+    return iter->shown->chunk.key;
 }
 
 struct varve_slice varve_iter_value(struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    if (iter->entry.value_segment == NULL)
-        return iter->entry.chunk.value;
+    if (iter->shown->value_segment == NULL)
+        return iter->shown->chunk.value;
     if (iter->value.data == NULL) {
         rcu_enter();
-        int rc = entry_value(&iter->entry, &iter->how, &iter->value, &iter->hold, &iter->err);
+        int rc = entry_value(iter->shown, &iter->how, &iter->value, &iter->hold, &iter->err);
         segment_hold_keep(&iter->hold);
         rcu_leave();
         if (rc != 0) {
@@ -449,13 +476,13 @@ struct varve_slice varve_iter_value(struct varve_iter *iter)
 uint64_t varve_iter_expire_ms(const struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    return iter->entry.chunk.expire_ms;
+    return iter->shown->chunk.expire_ms;
 }
 
 uint64_t varve_iter_seq(const struct varve_iter *iter)
 {
     CHECK(iter->valid);
-    return iter->entry.seq;
+    return iter->shown->seq;
 }
 
 uint64_t varve_iter_as_of(const struct varve_iter *iter)

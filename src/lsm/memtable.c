@@ -506,6 +506,11 @@ int memtable_is_empty(const struct memtable *memtable)
     return memtable_entry_count(memtable) == 0 && range_map_newest(&memtable->ranges) == NULL;
 }
 
+int memtable_has_ranges(const struct memtable *memtable)
+{
+    return range_map_newest(&memtable->ranges) != NULL;
+}
+
 size_t memtable_range_count(const struct memtable *memtable)
 {
     size_t count = 0;

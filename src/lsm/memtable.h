@@ -131,6 +131,7 @@ const struct memtable_range *memtable_next_range(const struct memtable *memtable
 /* Nothing was added and not taken back, neither a record nor a range tombstone. Writer thread. */
 int memtable_is_empty(const struct memtable *memtable);
 size_t memtable_range_count(const struct memtable *memtable); /* any thread */
+int memtable_has_ranges(const struct memtable *memtable);     /* any thread */
 
 /* Its puts and deletes as a walk over entries: of each key the newest with a sequence <= seq_max; or, with
  * all_versions, every one of those, forward only. Takes a reference. NULL: no memory. */

@@ -4,7 +4,8 @@
  *
  * A lookup goes by the hashes: memchr() over one byte a key, then the keys that have it, on average one
  * wrong one in 256. Where a block has very many entries (large blocks, many versions of a key) the binary
- * search touches less. That one compares 8 bytes a step, behind what all the keys of the block share. */
+ * search touches less. A scan's seek goes by slices: 4 bytes of each key, behind what all of the block share,
+ * side by side, so that it touches no key but those that have the same. */
 #include "segment/block_parse.h"
 
 #include "base/bytes.h"
@@ -13,9 +14,10 @@
 #include "base/mutant.h"
 
 #define HASH_SEARCH_MAX 512
-#define SLICE_BYTES 8 /* of a key, compared at once */
+#define LINEAR_SEARCH_MAX 64 /* slices that are compared one by one: no branch waits for memory */
 /* What a lookup will read is fetched side by side instead of one after the other: */
 #define HEAD_LINES 4  /* of the head, hashes and offsets of a usual block */
+#define SLICE_LINES 3 /* of slices */
 #define ENTRY_LINES 3 /* of an entry of 100 bytes or so */
 
 /* ---- decoding ---- */
@@ -121,6 +123,27 @@ static uint32_t common_prefix(const struct block *block)
     return n;
 }
 
+/* The first bytes as a number that orders as they do; zeros behind a shorter key. */
+static inline uint32_t key_slice(struct varve_slice key)
+{
+    uint32_t slice = 0;
+
+    if (LIKELY(key.len >= sizeof(slice)))
+        memcpy(&slice, key.data, sizeof(slice));
+    else if (key.len > 0)
+        memcpy(&slice, key.data, key.len);
+    return __builtin_bswap32(slice);
+}
+
+static void fill_slices(const struct block *block, uint32_t *slices)
+{
+    for (uint32_t i = 0; i < block->count; i++) {
+        struct varve_slice key = block_key(block, i);
+        slices[i] = key_slice(
+            varve_slice(key.data + block->prefix_len, key.len - block->prefix_len));
+    }
+}
+
 int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t value_limit,
                  struct block **out, struct varve_err *err)
 {
@@ -139,13 +162,12 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     /* A lookup reads the hashes first: they are near the head, which it reads anyway. */
     size_t hashes_len = kind == BLOCK_DATA ? count : 0;
     size_t offsets_at = sizeof(struct block) + ((hashes_len + 3) & ~(size_t)3);
-    size_t entries_at = offsets_at + count * sizeof(uint32_t);
-    /* Keys are read 8 bytes at a time, over the end of the last. */
-    size_t size = entries_at + (size_t)flat_bytes + SLICE_BYTES;
+    size_t slices_at = offsets_at + count * sizeof(uint32_t);
+    size_t entries_at = slices_at + count * sizeof(uint32_t);
+    size_t size = entries_at + (size_t)flat_bytes;
     uint8_t *memory = mem_alloc(size);
     if (memory == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory for a block of %zu bytes", size);
-    memset(memory + size - SLICE_BYTES, 0, SLICE_BYTES);
     struct fill fill = {
         .entries = memory + entries_at,
         .offsets = (uint32_t *)(void *)(memory + offsets_at),
@@ -159,6 +181,7 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     struct block *block = (struct block *)(void *)memory;
     *block = (struct block){
         .count = (uint32_t)count,
+        .slices = (uint32_t *)(void *)(memory + slices_at),
         .offsets = fill.offsets,
         .hashes = fill.hashes,
         .entries = fill.entries,
@@ -167,6 +190,7 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     block->cached.destroy = block_destroy;
     atomic_init(&block->cached.refs, 1);
     block->prefix_len = common_prefix(block);
+    fill_slices(block, (uint32_t *)(void *)(memory + slices_at));
     *out = block;
     return 0;
 }
@@ -210,6 +234,7 @@ void block_entry(const struct block *block, uint32_t i, struct entry *entry)
     *entry = (struct entry){
         .seq = get_u64(flat + FLAT_SEQ),
         .prior_unknown = (flags & ENTRY_PRIOR_UNKNOWN) != 0,
+        .same_key = (flags & FLAT_SAME_KEY) != 0,
     };
     entry->chunk.kind = (enum chunk_kind)(flags & ENTRY_KIND_MASK);
     entry->chunk.crc = get_u32(flat + FLAT_CRC);
@@ -226,58 +251,48 @@ void block_entry(const struct block *block, uint32_t i, struct entry *entry)
     entry->chunk.value = varve_slice(value, get_u32(flat + FLAT_VALUE_LEN));
 }
 
-/* The first bytes as a number that orders as they do; len of them count. Equal ones decide nothing. */
-static inline uint64_t slice_mask(uint64_t slice, size_t len)
+/* How many of the slices are smaller. */
+static uint32_t smaller_slices(const struct block *block, uint32_t than)
 {
-    if (len >= SLICE_BYTES)
-        return slice;
-    return len == 0 ? 0 : slice & (UINT64_MAX << (8 * (SLICE_BYTES - len)));
+    const uint32_t *base = block->slices;
+    uint32_t count = block->count;
+    uint32_t smaller = 0;
+
+    while (count > LINEAR_SEARCH_MAX) {
+        uint32_t half = count / 2;
+        base += base[half - 1] < than ? half : 0;
+        count -= half;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        smaller += base[i] < than;
+    return (uint32_t)(base - block->slices) + smaller;
 }
 
-struct target {
-    struct varve_slice rest; /* of the key, behind what the block's keys share */
-    uint64_t slice;
-    uint64_t seq;
-    int behind;
-};
-
-/* 1: entry i lies before the target. */
-static inline int is_before(const struct block *block, uint32_t i, const struct target *target)
+/* Slices and the first entry of a usual block come side by side, not one after the other. */
+static void prefetch_slices(const struct block *block)
 {
-    const uint8_t *flat = flat_at(block, i);
-    struct varve_slice key = flat_key(flat);
-
-    key.data += block->prefix_len;
-    key.len -= block->prefix_len;
-    uint64_t slice = slice_mask(__builtin_bswap64(get_u64(key.data)), key.len);
-    if (slice != target->slice)
-        return slice < target->slice;
-    int order = varve_slice_compare(key, target->rest);
-    if (order != 0)
-        return order < 0;
-    return target->behind || get_u64(flat + FLAT_SEQ) > target->seq;
+    prefetch_lines(&block->count, HEAD_LINES);
+    prefetch_lines(block->slices, SLICE_LINES);
+    __builtin_prefetch(block->entries);
 }
 
 /* The first entry that does not lie before (key, seq); with behind, before any of the key. */
 static uint32_t search(const struct block *block, struct varve_slice key, uint64_t seq, int behind)
 {
-    struct varve_slice prefix = varve_slice(flat_key(flat_at(block, 0)).data, block->prefix_len);
-    uint8_t first[SLICE_BYTES] = {0};
-    uint32_t low = 0;
-    uint32_t high = block->count;
-
+    prefetch_slices(block);
+    struct varve_slice prefix = varve_slice(flat_key(block->entries).data, block->prefix_len);
     if (key.len < prefix.len || (prefix.len > 0 && memcmp(key.data, prefix.data, prefix.len) != 0))
         return varve_slice_compare(key, prefix) < 0 ? 0 : block->count;
-    struct target target = {.seq = seq, .behind = behind};
-    if (key.len > prefix.len)
-        target.rest = varve_slice(key.data + prefix.len, key.len - prefix.len);
-    if (target.rest.len > 0)
-        memcpy(first, target.rest.data,
-               target.rest.len < SLICE_BYTES ? target.rest.len : SLICE_BYTES);
-    target.slice = __builtin_bswap64(get_u64(first));
+    uint32_t slice = key_slice(varve_slice(key.data + prefix.len, key.len - prefix.len));
+    uint32_t low = smaller_slices(block, slice);
+    uint32_t high = low;
+    if (low < block->count && block->slices[low] == slice)
+        high = slice == UINT32_MAX ? block->count : smaller_slices(block, slice + 1);
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (is_before(block, middle, &target))
+        const uint8_t *flat = flat_at(block, middle);
+        int order = varve_slice_compare(flat_key(flat), key);
+        if (order < 0 || (order == 0 && (behind || get_u64(flat + FLAT_SEQ) > seq)))
             low = middle + 1;
         else
             high = middle;

@@ -81,6 +81,7 @@ struct block {
     struct cached cached; /* first */
     uint32_t count;
     uint32_t prefix_len;     /* bytes that all its keys share */
+    const uint32_t *slices;  /* of each key the 4 bytes behind those, as a number */
     const uint32_t *offsets; /* of entries, from `entries` on */
     const uint8_t *hashes;   /* block_hash_byte() each; not of a ranges block */
     const uint8_t *entries;

@@ -31,6 +31,7 @@ struct entry {
     uint64_t seq;
     struct chunk chunk; /* value.data NULL with a length: the value lies in a value block */
     int prior_unknown; /* 1: whether its key was live just before it is not counted yet (counts.h) */
+    int same_key;      /* of a block: 1 if the entry before it there has the same key */
     const struct segment *value_segment; /* of a value in a block of its own: borrowed */
     uint64_t value_offset;               /* where that block begins */
 };

@@ -19,7 +19,7 @@
 
 struct merge_source {
     struct iter *iter;
-    uint64_t prefix; /* of its key: the first 8 bytes as a number, zeros behind a shorter one */
+    uint64_t slices[2]; /* of its key: the first bytes as numbers, zeros behind a shorter one */
 };
 
 struct merge_iter {
@@ -28,8 +28,8 @@ struct merge_iter {
     int backward;
     int rival_known;
     size_t rival;
-    size_t *losers;  /* count; [0] is the winner */
-    size_t *winners; /* 2 * count: scratch of the first round */
+    size_t *losers;  /* count; [0] is the winner; behind the sources */
+    size_t *winners; /* 2 * count: scratch of the first round; behind the losers */
     struct merge_source sources[];
 };
 
@@ -38,15 +38,24 @@ static struct merge_iter *merge_of(struct iter *iter)
     return CONTAINER_OF(iter, struct merge_iter, iter);
 }
 
-static uint64_t merge_prefix(struct varve_slice key)
+/* The first 8 bytes; zeros behind a shorter one. */
+static uint64_t key_slice(const uint8_t *data, size_t len)
 {
-    uint64_t prefix = 0;
+    uint64_t slice = 0;
 
-    if (LIKELY(key.len >= sizeof(prefix)))
-        memcpy(&prefix, key.data, sizeof(prefix));
-    else if (key.len > 0)
-        memcpy(&prefix, key.data, key.len);
-    return __builtin_bswap64(prefix);
+    if (LIKELY(len >= sizeof(slice)))
+        memcpy(&slice, data, sizeof(slice));
+    else if (len > 0)
+        memcpy(&slice, data, len);
+    return __builtin_bswap64(slice);
+}
+
+static void source_take_slices(struct merge_source *source)
+{
+    struct varve_slice key = source->iter->entry.chunk.key;
+
+    source->slices[0] = key_slice(key.data, key.len);
+    source->slices[1] = key.len > 8 ? key_slice(key.data + 8, key.len - 8) : 0;
 }
 
 /* Does source a come before b on the way that the merge goes? */
@@ -57,8 +66,9 @@ static int merge_before(const struct merge_iter *merge, size_t a, size_t b)
 
     if (!left->iter->valid || !right->iter->valid)
         return left->iter->valid;
-    if (left->prefix != right->prefix)
-        return (left->prefix < right->prefix) != merge->backward;
+    for (int i = 0; i < 2; i++)
+        if (left->slices[i] != right->slices[i])
+            return (left->slices[i] < right->slices[i]) != merge->backward;
     const struct entry *x = &left->iter->entry;
     const struct entry *y = &right->iter->entry;
     int order = entry_compare(x->chunk.key, x->seq, y->chunk.key, y->seq);
@@ -71,7 +81,7 @@ static int merge_note(struct merge_iter *merge, size_t i)
     struct merge_source *source = &merge->sources[i];
 
     if (LIKELY(source->iter->valid)) {
-        source->prefix = merge_prefix(source->iter->entry.chunk.key);
+        source_take_slices(source);
         return 0;
     }
     if (source->iter->rc == 0)
@@ -282,8 +292,6 @@ static void merge_destroy(struct iter *iter)
 
     for (size_t i = 0; i < merge->count; i++)
         iter_destroy(merge->sources[i].iter);
-    mem_free(merge->losers);
-    mem_free(merge->winners);
     mem_free(merge);
 }
 
@@ -299,26 +307,24 @@ static const struct iter_ops merge_ops = {
 
 struct iter *merge_iter_create(struct iter **sources, size_t count)
 {
-    struct merge_iter *merge = mem_alloc_zero(sizeof(*merge) + count * sizeof(merge->sources[0]));
+    size_t source_bytes = count * sizeof(struct merge_source);
+    struct merge_iter *merge = mem_alloc_zero(sizeof(*merge) + source_bytes +
+                                              (3 * count + 2) * sizeof(size_t));
     int whole = merge != NULL;
 
     for (size_t i = 0; i < count; i++)
         whole = whole && sources[i] != NULL;
-    if (whole) {
-        merge->iter.ops = &merge_ops;
-        merge->losers = mem_alloc_zero((count + 1) * sizeof(*merge->losers));
-        merge->winners = mem_alloc_zero((2 * count + 1) * sizeof(*merge->winners));
-        whole = merge->losers != NULL && merge->winners != NULL;
-    }
     if (!whole) {
-        if (merge != NULL)
-            merge_destroy(&merge->iter);
+        mem_free(merge);
         for (size_t i = 0; i < count; i++)
             iter_destroy(sources[i]);
         return NULL;
     }
+    merge->iter.ops = &merge_ops;
+    merge->count = count;
+    merge->losers = (size_t *)(void *)&merge->sources[count];
+    merge->winners = merge->losers + count + 1;
     for (size_t i = 0; i < count; i++)
         merge->sources[i].iter = sources[i];
-    merge->count = count;
     return &merge->iter;
 }

@@ -1,5 +1,5 @@
 /* merge_iter.h - several iterators as one, in the order of entries. A loser tree (Knuth, TAOCP 3, 5.4.1)
- * of the sources' keys with their first 8 bytes as a number; "the same source is smallest again" is
+ * of the sources' keys with their first 16 bytes as numbers; "the same source is smallest again" is
  * the fast path. Two sources never have the same key and sequence. */
 #ifndef SEGMENT_MERGE_ITER_H
 #define SEGMENT_MERGE_ITER_H

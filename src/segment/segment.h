@@ -54,7 +54,7 @@ enum segment_wait {
 struct segment_read {
     enum segment_wait wait;
     int no_fill; /* 1: what is read does not enter the cache (compactions, long scans) */
-    int forward; /* 1, of iterators: from the file, past the cache, waiting; only first(), seek() and next()
+    int forward; /* 1, of run_iter_create(): from the file, past the cache, waiting; only first(), seek() and next()
                   * are called, each entry is looked at once (compactions) */
 };
 
@@ -97,11 +97,13 @@ int segment_read_value(const struct segment *segment, uint64_t value_offset, uin
 
 /* Walks all entries but the range tombstones. Block CRCs are checked, those of chunks are the caller's
  * (segment_writer_add() does it). Takes a reference; holds the block that it stands on. Does
- * not need the caller to stay inside rcu. readahead_bytes: how much is read at a time where blocks come
- * one after the other (0: a block). NULL: no memory. */
+ * not need the caller to stay inside rcu. readahead_bytes: the most that is read at a time where blocks
+ * come one after the other (0: a block); behind a seek it begins with one block and doubles with each
+ * read. NULL: no memory. */
 struct iter *segment_iter_create(struct segment *segment, const struct segment_read *read,
                                  size_t readahead_bytes);
-/* Walks a run: segments in the order of their keys, opened one after the other. Takes references. */
+/* Walks a run: segments in the order of their keys. The array is borrowed, and with it the segments: whoever
+ * walks a run holds its version. */
 struct iter *run_iter_create(struct segment *const *segments, size_t count,
                              const struct segment_read *read, size_t readahead_bytes);
 

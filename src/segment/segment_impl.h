@@ -83,11 +83,17 @@ int segment_find_block(const struct segment *segment, struct varve_slice key,
 void segment_entry(const struct segment *segment, const struct block *block, uint32_t i,
                    struct entry *entry);
 
+/* ---- segment_iter.c ---- */
+
+/* The first segment of a run that may hold key or what lies behind it; count: there is none. */
+size_t segment_find_in_run(struct segment *const *segments, size_t count, struct varve_slice key);
+
 /* ---- segment_window.c ---- */
 
-/* Zeroed but for readahead_bytes: empty. */
+/* Zeroed but for readahead_bytes: empty. Setting count to 0 empties it: it may then be another segment's. */
 struct segment_window {
-    size_t readahead_bytes; /* that one read may bring; a block at least, 8 MiB at most */
+    size_t readahead_bytes; /* that one read may bring at most; a block at least, 8 MiB at most */
+    size_t next_bytes;      /* that the next one may bring; less than a block's size: one block */
     uint8_t *bytes;
     size_t cap;
     uint32_t first; /* blocks [first, first + count) are in it */

@@ -8,10 +8,16 @@ void segment_stream_init(struct segment_stream *stream, const struct segment *se
 {
     *stream = (struct segment_stream){
         .segment = segment,
-        .window = {.readahead_bytes = readahead_bytes},
+        .window = {.readahead_bytes = readahead_bytes, .next_bytes = readahead_bytes},
     };
     buf_init(&stream->scratch, SCRATCH_MAX_BYTES);
     block_walk_init(&stream->walk);
+}
+
+void segment_stream_enter(struct segment_stream *stream, const struct segment *segment)
+{
+    stream->segment = segment;
+    stream->window.count = 0;
 }
 
 void segment_stream_deinit(struct segment_stream *stream)
@@ -52,17 +58,32 @@ int segment_stream_next(struct segment_stream *stream, struct varve_err *err)
     return rc;
 }
 
-/* ---- as an iterator ---- */
+/* ---- as an iterator over a run ---- */
 
 struct stream_iter {
     struct iter iter; /* first */
-    struct segment *segment;
+    struct segment *const *segments;
+    size_t count;
+    size_t at; /* the segment that the stream is in */
     struct segment_stream stream;
 };
 
 static struct stream_iter *walk_of(struct iter *iter)
 {
     return CONTAINER_OF(iter, struct stream_iter, iter);
+}
+
+/* Loads block i of the stream's segment, or the first block of a segment behind it. 0: there is none. */
+static int walk_load(struct stream_iter *walk, uint32_t i)
+{
+    while (i >= walk->segments[walk->at]->index.count) {
+        if (walk->at + 1 == walk->count)
+            return 0;
+        segment_stream_enter(&walk->stream, walk->segments[++walk->at]);
+        i = 0;
+    }
+    int rc = segment_stream_load(&walk->stream, i, &walk->iter.err);
+    return rc == 0 ? 1 : rc;
 }
 
 /* The entry that the stream comes to next, over the ends of blocks. */
@@ -72,10 +93,11 @@ static void walk_on(struct stream_iter *walk)
     struct iter *iter = &walk->iter;
     int rc = segment_stream_next(stream, &iter->err);
 
-    while (rc == 0 && stream->block_no + 1 < walk->segment->index.count) {
-        rc = segment_stream_load(stream, stream->block_no + 1, &iter->err);
-        if (rc == 0)
-            rc = segment_stream_next(stream, &iter->err);
+    while (rc == 0) {
+        rc = walk_load(walk, stream->block_no + 1);
+        if (rc <= 0)
+            break;
+        rc = segment_stream_next(stream, &iter->err);
     }
     iter->valid = rc > 0;
     iter->rc = rc < 0 ? rc : 0;
@@ -83,34 +105,39 @@ static void walk_on(struct stream_iter *walk)
         iter->entry = stream->walk.entry;
 }
 
-static void walk_from(struct stream_iter *walk, uint32_t i)
+static void walk_from(struct stream_iter *walk, size_t at, uint32_t i)
 {
     struct iter *iter = &walk->iter;
 
     iter->valid = 0;
     iter->rc = 0;
-    if (i >= walk->segment->index.count)
+    if (at == walk->count)
         return;
-    iter->rc = segment_stream_load(&walk->stream, i, &iter->err);
-    if (iter->rc == 0)
+    walk->at = at;
+    segment_stream_enter(&walk->stream, walk->segments[at]);
+    int rc = walk_load(walk, i);
+    if (rc > 0)
         walk_on(walk);
+    else
+        iter->rc = rc;
 }
 
 static void stream_first(struct iter *iter)
 {
-    walk_from(walk_of(iter), 0);
+    walk_from(walk_of(iter), 0, 0);
 }
 
 /* Of the blocks that the key may lie in the first, and on from there. */
 static void stream_seek(struct iter *iter, struct varve_slice key)
 {
     struct stream_iter *walk = walk_of(iter);
+    size_t at = segment_find_in_run(walk->segments, walk->count, key);
     uint32_t first = 0;
     uint32_t last;
 
-    if (!segment_index_find(&walk->segment->index, key, &first, &last))
+    if (at < walk->count && !segment_index_find(&walk->segments[at]->index, key, &first, &last))
         first = 0;
-    walk_from(walk, first);
+    walk_from(walk, at, first);
     while (iter->valid && varve_slice_compare(iter->entry.chunk.key, key) < 0)
         walk_on(walk);
 }
@@ -138,7 +165,6 @@ static void stream_destroy(struct iter *iter)
     struct stream_iter *walk = walk_of(iter);
 
     segment_stream_deinit(&walk->stream);
-    segment_unref(walk->segment);
     mem_free(walk);
 }
 
@@ -152,14 +178,17 @@ static const struct iter_ops stream_ops = {
     .destroy = stream_destroy,
 };
 
-struct iter *stream_iter_create(struct segment *segment, size_t readahead_bytes)
+struct iter *stream_iter_create(struct segment *const *segments, size_t count,
+                                size_t readahead_bytes)
 {
     struct stream_iter *walk = mem_alloc_zero(sizeof(*walk));
 
     if (walk == NULL)
         return NULL;
+    CHECK(count > 0);
     walk->iter.ops = &stream_ops;
-    walk->segment = segment_ref(segment);
-    segment_stream_init(&walk->stream, segment, readahead_bytes);
+    walk->segments = segments;
+    walk->count = count;
+    segment_stream_init(&walk->stream, segments[0], readahead_bytes);
     return &walk->iter;
 }

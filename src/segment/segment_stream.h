@@ -16,6 +16,8 @@ struct segment_stream {
 
 void segment_stream_init(struct segment_stream *stream, const struct segment *segment,
                          size_t readahead_bytes);
+/* Goes on with another segment: segment_stream_load() is next. */
+void segment_stream_enter(struct segment_stream *stream, const struct segment *segment);
 void segment_stream_deinit(struct segment_stream *stream);
 /* Stands before the first entry of data block i. Errors name file and offset. Blocks. */
 int segment_stream_load(struct segment_stream *stream, uint32_t i,
@@ -23,7 +25,8 @@ int segment_stream_load(struct segment_stream *stream, uint32_t i,
 /* The block's next entry, as block_walk_next(); then stream->walk.entry is it. */
 int segment_stream_next(struct segment_stream *stream, struct varve_err *err) MUST_CHECK;
 
-/* Of segment_iter_create() with read.forward: takes what that one takes. */
-struct iter *stream_iter_create(struct segment *segment, size_t readahead_bytes);
+/* Of run_iter_create() with read.forward: takes what that one takes; count > 0. */
+struct iter *stream_iter_create(struct segment *const *segments, size_t count,
+                                size_t readahead_bytes);
 
 #endif

@@ -1,10 +1,11 @@
 /* Bytes of adjacent blocks that one read brought. The window reaches in the direction of the walk, over
  * blocks that touch each other; value blocks between them end it, since who wants those reads them by
- * themselves. */
+ * themselves. Each read brings twice as much as the one before, up to what the caller allowed. */
 #include "base/err.h"
 #include "base/mem.h"
 #include "segment/segment_impl.h"
 
+#define READAHEAD_MIN_BYTES ((size_t)16 * 1024)
 #define READAHEAD_MAX_BYTES ((size_t)8 * 1024 * 1024)
 
 static uint64_t block_end(const struct segment_index *index, uint32_t i)
@@ -17,8 +18,7 @@ static int window_plan(struct segment_window *window, const struct segment *segm
                        int backward, struct varve_err *err)
 {
     const struct segment_index *index = &segment->index;
-    size_t reach = window->readahead_bytes < READAHEAD_MAX_BYTES ? window->readahead_bytes
-                                                                 : READAHEAD_MAX_BYTES;
+    size_t reach = window->next_bytes;
     uint32_t first = i;
     uint32_t last = i;
 
@@ -46,6 +46,17 @@ static int window_plan(struct segment_window *window, const struct segment *segm
     return 0;
 }
 
+static void window_grow(struct segment_window *window)
+{
+    size_t next = 2 * window->next_bytes;
+    size_t max = window->readahead_bytes < READAHEAD_MAX_BYTES ? window->readahead_bytes
+                                                               : READAHEAD_MAX_BYTES;
+
+    if (next < READAHEAD_MIN_BYTES)
+        next = READAHEAD_MIN_BYTES;
+    window->next_bytes = next < max ? next : max;
+}
+
 int segment_window_get(struct segment_window *window, const struct segment *segment, uint32_t i,
                        enum segment_wait wait, int backward, uint8_t **bytes, struct varve_err *err)
 {
@@ -57,6 +68,7 @@ int segment_window_get(struct segment_window *window, const struct segment *segm
         rc = window_plan(window, segment, i, backward, err);
         if (rc != 0)
             return rc;
+        window_grow(window);
         uint64_t offset = index->offsets[window->first];
         uint64_t end = block_end(index, window->first + window->count - 1);
         rc = segment_read_bytes(segment, wait, window->bytes, end - offset, offset, err);

@@ -63,6 +63,7 @@ CAMPAIGNS = {
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
     "db": Campaign(["tests/unit/lsm/test_db"], 120),
+    "iter": Campaign(["tests/unit/lsm/test_iter"], 120),
     "cmd-scan": Campaign(["tests/unit/cmd/test_cmd_scan"], 120),
     "expire": Campaign(["tests/unit/types/test_types_expire"], 120),
     "expirer": Campaign(["tests/unit/types/test_types_expirer"], 120),
@@ -131,6 +132,8 @@ MUTANTS = (
     Mutant("scan-skips-a-hash", "cmd-scan", "SCAN's cursor stands behind the name that comes next"),
     Mutant("walk-gives-no-way", "cmd-scan", "a walk over all names holds its thread to the end"),
     Mutant("iterator-passes-all", "db", "a walk that may not wait passes any number of tombstones"),
+    Mutant("scan-shows-older-version", "iter", "a scan of one run shows a key once a version"),
+    Mutant("scan-forgets-ranges", "iter", "a scan leaves the range tombstones of memtables out"),
     # Values.
     Mutant("bitcount-keeps-edge", "types-bits", "BITCOUNT counts all of the last byte of a range of bits"),
     Mutant("lcs-prefers-up", "types-lcs", "of two as long subsequences LCS takes the other one"),

@@ -119,8 +119,7 @@ static int read_all(struct disk *disk, const struct model *model, struct cache *
     rcu_leave();
     struct iter *iter = NULL;
     if (rc == 0) {
-        struct segment *both[1] = {segment};
-        struct iter *run = run_iter_create(both, 1, &READ, 1000);
+        struct iter *run = run_iter_create(&segment, 1, &READ, 1000);
         iter = merge_iter_create(&run, 1);
         rc = iter == NULL ? err_set(err, VARVE_ENOMEM, HELP_PATH ": no memory") : 0;
     }
