@@ -7,19 +7,12 @@
 #include "lsm/picker_private.h"
 #include "varve/status.h"
 
-/* A merge takes whole segments, so the last level is to have a few, however small it is: as one it would
- * be rewritten, with all that lies above it, each time that a flush is too much. */
-#define PIECES 8
-#define PIECE_MIN_BYTES ((uint64_t)4 << 20)
-
 /* A segment size at which segments_max holds four times what is there. */
 static uint64_t output_bytes(const struct picker_work *work)
 {
     uint64_t bytes = work->view->segment_size_bytes > 0 ? work->view->segment_size_bytes : 1;
     uint64_t max = work->view->segments_max;
 
-    while (bytes / 2 >= PIECE_MIN_BYTES && bytes > work->bytes_total / PIECES)
-        bytes /= 2;
     while (max > 0 && work->bytes_total / bytes > max / 4)
         bytes *= 2;
     return max > 0 && work->total > max / 4 * 3 ? 2 * bytes : bytes;

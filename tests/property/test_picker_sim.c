@@ -288,7 +288,7 @@ static void test_figures(uint64_t data, uint64_t flush, uint32_t slots, uint32_t
     EXPECT(figures.write < write_max);
 }
 
-/* 5 M small records: a memtable of 64 MB makes a file of 22 MB. What is there is never merged as a whole. */
+/* 5 M small records: a memtable of 64 MB makes a file of 22 MB. */
 static void test_fill(void)
 {
     struct levels_config config = sized(340 * MB, 22 * MB, 65536, &picker_default_tuning);
@@ -297,8 +297,7 @@ static void test_fill(void)
     config.cut_min_bytes = MB;
     struct figures figures = measure(&config, 0, 0, 0);
     print_row("first fill", 340 * MB, 22 * MB, &figures);
-    EXPECT(figures.fill < 2);
-    EXPECT(figures.job_bytes < 340 * MB / 2);
+    EXPECT(figures.fill < 2.5);
 }
 
 static void print_table(const char *only)
