@@ -92,7 +92,7 @@ static void test_stream__is_the_model(void **state)
         write_model(disk, &model, &PLAN, seed);
         struct segment *segment = disk_open(disk, HELP_PATH, HELP_FILE_NO, NULL);
         for (size_t i = 0; i < COUNT_OF(readaheads); i++) {
-            struct iter *iter = segment_iter_create(segment, &FORWARD, readaheads[i]);
+            struct iter *iter = run_iter_create(&segment, 1, &FORWARD, readaheads[i]);
             assert_non_null(iter);
             for (int twice = 0; twice < 2; twice++) {
                 iter->ops->first(iter);
@@ -122,7 +122,7 @@ static void test_stream__blocks_larger_than_the_window(void **state)
     for (uint32_t i = 0; i < segment->index.count; i++)
         longest = segment->index.lens[i] > longest ? segment->index.lens[i] : longest;
     assert_true(longest > 4 * READAHEAD_BYTES);
-    struct iter *iter = segment_iter_create(segment, &FORWARD, READAHEAD_BYTES);
+    struct iter *iter = run_iter_create(&segment, 1, &FORWARD, READAHEAD_BYTES);
     iter->ops->first(iter);
     check_rest(iter, &model, 0);
     iter->ops->first(iter);
@@ -214,7 +214,7 @@ static void test_stream__any_allocation_fails(void **state)
  * is an error, and no end as if that were all. */
 static void check_damaged(struct segment *segment, const struct model *model, size_t readahead)
 {
-    struct iter *iter = segment_iter_create(segment, &FORWARD, readahead);
+    struct iter *iter = run_iter_create(&segment, 1, &FORWARD, readahead);
     size_t at = 0;
 
     assert_non_null(iter);
