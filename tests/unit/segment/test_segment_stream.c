@@ -108,6 +108,44 @@ static void test_stream__is_the_model(void **state)
     }
 }
 
+/* The first item from `at` on whose key is not that of the one before. */
+static size_t next_key(const struct model *model, size_t at)
+{
+    while (
+        at > 0 && at < model->count &&
+        varve_slice_equal(model->items[at - 1].entry.chunk.key, model->items[at].entry.chunk.key))
+        at++;
+    return at;
+}
+
+static void test_stream__over_the_segments_of_a_run(void **state)
+{
+    static const char *const paths[] = {"/000007.seg", "/000008.seg", "/000009.seg"};
+    struct segment *segments[3];
+    struct disk *disk = *state;
+    struct model model;
+    struct rng rng;
+    size_t from = 0;
+
+    rng_init(&rng, 31);
+    model_make(&model, &PLAN, &rng);
+    for (size_t i = 0; i < 3; i++) {
+        size_t to = i == 2 ? model.count : next_key(&model, (i + 1) * model.count / 3);
+        assert_int_equal(model_write(disk, &model, from, to, 0, paths[i], 7 + i), 0);
+        segments[i] = disk_open(disk, paths[i], 7 + i, NULL);
+        from = to;
+    }
+    struct iter *iter = run_iter_create(segments, 3, &FORWARD, 5000);
+    assert_non_null(iter);
+    iter->ops->first(iter);
+    check_rest(iter, &model, 0);
+    check_seeks(iter, &model, &rng);
+    iter_destroy(iter);
+    for (size_t i = 0; i < 3; i++)
+        segment_unref(segments[i]);
+    model_free(&model);
+}
+
 /* All versions of a key lie in one block, however large: here of 6 MiB, which no window of 256 KiB holds
  * and nothing compresses, between small ones. */
 static void test_stream__blocks_larger_than_the_window(void **state)
@@ -319,6 +357,7 @@ int main(void)
 #define WITH_DISK(test) cmocka_unit_test_setup_teardown(test, disk_set_up, disk_tear_down)
     const struct CMUnitTest tests[] = {
         WITH_DISK(test_stream__is_the_model),
+        WITH_DISK(test_stream__over_the_segments_of_a_run),
         WITH_DISK(test_stream__blocks_larger_than_the_window),
         WITH_DISK(test_stream__any_read_fails),
         WITH_DISK(test_stream__any_allocation_fails),
