@@ -419,7 +419,9 @@ class Sequence:
         if words.chance(0.03) and len(line) > 1:
             line.pop(words.random.randrange(1, len(line)))
         if words.chance(0.03):
-            line.append(words.pick((b"extra", b"", b"NX", b"k")))
+            odd = words.pick((b"extra", b"", b"NX", b"k"))
+            if name != "hello" or len(line) < 3:  # `hello-all-or-nothing` shows in later replies only
+                line.append(odd)
         return line
 
     def steps(self, count):

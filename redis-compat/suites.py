@@ -228,6 +228,19 @@ def check_gates(skips, tally):
     tally.passed += 1
 
 
+def check_table(skips, tally):
+    """README.md's table has the gates as they are, and no less than them for varved."""
+    text = table.split_at(README, "suites")[1]
+    for file, gate in GATES.items():
+        left_out = sum(skip.file == file for skip in skips)
+        row = re.search(rf"^\| {file} \| {gate.whole} \| {gate.wave} \| {left_out} \| (\d+) \|$",
+                        text, re.MULTILINE)
+        if row is None or int(row.group(1)) < gate_of(file, skips, "varved"):
+            tally.fail("README.md's table", f"{file} has changed since: write it anew (--write)")
+            return
+    tally.passed += 1
+
+
 def judge_tcl(file, source, skips, options, tally):
     outcome = run_tcl_file(file, source, skips, options)
     wanted = gate_of(file, skips, options.server)
@@ -322,6 +335,8 @@ def main():
         print(f"skipped: Redis's own tests cannot be had: {missing}")
         return SKIPPED
     check_gates(skips, tally)
+    if not options.write:
+        check_table(skips, tally)
     for file in GATES:
         if not options.texts or any(text in file for text in options.texts):
             measured[file] = judge_tcl(file, source, skips, options, tally)

@@ -52,6 +52,8 @@ PARTS = (
          ("tests/crash/powercut.c", "tests/crash/powercut.py")),
     Part("kill9", "asan", "what clients were told is there after kill -9",
          ("tests/crash/kill9.py", "tests/crash/kill9.c"), ("--seed", "1")),
+    Part("storm", "release", "clients of every bad kind, and well-behaved ones beside them",
+         ("tests/storm/storm.py",)),
     Part("bitrot", "asan", "damage anywhere gives the true value or an error that says where",
          ("tests/crash/bitrot.c",)),
     Part("full", "release", "a small disk fills and is freed, over and over",

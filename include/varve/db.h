@@ -176,7 +176,8 @@ struct varve_read {
     int uncommitted; /* writer thread only, without a snapshot: the open group is seen too. An
                       * iterator of this kind is destroyed before the commit */
     int dead;        /* 1: a record that expired is returned all the same (sweepers, DUMP) */
-    int no_wait;     /* 1: VARVE_WOULD_BLOCK instead of waiting for the disk */
+    int no_wait;     /* 1: VARVE_WOULD_BLOCK instead of waiting for the disk, or for the copy of
+                      * a value of more than 1 MiB */
     int no_fill;     /* 1: what is read from the disk does not enter the block cache */
     /* Of an iterator with no_wait: VARVE_WOULD_BLOCK once it has passed so many records that it does
      * not show, since that takes time as well. 0: no limit. */

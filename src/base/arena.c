@@ -2,27 +2,133 @@
 
 #include "base/mem.h"
 
+#ifdef __SANITIZE_ADDRESS__
+void __asan_poison_memory_region(const volatile void *at, size_t size_bytes);
+void __asan_unpoison_memory_region(const volatile void *at, size_t size_bytes);
+#endif
+
 struct arena_chunk {
     struct arena_chunk *older;
-    size_t size_bytes;
+    size_t size_bytes; /* of data */
+    size_t huge_bytes; /* of all, by mem_alloc_huge(); 0: by mem_alloc() */
     _Alignas(16) uint8_t data[];
 };
+
+/* AddressSanitizer finds out who still reads a chunk that lies in the pool. */
+static void chunk_set_readable(struct arena_chunk *chunk, int readable)
+{
+#ifdef __SANITIZE_ADDRESS__
+    if (readable)
+        __asan_unpoison_memory_region(chunk->data, MEM_HUGE_BYTES - sizeof(*chunk));
+    else
+        __asan_poison_memory_region(chunk->data, MEM_HUGE_BYTES - sizeof(*chunk));
+#else
+    (void)chunk;
+    (void)readable;
+#endif
+}
+
+void arena_pool_init(struct arena_pool *pool, size_t max_bytes)
+{
+    *pool = (struct arena_pool){.max_bytes = max_bytes};
+    mutex_init(&pool->mutex);
+}
+
+static struct arena_chunk *pool_take(struct arena_pool *pool)
+{
+    mutex_lock(&pool->mutex);
+    struct arena_chunk *chunk = pool->spare;
+    if (chunk != NULL) {
+        pool->spare = chunk->older;
+        pool->spare_bytes -= MEM_HUGE_BYTES;
+    }
+    mutex_unlock(&pool->mutex);
+    if (chunk != NULL)
+        chunk_set_readable(chunk, 1);
+    return chunk;
+}
+
+/* 0: the pool is full. */
+static int pool_give(struct arena_pool *pool, struct arena_chunk *chunk)
+{
+    mutex_lock(&pool->mutex);
+    int taken = pool->spare_bytes + MEM_HUGE_BYTES <= pool->max_bytes;
+    if (taken) {
+        chunk_set_readable(chunk, 0);
+        chunk->older = pool->spare;
+        pool->spare = chunk;
+        pool->spare_bytes += MEM_HUGE_BYTES;
+    }
+    mutex_unlock(&pool->mutex);
+    return taken;
+}
+
+void arena_pool_clear(struct arena_pool *pool)
+{
+    struct arena_chunk *chunk;
+
+    while ((chunk = pool_take(pool)) != NULL)
+        mem_free_huge(chunk, MEM_HUGE_BYTES);
+}
+
+void arena_pool_deinit(struct arena_pool *pool)
+{
+    arena_pool_clear(pool);
+    mutex_deinit(&pool->mutex);
+}
 
 void arena_init(struct arena *arena, size_t chunk_bytes)
 {
     *arena = (struct arena){.chunk_bytes = chunk_bytes};
 }
 
+static void chunk_free(struct arena_pool *pool, struct arena_chunk *chunk)
+{
+    if (chunk->huge_bytes == 0)
+        mem_free(chunk);
+    else if (pool == NULL || chunk->huge_bytes != MEM_HUGE_BYTES || !pool_give(pool, chunk))
+        mem_free_huge(chunk, chunk->huge_bytes);
+}
+
 void arena_deinit(struct arena *arena)
 {
     struct arena_chunk *chunk = arena->chunks;
+    struct arena_pool *pool = arena->pool;
 
     while (chunk != NULL) {
         struct arena_chunk *older = chunk->older;
-        mem_free(chunk);
+        chunk_free(pool, chunk);
         chunk = older;
     }
     arena_init(arena, arena->chunk_bytes);
+    arena->pool = pool;
+}
+
+/* A whole chunk in huge pages. */
+static struct arena_chunk *chunk_alloc_huge(const struct arena *arena)
+{
+    struct arena_chunk *chunk = NULL;
+
+    if (arena->pool != NULL && arena->chunk_bytes == MEM_HUGE_BYTES)
+        chunk = pool_take(arena->pool);
+    if (chunk == NULL)
+        chunk = mem_alloc_huge(arena->chunk_bytes);
+    if (chunk == NULL)
+        return NULL;
+    chunk->huge_bytes = arena->chunk_bytes;
+    chunk->size_bytes = arena->chunk_bytes - sizeof(*chunk);
+    return chunk;
+}
+
+static struct arena_chunk *chunk_alloc(size_t payload)
+{
+    struct arena_chunk *chunk = mem_alloc(sizeof(*chunk) + payload);
+
+    if (chunk == NULL)
+        return NULL;
+    chunk->huge_bytes = 0;
+    chunk->size_bytes = payload;
+    return chunk;
 }
 
 /* A large piece gets a chunk of its own, behind the newest, so that the newest goes on serving. */
@@ -34,13 +140,11 @@ void *arena_alloc_slow(struct arena *arena, size_t size_bytes)
         return NULL;
     int alone = need > arena->chunk_bytes / 4;
     int huge = !alone && arena->chunk_bytes % MEM_HUGE_BYTES == 0;
-    size_t payload = alone ? need : arena->chunk_bytes - (huge ? sizeof(struct arena_chunk) : 0);
-    struct arena_chunk *chunk = huge ? mem_alloc_huge(arena->chunk_bytes)
-                                     : mem_alloc(sizeof(*chunk) + payload);
+    struct arena_chunk *chunk = huge ? chunk_alloc_huge(arena)
+                                     : chunk_alloc(alone ? need : arena->chunk_bytes);
     if (chunk == NULL)
         return NULL;
-    chunk->size_bytes = payload;
-    arena->allocated_bytes += sizeof(*chunk) + payload;
+    arena->allocated_bytes += sizeof(*chunk) + chunk->size_bytes;
     if (alone && arena->chunks != NULL) {
         chunk->older = arena->chunks->older;
         arena->chunks->older = chunk;
@@ -49,6 +153,6 @@ void *arena_alloc_slow(struct arena *arena, size_t size_bytes)
     chunk->older = arena->chunks;
     arena->chunks = chunk;
     arena->next = chunk->data + need;
-    arena->end = chunk->data + payload;
+    arena->end = chunk->data + chunk->size_bytes;
     return chunk->data;
 }

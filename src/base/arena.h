@@ -7,15 +7,30 @@
 #include <stdint.h>
 
 #include "base/check.h"
+#include "base/thread.h"
 
 struct arena_chunk;
+
+/* Huge chunks (of MEM_HUGE_BYTES) that no arena uses: the next one takes them without new pages, which the
+ * system would have to clear. Shared by arenas, which must be gone before it. Any thread. */
+struct arena_pool {
+    struct mutex mutex;
+    struct arena_chunk *spare;
+    size_t spare_bytes;
+    size_t max_bytes;
+};
+
+void arena_pool_init(struct arena_pool *pool, size_t max_bytes);
+void arena_pool_deinit(struct arena_pool *pool);
+void arena_pool_clear(struct arena_pool *pool); /* gives all back to the system */
 
 struct arena {
     struct arena_chunk *chunks; /* newest first */
     uint8_t *next;
     uint8_t *end;
-    size_t chunk_bytes;     /* of a multiple of MEM_HUGE_BYTES: in huge pages */
-    size_t allocated_bytes; /* taken from the allocator */
+    size_t chunk_bytes;      /* of a multiple of MEM_HUGE_BYTES: in huge pages */
+    size_t allocated_bytes;  /* taken from the allocator */
+    struct arena_pool *pool; /* borrowed; NULL: none */
 };
 
 void arena_init(struct arena *arena, size_t chunk_bytes);

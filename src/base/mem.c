@@ -56,14 +56,29 @@ void *mem_alloc_zero(size_t size_bytes)
 
 void *mem_alloc_huge(size_t size_bytes)
 {
-    CHECK(size_bytes % MEM_HUGE_BYTES == 0);
-    void *ptr = mem_planned_failure() ? NULL : aligned_alloc(MEM_HUGE_BYTES, size_bytes);
-
-    if (ptr == NULL)
+    CHECK(size_bytes % MEM_HUGE_BYTES == 0 && size_bytes <= SIZE_MAX / 2);
+    if (mem_planned_failure())
         return NULL;
-    (void)madvise(ptr, size_bytes, MADV_HUGEPAGE); /* a wish */
-    mem_account((int64_t)malloc_usable_size(ptr));
-    return ptr;
+    /* Room for every place that the aligned part may have in it; what is around is given back. */
+    size_t mapped = size_bytes + MEM_HUGE_BYTES;
+    uint8_t *at = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        return NULL;
+    size_t front = (MEM_HUGE_BYTES - (uintptr_t)at % MEM_HUGE_BYTES) % MEM_HUGE_BYTES;
+    if (front > 0)
+        (void)munmap(at, front);
+    (void)munmap(at + front + size_bytes, MEM_HUGE_BYTES - front);
+    (void)madvise(at + front, size_bytes, MADV_HUGEPAGE); /* a wish */
+    mem_account((int64_t)size_bytes);
+    return at + front;
+}
+
+void mem_free_huge(void *ptr, size_t size_bytes)
+{
+    if (ptr == NULL)
+        return;
+    mem_account(-(int64_t)size_bytes);
+    CHECK(munmap(ptr, size_bytes) == 0);
 }
 
 void *mem_realloc(void *ptr, size_t size_bytes)

@@ -14,9 +14,11 @@ void *mem_realloc(void *ptr, size_t size_bytes) MUST_CHECK;
 void mem_free(void *ptr); /* takes NULL */
 
 /* size_bytes, a multiple of MEM_HUGE_BYTES, aligned to that and, where the system does that, backed by
- * huge pages: for large memory that is read at random, whose page table would not fit the TLB. */
+ * huge pages: for large memory that is read at random, whose page table would not fit the TLB. It comes
+ * from the system and goes back to it by mem_free_huge() with the same size, whatever the C allocator keeps. */
 #define MEM_HUGE_BYTES ((size_t)2 * 1024 * 1024)
 void *mem_alloc_huge(size_t size_bytes) MUST_CHECK;
+void mem_free_huge(void *ptr, size_t size_bytes); /* takes NULL */
 
 /* A NUL-terminated copy of text[0..len). */
 char *mem_strndup(const char *text, size_t len) MUST_CHECK;

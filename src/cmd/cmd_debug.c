@@ -61,7 +61,11 @@ static void debug_error(struct cmd_ctx *ctx)
 {
     char text[1024];
 
-    resp_error(ctx->out, "%s", cmd_arg_text(ctx->argv[2], text, sizeof(text)));
+    cmd_arg_text(ctx->argv[2], text, sizeof(text));
+    for (char *at = text; *at != '\0'; at++)
+        if (*at == '\r' || *at == '\n')
+            *at = ' '; /* also at its end, where other errors are cut */
+    resp_error(ctx->out, "%s", text);
 }
 
 /* A key that expired is deleted by whoever meets it all the same. */

@@ -89,19 +89,12 @@ static int restore_parse(struct cmd_ctx *ctx, struct restore_options *options)
     return 1;
 }
 
-/* The time argument as milliseconds since the epoch, 0: never. Returns 0 after the error reply. */
-static int restore_expiry(struct cmd_ctx *ctx, int absolute, uint64_t *expire_ms)
+/* Returns 0 after the error reply. */
+static int restore_time(struct cmd_ctx *ctx, int64_t *time)
 {
-    int64_t time;
-
-    if (!cmd_arg_int64(ctx, 2, &time, NULL))
+    if (!cmd_arg_int64(ctx, 2, time, NULL))
         return 0;
-    if (time > 0 && !absolute && __builtin_add_overflow(time, (int64_t)ctx->now_ms, &time)) {
-        resp_error(ctx->out, "ERR Invalid TTL value, too large");
-        return 0;
-    }
-    *expire_ms = (uint64_t)time;
-    if (time >= 0)
+    if (*time >= 0)
         return 1;
     resp_error(ctx->out, "ERR Invalid TTL value, must be >= 0");
     return 0;
@@ -123,13 +116,14 @@ static int restore_look(struct cmd_ctx *ctx, const struct restore_options *optio
     return TYPES_UNMET;
 }
 
-static void restore_write(struct cmd_ctx *ctx, struct varve_slice value, uint64_t expire_ms)
+/* expire_ms: since the epoch, 0: never */
+static void restore_write(struct cmd_ctx *ctx, struct varve_slice value, int64_t expire_ms)
 {
     struct varve_err err = {0};
     struct string_at where = string_at(ctx, 1, &err);
 
     keyspace_begin(ctx->keyspace);
-    int rc = string_put(&where, value, expire_ms);
+    int rc = string_put(&where, value, (uint64_t)expire_ms);
     if (rc == 0)
         rc = keyspace_apply(ctx->keyspace, &ctx->wait_seq, &err);
     if (rc == 0)
@@ -143,14 +137,14 @@ void cmd_restore(struct cmd_ctx *ctx)
     struct varve_err err = {0};
     struct restore_options options;
     struct rdb_string string;
-    uint64_t expire_ms;
+    int64_t time;
 
     if (!restore_parse(ctx, &options))
         return;
     int rc = restore_look(ctx, &options, &err);
     if (rc != 0 && rc != TYPES_UNMET)
         cmd_reply_failure(ctx, rc, &err);
-    if (rc != 0 || !restore_expiry(ctx, options.absolute, &expire_ms))
+    if (rc != 0 || !restore_time(ctx, &time))
         return;
     if (!rdb_verify(ctx->argv[3])) {
         resp_error(ctx->out, "ERR DUMP payload version or checksum are wrong");
@@ -165,6 +159,9 @@ void cmd_restore(struct cmd_ctx *ctx)
         cmd_reply_failure(ctx, rc, &err);
         return;
     }
-    restore_write(ctx, string.value, expire_ms);
+    if (time > 0 && !options.absolute && __builtin_add_overflow(time, (int64_t)ctx->now_ms, &time))
+        resp_error(ctx->out, "ERR Invalid TTL value, too large");
+    else
+        restore_write(ctx, string.value, time);
     rdb_string_free(&string);
 }

@@ -36,6 +36,7 @@ void cmd_save(struct cmd_ctx *ctx)
     resp_ok(ctx->out);
 }
 
+/* In a transaction Redis says of both that they are scheduled: it forks when EXEC is over. */
 void cmd_bgsave(struct cmd_ctx *ctx)
 {
     uint64_t seq = 0; /* nobody waits for it */
@@ -43,13 +44,15 @@ void cmd_bgsave(struct cmd_ctx *ctx)
     if (ctx->argc > 2 || (ctx->argc == 2 && !cmd_arg_is(ctx->argv[1], "schedule")))
         cmd_reply_syntax_error(ctx);
     else if (save_begin(ctx, &seq))
-        resp_simple(ctx->out, "Background saving started");
+        resp_simple(ctx->out,
+                    ctx->in_exec ? "Background saving scheduled" : "Background saving started");
 }
 
 /* The log is rewritten all the time, by flushes and compactions: there is nothing to do. */
 void cmd_bgrewriteaof(struct cmd_ctx *ctx)
 {
-    resp_simple(ctx->out, "Background append only file rewriting started");
+    resp_simple(ctx->out, ctx->in_exec ? "Background append only file rewriting scheduled"
+                                       : "Background append only file rewriting started");
 }
 
 void cmd_lastsave(struct cmd_ctx *ctx)

@@ -285,7 +285,7 @@ int db_swap_memtable(struct varve_db *db)
     CHECK(db->undo.count == 0);
     if (db_waiting_memtables(db) + 1 >= db->options.memtables_max)
         return VARVE_EFULL;
-    struct memtable *fresh = memtable_create();
+    struct memtable *fresh = memtable_create_pooled(&db->arenas);
     if (fresh == NULL)
         return VARVE_ENOMEM;
     notes->last_seq = db->applied_seq;
@@ -466,16 +466,15 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
     db->undo.count = 0;
     db->undo.range_count = 0;
     db->now_us = db->wal.last_write_us;
-    db->holding = wal_sync_age_us(&db->wal.sync, db->now_us) >= HOLD_AFTER_US;
-    wal_sync_written(&db->wal.sync,
-                     (struct wal_mark){.seq = db->applied_seq, .place = wal_end(&db->wal)},
-                     db->now_us);
+    struct wal_mark written = {.seq = db->applied_seq, .place = wal_end(&db->wal)};
+    db->holding = wal_sync_written(&db->wal.sync, written, db->now_us) >= HOLD_AFTER_US;
     atomic_store_explicit(&db->visible_seq, db->applied_seq - (MUTANT("publish-late") ? 1 : 0),
                           memory_order_release);
-    if (atomic_load_explicit(&db->durability, memory_order_relaxed) == VARVE_ALWAYS)
+    int always = atomic_load_explicit(&db->durability, memory_order_relaxed) == VARVE_ALWAYS;
+    if (always)
         wal_sync_start(&db->wal.sync);
     counts_compact(&memtable_notes(db->memtable)->counts);
-    wal_pool_fill(&db->wal.pool, db->now_us);
+    wal_make_ready(&db->wal, always, db->now_us);
     stall_wrote(&db->stall, db->group_bytes, db->now_us);
     db->user_bytes += db->group_bytes;
     db->group_bytes = 0;
@@ -639,6 +638,14 @@ static int flush_makes_room(struct varve_db *db)
            !MUTANT("full-keeps-tombstones");
 }
 
+/* The memory of past memtables is kept for the next ones as long as something is written. */
+static void db_tick_memory(struct varve_db *db)
+{
+    if (db->arenas_user_bytes == db->user_bytes)
+        arena_pool_clear(&db->arenas);
+    db->arenas_user_bytes = db->user_bytes;
+}
+
 /* What is due about every 100 ms: the flusher and the compactor are woken, a range tombstone that makes
  * whole segments superfluous is flushed. */
 static void db_tick_background(struct varve_db *db)
@@ -654,6 +661,7 @@ static void db_tick_background(struct varve_db *db)
         db_reclaim(db);
     if (db->now_us - db->slow_tick_us >= SLOW_TICK_US) {
         db->slow_tick_us = db->now_us;
+        db_tick_memory(db);
         compactor_poke(&db->compactor);
         space_poke(&db->space);
     }
@@ -680,5 +688,5 @@ void varve_tick(struct varve_db *db)
         db_fail(db, &err);
     }
     if (db->wal.records > 0)
-        wal_pool_fill(&db->wal.pool, db->now_us);
+        wal_make_ready(&db->wal, atomic_load(&db->durability) == VARVE_ALWAYS, db->now_us);
 }

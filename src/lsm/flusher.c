@@ -334,8 +334,13 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
         return rc;
     }
     view_install(&db->view, next, memtable);
-    for (size_t i = plan->count - plan->wal_drops; i < plan->count; i++)
-        db_discard_wal(db, plan->edits[i].file_no, 1);
+    /* Files before the one in which the log is durable are so with their seals, but for one that healing ended. */
+    uint64_t durable_no = wal_sync_durable(&db->wal.sync).place.file_no;
+    for (size_t i = plan->count - plan->wal_drops; i < plan->count; i++) {
+        const struct manifest_edit *edit = &plan->edits[i];
+        int synced = edit->end == 0 && edit->file_no < durable_no;
+        db_discard_wal(db, edit->file_no, synced ? WAL_SYNCED : WAL_NAMED);
+    }
     return 0;
 }
 

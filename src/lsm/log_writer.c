@@ -6,7 +6,11 @@
 #include "base/mutant.h"
 
 #define HEADS_MAX_BYTES ((size_t)1024 * 1024)
-#define ZEROS_BYTES ((size_t)256 * 1024)
+/* So much of short payloads is copied behind their headers: one piece is cheaper to write than many. */
+#define COPY_MAX_BYTES ((size_t)32 * 1024)
+/* The page cache keeps a file in pieces as large as it was written, and the log's writes cost by the
+ * size of the piece that they fall into: 0.75 us in 16 KiB, 0.9 in 256, 1.9 in 1024. */
+#define ZEROS_BYTES ((size_t)16 * 1024)
 #define PREWRITE_SYNC_BYTES ((uint64_t)4 * 1024 * 1024)
 
 /* Zeros to the end of the file, synced every few MiB so that the disk's queue stays short for the
@@ -121,12 +125,34 @@ struct payload_cursor {
     size_t skip;
 };
 
-/* Stages a header's place and the next `len` bytes of the payload, and completes the header. */
+/* Appends to `heads` what stands next in the file. */
+static int writer_add_copy(struct log_writer *writer, const void *data, size_t len)
+{
+    struct varve_slice *last = writer->part_count == 0 ? NULL
+                                                       : &writer->parts[writer->part_count - 1];
+
+    if (buf_append(&writer->heads, data, len) != 0)
+        return VARVE_ENOMEM;
+    if (last == NULL || last->data != NULL)
+        return writer_add_part(writer, varve_slice(NULL, len));
+    last->len += len;
+    return 0;
+}
+
+static int writer_add_payload(struct log_writer *writer, struct varve_slice part)
+{
+    return writer->heads.len + part.len <= COPY_MAX_BYTES
+               ? writer_add_copy(writer, part.data, part.len)
+               : writer_add_part(writer, part);
+}
+
+/* Stages a header and the next `len` bytes of the payload behind it; completes the header last. */
 static int writer_stage_piece(struct log_writer *writer, struct record_header *header,
                               struct payload_cursor *from, uint64_t len)
 {
-    uint8_t head[RECORD_HEADER_BYTES];
-    int rc = writer_add_part(writer, varve_slice(NULL, RECORD_HEADER_BYTES));
+    static const uint8_t room[RECORD_HEADER_BYTES];
+    size_t head_at = writer->heads.len;
+    int rc = writer_add_copy(writer, room, sizeof(room));
 
     header->payload_len = len;
     header->payload_crc = writer->salt;
@@ -138,7 +164,7 @@ static int writer_stage_piece(struct log_writer *writer, struct record_header *h
         if (take > 0) {
             part = varve_slice(part.data + from->skip, take);
             header->payload_crc = crc32c(header->payload_crc, part.data, part.len);
-            rc = writer_add_part(writer, part);
+            rc = writer_add_payload(writer, part);
         }
         from->skip += take;
         left -= take;
@@ -147,21 +173,44 @@ static int writer_stage_piece(struct log_writer *writer, struct record_header *h
             from->skip = 0;
         }
     }
-    if (rc == 0) {
-        record_header_put(head, writer->salt, writer->file_no, header);
-        rc = buf_append(&writer->heads, head, sizeof(head)) == 0 ? 0 : VARVE_ENOMEM;
-    }
+    if (rc == 0)
+        record_header_put(writer->heads.data + head_at, writer->salt, writer->file_no, header);
     writer->staged_bytes += RECORD_HEADER_BYTES + len;
     return rc;
+}
+
+/* What is staged now: to go back to. */
+struct stage_mark {
+    size_t parts;
+    size_t last_len;
+    size_t heads_len;
+    uint64_t staged_bytes;
+};
+
+static struct stage_mark writer_mark(const struct log_writer *writer)
+{
+    return (struct stage_mark){
+        .parts = writer->part_count,
+        .last_len = writer->part_count == 0 ? 0 : writer->parts[writer->part_count - 1].len,
+        .heads_len = writer->heads.len,
+        .staged_bytes = writer->staged_bytes,
+    };
+}
+
+static void writer_go_back(struct log_writer *writer, struct stage_mark mark)
+{
+    writer->part_count = mark.parts;
+    if (mark.parts > 0)
+        writer->parts[mark.parts - 1].len = mark.last_len;
+    writer->heads.len = mark.heads_len;
+    writer->staged_bytes = mark.staged_bytes;
 }
 
 int log_writer_stage(struct log_writer *writer, struct record_header header,
                      const struct varve_slice *parts, size_t part_count)
 {
     struct payload_cursor from = {.parts = parts, .count = part_count};
-    size_t parts_before = writer->part_count;
-    size_t heads_before = writer->heads.len;
-    uint64_t staged_before = writer->staged_bytes;
+    struct stage_mark before = writer_mark(writer);
     unsigned flags = header.flags;
     uint64_t left = 0;
     int rc;
@@ -175,34 +224,19 @@ int log_writer_stage(struct log_writer *writer, struct record_header header,
         rc = writer_stage_piece(writer, &header, &from, len);
         flags = RECORD_CONTINUES;
     } while (rc == 0 && left > 0);
-    if (rc != 0) {
-        writer->part_count = parts_before;
-        writer->heads.len = heads_before;
-        writer->staged_bytes = staged_before;
-    }
+    if (rc != 0)
+        writer_go_back(writer, before);
     return rc;
 }
 
 int log_writer_stage_small(struct log_writer *writer, struct record_header header,
                            const void *payload, size_t len)
 {
-    uint8_t bytes[RECORD_HEADER_BYTES + LOG_SMALL_MAX_BYTES];
+    struct varve_slice part = varve_slice(payload, len);
 
     CHECK(len <= LOG_SMALL_MAX_BYTES);
-    header.payload_len = len;
-    header.payload_crc = crc32c(writer->salt, payload, len);
-    record_header_put(bytes, writer->salt, writer->file_no, &header);
-    if (len > 0)
-        memcpy(bytes + RECORD_HEADER_BYTES, payload, len);
-    len += RECORD_HEADER_BYTES;
-    if (buf_append(&writer->heads, bytes, len) != 0)
-        return VARVE_ENOMEM;
-    if (writer_add_part(writer, varve_slice(NULL, len)) != 0) {
-        writer->heads.len -= len;
-        return VARVE_ENOMEM;
-    }
-    writer->staged_bytes += len;
-    return 0;
+    CHECK(writer->heads.len + RECORD_HEADER_BYTES + len <= COPY_MAX_BYTES); /* so it is copied */
+    return log_writer_stage(writer, header, &part, 1);
 }
 
 void log_writer_unstage(struct log_writer *writer)

@@ -16,7 +16,7 @@ struct log_writer {
     uint32_t salt;
     uint64_t offset;           /* where the next record goes: the end of what was written */
     uint64_t prewritten_size;  /* bytes that were written and synced before the file's first use */
-    struct buf heads;          /* headers and small payloads of what is staged */
+    struct buf heads;          /* headers and short payloads of what is staged */
     struct varve_slice *parts; /* what is staged; data NULL: the next bytes of heads */
     size_t part_count;
     size_t part_cap;
@@ -37,7 +37,7 @@ void log_writer_close(struct log_writer *writer); /* takes NULL; syncs nothing *
  * the bytes of parts must stay until the flush. 0 or VARVE_ENOMEM: then nothing is staged of it. */
 int log_writer_stage(struct log_writer *writer, struct record_header header,
                      const struct varve_slice *parts, size_t part_count) MUST_CHECK;
-/* The same for a short payload, which is copied. */
+/* The same for a short payload, which is copied; not behind many others. */
 #define LOG_SMALL_MAX_BYTES 64
 int log_writer_stage_small(struct log_writer *writer, struct record_header header,
                            const void *payload, size_t len) MUST_CHECK;

@@ -55,11 +55,17 @@ struct memtable_iter {
 
 struct memtable *memtable_create(void)
 {
+    return memtable_create_pooled(NULL);
+}
+
+struct memtable *memtable_create_pooled(struct arena_pool *pool)
+{
     struct memtable *memtable = mem_alloc(sizeof(*memtable));
 
     if (memtable == NULL)
         return NULL;
     arena_init(&memtable->arena, CHUNK_MIN_BYTES);
+    memtable->arena.pool = pool;
     art_init(&memtable->keys, &memtable->arena);
     range_map_init(&memtable->ranges, &memtable->arena);
     atomic_init(&memtable->entry_count, 0);

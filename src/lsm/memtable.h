@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/check.h"
 #include "lsm/counts.h"
 #include "segment/chunk.h"
@@ -19,7 +20,9 @@ struct memtable;         /* opaque */
 struct memtable_entry;   /* opaque: a key and its versions */
 struct memtable_version; /* opaque: one version of a key */
 
-struct memtable *memtable_create(void);                   /* with one reference; NULL: no memory */
+struct memtable *memtable_create(void); /* with one reference; NULL: no memory */
+struct memtable *
+memtable_create_pooled(struct arena_pool *pool);          /* with memory from there; borrowed */
 struct memtable *memtable_ref(struct memtable *memtable); /* any thread */
 void memtable_unref(struct memtable *memtable);           /* any thread; takes NULL */
 

@@ -61,12 +61,19 @@ int wal_stage_begin(struct log_writer *log, uint64_t next_seq, struct log_place 
     return log_writer_stage_small(log, header, payload, sizeof(payload));
 }
 
-/* A file that is full, or was not made ready beforehand, gives way to one that is ready. */
+void wal_make_ready(struct wal *wal, int eager, uint64_t now_us)
+{
+    wal->eager = eager;
+    if (eager || wal->log->offset >= wal->file_size / 2)
+        wal_pool_fill(&wal->pool, now_us);
+}
+
+/* A file that is full, or one that should have been pre-written, gives way to one that is ready. */
 static int wal_rotate(struct wal *wal, uint64_t next_seq, struct varve_err *err)
 {
     struct record_header seal = {.type = RECORD_SEAL, .first_seq = next_seq};
     struct wal_ready ready;
-    int due = wal->log->offset >= wal->file_size || wal->log->prewritten_size == 0;
+    int due = wal->log->offset >= wal->file_size || (wal->eager && wal->log->prewritten_size == 0);
 
     /* unreached: a file that has no begin record yet is made ready, and not full */
     if (!due || wal->begin_due || wal_pool_ready_count(&wal->pool) == 0)
@@ -174,7 +181,8 @@ int wal_group_write(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_
     if (rc != 0)
         goto out;
     put_u64(clock, now_ms);
-    header.promised = wal_sync_durable(&wal->sync).place;
+    wal_sync_know_durable(&wal->sync, &wal->durable, &wal->durable_changes);
+    header.promised = wal->durable.place;
     if (MUTANT("promise-written"))
         header.promised = wal_end(wal);
     rc = wal_reserve_parts(wal, 2 * wal->borrowed.count + 2);

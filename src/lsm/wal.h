@@ -18,6 +18,7 @@ struct wal {
     struct wal_sync sync;
     struct wal_pool pool;
     uint64_t file_size; /* a file that is longer than that is followed by the next */
+    int eager;          /* of wal_make_ready() */
 
     /* The open group. */
     struct buf ops;
@@ -35,6 +36,8 @@ struct wal {
     uint64_t last_write_us;    /* of operations */
     struct log_place data_end; /* behind the last operations record */
     struct log_place promised; /* the last promise that was written */
+    struct wal_mark durable;   /* as far as known, of durable_changes */
+    uint64_t durable_changes;
 
     uint64_t files;      /* live ones, this one included */
     uint64_t live_bytes; /* in live files but this one */
@@ -60,6 +63,10 @@ int wal_group_add(struct wal *wal, const struct varve_batch *batch) MUST_CHECK;
  * not be written again before it was healed. */
 int wal_group_write(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_t now_ms,
                     struct varve_err *err) MUST_CHECK;
+
+/* Sees to it that the next file will be ready when this one is half full; eager: from now on, and that a file
+ * which was not pre-written gives way to it, because somebody waits for each sync. */
+void wal_make_ready(struct wal *wal, int eager, uint64_t now_us);
 
 /* A promise record, if the log has lain still for a second and it says something new. */
 int wal_promise(struct wal *wal, uint64_t next_seq, uint64_t now_ms,

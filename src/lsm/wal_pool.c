@@ -45,12 +45,23 @@ int wal_pool_take(struct wal_pool *pool, struct wal_ready *ready)
     return taken;
 }
 
+/* A look without the lock: what it misses is seen at the next call. */
+static int pool_is_short(const struct wal_pool *pool)
+{
+    size_t ready = atomic_load_explicit(&pool->ready_count, memory_order_relaxed);
+    size_t dead = atomic_load_explicit(&pool->reusable_count, memory_order_relaxed);
+
+    return ready < pool->target && (dead > 0 || ready == 0);
+}
+
 void wal_pool_fill(struct wal_pool *pool, uint64_t now_us)
 {
     int submit = 0;
 
+    if (LIKELY(!pool_is_short(pool)))
+        return;
     mutex_lock(&pool->mutex);
-    if (!pool->running && pool->ready_count < pool->target && now_us >= pool->retry_us) {
+    if (!pool->running && now_us >= pool->retry_us) {
         pool->running = 1;
         submit = 1;
     }
@@ -74,10 +85,7 @@ int wal_pool_reuse(struct wal_pool *pool, char *path)
 
 size_t wal_pool_ready_count(struct wal_pool *pool)
 {
-    mutex_lock(&pool->mutex);
-    size_t count = pool->ready_count;
-    mutex_unlock(&pool->mutex);
-    return count;
+    return atomic_load_explicit(&pool->ready_count, memory_order_relaxed);
 }
 
 int wal_pool_running(struct wal_pool *pool)

@@ -1,6 +1,7 @@
-/* wal_pool.h - keeps a few WAL files ready: pre-written (or an old one reused), synced, and named in
- * the manifest, so that a rotation costs the writer nothing and each sync of them is a data flush
- * without a journal commit. Files are made by a maintenance job. */
+/* wal_pool.h - keeps a few WAL files ready, synced and named in the manifest, so that a rotation costs
+ * the writer nothing and each sync of them is a data flush without a journal commit. Those are dead files,
+ * used again; only where there is none, one is pre-written ahead: all its bytes go to the disk twice.
+ * Files are made by a maintenance job. */
 #ifndef LSM_WAL_POOL_H
 #define LSM_WAL_POOL_H
 
@@ -33,10 +34,10 @@ struct wal_pool {
     struct mutex mutex;
     struct cond changed;
     struct wal_ready ready[WAL_POOL_MAX]; /* oldest first */
-    size_t ready_count;
-    char *reusable[WAL_POOL_MAX]; /* paths of dead files of the right size; owned */
-    size_t reusable_count;
-    uint64_t retry_us; /* after a failure: not before that time */
+    _Atomic size_t ready_count;           /* changes under the mutex */
+    char *reusable[WAL_POOL_MAX];         /* paths of dead files that are long enough; owned */
+    _Atomic size_t reusable_count;        /* changes under the mutex */
+    uint64_t retry_us;                    /* after a failure: not before that time */
     int running;
 };
 
@@ -45,12 +46,12 @@ void wal_pool_deinit(struct wal_pool *pool); /* no job may be running */
 
 /* Takes a file that is ready; 0 if there is none. Any thread. */
 int wal_pool_take(struct wal_pool *pool, struct wal_ready *ready);
-/* Starts the job if files are missing. Any thread. */
+/* Starts the job if a dead file can be made ready, or nothing is. Any thread. */
 void wal_pool_fill(struct wal_pool *pool, uint64_t now_us);
 /* Makes a file now: on the maintenance thread, or before any job runs. prewrite as in log_writer.h. */
 int wal_pool_make(struct wal_pool *pool, uint64_t prewrite, struct wal_ready *ready,
                   struct varve_err *err) MUST_CHECK;
-/* Hands in a file that the manifest no longer names, of file_size bytes. Takes path over; returns 0
+/* Hands in a file that the manifest no longer names, of file_size bytes or more. Takes path over; returns 0
  * if the pool has no use for it. */
 int wal_pool_reuse(struct wal_pool *pool, char *path);
 

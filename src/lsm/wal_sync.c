@@ -28,6 +28,13 @@ void wal_sync_deinit(struct wal_sync *sync)
     cond_deinit(&sync->changed);
 }
 
+static void sync_set_durable_locked(struct wal_sync *sync, struct wal_mark durable)
+{
+    sync->durable = durable;
+    atomic_store_explicit(&sync->durable_seq, durable.seq, memory_order_release);
+    atomic_fetch_add_explicit(&sync->durable_changes, 1, memory_order_release);
+}
+
 void wal_sync_reset(struct wal_sync *sync, struct log_writer *current, struct wal_mark durable)
 {
     mutex_lock(&sync->mutex);
@@ -35,21 +42,29 @@ void wal_sync_reset(struct wal_sync *sync, struct log_writer *current, struct wa
     sync_close_full(sync);
     sync->current = current;
     sync->written = durable;
-    sync->durable = durable;
+    sync_set_durable_locked(sync, durable);
     sync->oldest_us = 0;
     sync->oldest_running_us = 0;
-    atomic_store(&sync->durable_seq, durable.seq);
     atomic_store(&sync->failed, 0);
     mutex_unlock(&sync->mutex);
 }
 
-void wal_sync_written(struct wal_sync *sync, struct wal_mark written, uint64_t now_us)
+static uint64_t age_us(uint64_t oldest_us, uint64_t now_us)
+{
+    if (oldest_us == 0)
+        return 0;
+    return now_us > oldest_us ? now_us - oldest_us : 1;
+}
+
+uint64_t wal_sync_written(struct wal_sync *sync, struct wal_mark written, uint64_t now_us)
 {
     mutex_lock(&sync->mutex);
     sync->written = written;
     if (sync->oldest_us == 0)
         sync->oldest_us = now_us == 0 ? 1 : now_us;
+    uint64_t oldest = sync->oldest_running_us != 0 ? sync->oldest_running_us : sync->oldest_us;
     mutex_unlock(&sync->mutex);
+    return age_us(oldest, now_us);
 }
 
 int wal_sync_rotate(struct wal_sync *sync, struct log_writer *full, struct log_writer *next)
@@ -150,9 +165,8 @@ static void wal_sync_run(struct varve_job *job)
         task.target = sync->written;
     if (rc == 0) {
         sync_close_taken_locked(sync, &task);
-        sync->durable = task.target;
+        sync_set_durable_locked(sync, task.target);
         sync->oldest_running_us = 0;
-        atomic_store_explicit(&sync->durable_seq, task.target.seq, memory_order_release);
     } else {
         sync->err = err;
         atomic_store(&sync->failed, 1);
@@ -175,13 +189,6 @@ static void wal_sync_run(struct varve_job *job)
     mutex_unlock(&sync->mutex);
     if (more)
         sync->executor->submit(sync->executor, VARVE_JOB_SYNC, &sync->job);
-}
-
-static uint64_t age_us(uint64_t oldest_us, uint64_t now_us)
-{
-    if (oldest_us == 0)
-        return 0;
-    return now_us > oldest_us ? now_us - oldest_us : 1;
 }
 
 uint64_t wal_sync_age_us(struct wal_sync *sync, uint64_t now_us)

@@ -30,6 +30,7 @@ struct wal_sync {
     varve_durable_fn on_durable;
     void *arg;
     _Atomic uint64_t durable_seq;
+    _Atomic uint64_t durable_changes; /* how often `durable` changed */
     _Atomic int failed;
 
     struct mutex mutex; /* held for a few loads and stores, never across I/O */
@@ -58,8 +59,9 @@ void wal_sync_deinit(struct wal_sync *sync); /* no job may be running; closes th
 /* Starts from a log that is durable up to `durable`, and is written in `current` from now on. */
 void wal_sync_reset(struct wal_sync *sync, struct log_writer *current, struct wal_mark durable);
 
-/* Writer thread: bytes up to `written` were written at now_us, the last of them in `current`. */
-void wal_sync_written(struct wal_sync *sync, struct wal_mark written, uint64_t now_us);
+/* Writer thread: bytes up to `written` were written at now_us, the last of them in `current`. Returns the
+ * age of the oldest byte that a power cut could take. */
+uint64_t wal_sync_written(struct wal_sync *sync, struct wal_mark written, uint64_t now_us);
 
 /* Writer thread: `full` gets no more bytes and is the sync's to close. 0, or VARVE_EFULL: too many
  * files wait for a sync. */
@@ -77,6 +79,17 @@ uint64_t wal_sync_waiting_us(struct wal_sync *sync, uint64_t now_us);
 /* Files that are full and wait for their sync. */
 size_t wal_sync_full_count(struct wal_sync *sync);
 struct wal_mark wal_sync_durable(struct wal_sync *sync);
+/* The same for who asks often: *known, of *changes, is brought up to date. */
+static inline void wal_sync_know_durable(struct wal_sync *sync, struct wal_mark *known,
+                                         uint64_t *changes)
+{
+    uint64_t now = atomic_load_explicit(&sync->durable_changes, memory_order_acquire);
+
+    if (LIKELY(now == *changes))
+        return;
+    *changes = now;
+    *known = wal_sync_durable(sync);
+}
 int wal_sync_running(struct wal_sync *sync);
 
 /* Blocks until seq is durable (0), or the sync failed (VARVE_EUNKNOWN). */

@@ -2,11 +2,13 @@
  * end of the turn (its session ends, its handle is closed), freed by the reaper at the end of a later
  * turn, once libuv is through with the handle. So whoever holds a struct conn within a turn may go on
  * using it. */
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "net/internal.h"
 
 #define SWEEP_TICKS 10    /* every connection is looked at once in so many ticks */
@@ -89,6 +91,8 @@ static struct conn *conn_create(struct net_loop *loop)
         return NULL;
     conn->loop = loop;
     conn->limits = loop->limits.resp;
+    if (MUTANT("strangers-unlimited"))
+        conn->limits.unauthenticated = 0;
     conn->reader = resp_reader_create(&conn->limits, loop->pool);
     if (conn->reader == NULL) {
         mem_free(conn);
@@ -147,7 +151,7 @@ void conn_push(struct conn *conn, struct varve_slice bytes)
     if (conn->dead || conn->close_after || conn->writer.failed != 0)
         return;
     if (limits->output_max_bytes == 0 && limits->push_max_bytes != 0 &&
-        output_unsent_bytes(conn) + bytes.len > limits->push_max_bytes)
+        output_unsent_bytes(conn) + bytes.len > limits->push_max_bytes && !MUTANT("push-unbounded"))
         rc = VARVE_EFULL;
     if (rc == 0)
         rc = output_prepare(conn);
@@ -188,7 +192,8 @@ void conn_reap(struct net_loop *loop)
         list_remove(&conn->dead_node);
         CHECK(conn->writing == NULL);
         mem_free(conn->again);
-        resp_reader_destroy(conn->reader);
+        if (!MUTANT("keep-closed-input"))
+            resp_reader_destroy(conn->reader);
         mem_free(conn);
     }
 }
@@ -199,7 +204,8 @@ static void sweep_output(struct conn *conn, uint64_t unsent_bytes)
 {
     const struct net_limits *limits = &conn->loop->limits;
 
-    if (limits->output_soft_bytes == 0 || unsent_bytes <= limits->output_soft_bytes) {
+    if (limits->output_soft_bytes == 0 || unsent_bytes <= limits->output_soft_bytes ||
+        MUTANT("no-soft-limit")) {
         conn->soft_since_ms = 0;
         return;
     }
@@ -211,6 +217,19 @@ static void sweep_output(struct conn *conn, uint64_t unsent_bytes)
              limits->output_soft_bytes);
     conn->loop->metrics->output_limit_closes++;
     conn_kill(conn);
+}
+
+/* 1 if a connection that neither reads nor writes, so that the poll does not look at it, was reset. A peer
+ * that merely sends no more may still wait for its replies. */
+static int peer_is_gone(const struct conn *conn)
+{
+    struct pollfd look = {.fd = -1};
+
+    if (conn->reading || conn->writing != NULL ||
+        uv_fileno((const uv_handle_t *)&conn->tcp, &look.fd) != 0)
+        return 0;
+    return poll(&look, 1, 0) == 1 && (look.revents & (POLLERR | POLLHUP)) != 0 &&
+           !MUTANT("keep-who-left");
 }
 
 static void sweep_conn(struct conn *conn)
@@ -226,7 +245,7 @@ static void sweep_conn(struct conn *conn)
     if (unsent_bytes < conn->swept_unsent_bytes) /* it takes a long reply bit by bit */
         conn->active_ms = loop->now_ms;
     conn->swept_unsent_bytes = unsent_bytes;
-    uint64_t idle_ms = loop->now_ms - conn->active_ms;
+    uint64_t idle_ms = MUTANT("never-idle") ? 0 : loop->now_ms - conn->active_ms;
     if (loop->limits.timeout_s != 0 && !conn->parked &&
         idle_ms > (uint64_t)loop->limits.timeout_s * 1000) {
         log_line(LOG_VERBOSE, "Closing idle client");
@@ -238,6 +257,10 @@ static void sweep_conn(struct conn *conn)
         loop->now_ms - conn->unauthenticated_ms > (uint64_t)loop->limits.unauthenticated_s * 1000) {
         log_line(LOG_VERBOSE, "Closing a client that does not authenticate");
         loop->metrics->idle_closes++;
+        conn_kill(conn);
+        return;
+    }
+    if (peer_is_gone(conn)) {
         conn_kill(conn);
         return;
     }

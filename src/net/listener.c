@@ -143,7 +143,7 @@ static int accept_failed(struct listener *listener, int os_errno)
         loop->shed_log_ms = now_ms;
         log_line(LOG_WARNING, "Cannot accept clients: %s", strerror(os_errno));
     }
-    if (go_on < 0)
+    if (go_on < 0 && !MUTANT("accept-spins"))
         listener_watch(listener, 1);
     return go_on > 0;
 }

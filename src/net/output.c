@@ -4,6 +4,7 @@
  * with a reply takes the one that was used last, warm in the cache. An idle connection has none. */
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "net/internal.h"
 
 size_t output_unsent_bytes(const struct conn *conn)
@@ -24,7 +25,7 @@ int output_prepare(struct conn *conn)
         return 0;
     if (LIKELY(loop->spare_count > 0))
         conn->out = loop->spare[--loop->spare_count];
-    conn->out.max = max == 0 ? SIZE_MAX / 2 : max;
+    conn->out.max = max == 0 || MUTANT("no-output-limit") ? SIZE_MAX / 2 : max;
     return buf_reserve(&conn->out, 1);
 }
 

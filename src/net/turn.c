@@ -299,6 +299,8 @@ static int conn_is_clogged(const struct conn *conn)
 {
     const struct net_limits *limits = &conn->loop->limits;
 
+    if (MUTANT("run-when-clogged"))
+        return 0;
     return output_unsent_bytes(conn) > limits->output_pause_bytes ||
            conn->held_count >= limits->held_max_count;
 }
@@ -387,7 +389,7 @@ static void conn_settle(struct conn *conn, uint64_t durable_seq)
         output_release(conn, durable_seq);
     if (LIKELY(conn->writer.failed == 0))
         output_flush(conn);
-    if (UNLIKELY(max != 0 && output_unsent_bytes(conn) > max))
+    if (UNLIKELY(max != 0 && output_unsent_bytes(conn) > max && !MUTANT("no-output-limit")))
         conn->writer.failed = VARVE_EFULL;
     if (UNLIKELY(conn->writer.failed != 0)) {
         log_output_failure(conn);

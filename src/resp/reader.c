@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "resp/slab.h"
 #include "resp/inline.h"
 
@@ -448,6 +449,8 @@ static enum resp_status start_big(struct resp_reader *reader)
     size_t whole_bytes = reader->bulk_len + BULK_END_BYTES;
     size_t cap = have_bytes * 2 < BIG_FIRST_BYTES ? BIG_FIRST_BYTES : have_bytes * 2;
 
+    if (MUTANT("trust-length"))
+        cap = whole_bytes;
     struct resp_slab *big = take_slab(reader, cap < whole_bytes ? cap : whole_bytes);
     if (big == NULL)
         return no_memory(reader);

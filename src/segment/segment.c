@@ -5,6 +5,7 @@
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "base/rcu.h"
 #include "segment/segment_impl.h"
 
@@ -149,6 +150,10 @@ static int value_read(const struct entry *entry, const struct segment_read *read
     int rc;
 
     *out = NULL;
+    /* Wherever it lies, to copy and check it takes longer than who must not wait has. */
+    if (read->wait == SEGMENT_NO_WAIT && len > VALUE_NO_WAIT_MAX_BYTES &&
+        !MUTANT("long-value-at-once"))
+        return VARVE_WOULD_BLOCK;
     if (!value_place_ok(segment, offset, entry->chunk.value.len))
         return segment_fail(segment, offset,
                             err_set(err, VARVE_ECORRUPT, "no value block can lie here"), err);

@@ -48,7 +48,8 @@ void segment_range(const struct segment *segment, size_t i, struct entry *entry)
 /* How to read. */
 enum segment_wait {
     SEGMENT_WAIT,    /* the caller may wait for the disk */
-    SEGMENT_NO_WAIT, /* memory only: the cache, then the page cache (read_at_nowait) */
+    SEGMENT_NO_WAIT, /* memory only: the cache, then, but for values of more than 1 MiB, the page
+                      * cache (read_at_nowait) */
 };
 
 struct segment_read {

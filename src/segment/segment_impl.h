@@ -13,6 +13,7 @@
 #define FILTER_MAX_BYTES ((uint64_t)1024 * 1024 * 1024)
 #define CHUNK_CRC_EACH_READ_MAX_BYTES ((size_t)64 * 1024) /* a longer value's CRC: on its way in */
 #define VALUE_CACHED_MAX_BYTES ((size_t)256 * 1024)
+#define VALUE_NO_WAIT_MAX_BYTES ((size_t)1024 * 1024)
 #define SCRATCH_MAX_BYTES (2 * BLOCK_COMPRESSED_MAX_BYTES) /* compressed or not, one block's */
 
 struct segment {

@@ -73,12 +73,48 @@ static void test_arena__no_memory_is_said_and_harmless(void **state)
     arena_deinit(&arena);
 }
 
+/* Chunks go from one arena to the next, up to the pool's limit; nothing is left behind. */
+static void test_arena__chunks_are_used_again(void **state)
+{
+    uint64_t used_before = mem_used_bytes();
+    struct arena_pool pool;
+    struct arena arena;
+
+    (void)state;
+    arena_pool_init(&pool, 2 * MEM_HUGE_BYTES);
+    arena_init(&arena, MEM_HUGE_BYTES);
+    arena.pool = &pool;
+    for (int i = 0; i < 9;
+         i++) { /* three a chunk, as the fourth has no room beside the chunk's head */
+        void *piece = arena_alloc(&arena, MEM_HUGE_BYTES / 4);
+        assert_non_null(piece);
+        memset(piece, i, MEM_HUGE_BYTES / 4);
+    }
+    uint64_t held = mem_used_bytes();
+    assert_true(held >= used_before + 3 * MEM_HUGE_BYTES);
+    arena_deinit(&arena);
+    assert_int_equal(pool.spare_bytes, 2 * MEM_HUGE_BYTES);
+    assert_true(mem_used_bytes() <= held - MEM_HUGE_BYTES);
+    mem_fail_nth(1, 1); /* the pool has what is needed */
+    uint8_t *piece = arena_alloc(&arena, 64);
+    mem_fail_nth(0, 0);
+    assert_non_null(piece);
+    assert_int_equal(pool.spare_bytes, MEM_HUGE_BYTES);
+    arena_pool_clear(&pool);
+    assert_int_equal(pool.spare_bytes, 0);
+    arena_deinit(&arena);
+    assert_int_equal(pool.spare_bytes, MEM_HUGE_BYTES);
+    arena_pool_deinit(&pool);
+    assert_true(mem_used_bytes() <= used_before + 65536);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena__pieces_do_not_overlap),
         cmocka_unit_test(test_arena__a_large_piece_leaves_the_chunk_in_use),
         cmocka_unit_test(test_arena__no_memory_is_said_and_harmless),
+        cmocka_unit_test(test_arena__chunks_are_used_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

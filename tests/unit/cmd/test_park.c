@@ -393,6 +393,23 @@ static void test_dbsize__is_the_count_that_was_fetched(void **state)
     session_destroy(other);
 }
 
+/* What was fetched for it was counted while its writes were cut. */
+static void test_transaction__counts_what_it_wrote(void **state)
+{
+    static const char *const queued[] = {"DEL k1", "DBSIZE", "MSET k3 3 k4 4", "DBSIZE"};
+    struct server *s = *state;
+
+    EXPECT(s, "MSET k1 1 k2 2", OK);
+    fake_db_chill_counts(s->db, 1);
+    EXPECT(s, "MULTI", OK);
+    for (size_t i = 0; i < COUNT_OF(queued); i++)
+        EXPECT(s, queued[i], "+QUEUED\r\n");
+    forget_parks(s);
+    EXPECT(s, "EXEC", "*4\r\n:1\r\n:1\r\n+OK\r\n:3\r\n");
+    assert_int_equal(s->parks, 1);
+    EXPECT(s, "DBSIZE", ":3\r\n");
+}
+
 /* A count may take minutes. */
 static void test_count__is_cancelled_with_its_session(void **state)
 {
@@ -552,6 +569,7 @@ int main(void)
         TEST(test_failed_fetch__is_told_by_a_read_that_waits),
         TEST(test_no_memory__for_a_fetch),
         TEST(test_dbsize__is_the_count_that_was_fetched),
+        TEST(test_transaction__counts_what_it_wrote),
         TEST(test_count__is_cancelled_with_its_session),
         TEST(test_info__counts_all_databases_at_once),
         TEST(test_info__other_sections_count_nothing),

@@ -457,7 +457,7 @@ static void test_checkpoint__a_dropped_log_file_is_not_reused(void **state)
     copy_run_to_capture(bed, &try);
     assert_true(bed->db->wal.log->prewritten_size == bed->options.wal_size_bytes);
     assert_true(bed->db->wal.log->offset < bed->options.wal_size_bytes);
-    db_discard_wal(bed->db, bed->db->wal.log->file_no, 1); /* as if it were flushed */
+    db_discard_wal(bed->db, bed->db->wal.log->file_no, WAL_NAMED); /* as if it were flushed */
     wal_pool_fill(&bed->db->wal.pool, UINT64_MAX);
     bed_run_class(bed, VARVE_JOB_MAINTENANCE);
     bed_run(bed);
@@ -465,6 +465,38 @@ static void test_checkpoint__a_dropped_log_file_is_not_reused(void **state)
     assert_int_equal(try.checkpoint.rc, 0);
     assert_holds(bed, "/cp", before);
     mem_free(before);
+}
+
+/* A write of the log failed, and a sync that the checkpoint asked for ends behind the edit that heals. */
+static void test_checkpoint__a_sync_that_ends_behind_the_healing(void **state)
+{
+    struct bed *bed = *state;
+    static struct copy_try try;
+
+    varve_set_durability(bed->db, VARVE_EVERYSEC);
+    bed_run(bed);
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    fault_env_plan(
+        bed->fault,
+        (struct fault_plan){.op = FAULT_WRITE, .nth = 1, .os_errno = EIO, .path_suffix = ".wal"});
+    assert_int_not_equal(bed_put(bed, "b", "2"), 0);
+    fault_env_heal(bed->fault);
+    varve_tick(bed->db);
+    assert_int_equal(heal_state(&bed->db->heal), HEAL_RUNNING);
+    assert_int_equal(copy_start(bed, "/cp", &try), 0);
+    bed_run_class(bed, VARVE_JOB_MAINTENANCE);
+    assert_int_equal(heal_state(&bed->db->heal), HEAL_DONE);
+    while (!try.done && step_run_one(bed->stepper))
+        continue;
+    assert_int_equal(try.checkpoint.rc, VARVE_EUNKNOWN);
+    assert_false(copy_exists(bed->sim, "/cp"));
+    while (varve_writable(bed->db, NULL) != 0)
+        bed_pass_us(bed, 100000);
+    assert_int_equal(copy_start(bed, "/cp", &try), 0);
+    while (!try.done && step_run_one(bed->stepper))
+        continue;
+    assert_int_equal(try.checkpoint.rc, 0);
+    assert_holds_now(bed, "/cp");
 }
 
 /* A merge began before the capture, and takes effect behind it: its inputs must live until they are
@@ -731,6 +763,7 @@ int main(void)
         WITH_BED(test_checkpoint__refuses_on_a_full_disk),
         WITH_BED(test_checkpoint__a_flush_drops_the_log_in_between),
         WITH_BED(test_checkpoint__a_dropped_log_file_is_not_reused),
+        WITH_BED(test_checkpoint__a_sync_that_ends_behind_the_healing),
         WITH_BED(test_checkpoint__a_merge_takes_effect_in_between),
         cmocka_unit_test(test_checkpoint__of_any_state),
         cmocka_unit_test(test_checkpoint__of_any_state_while_logs_fail),

@@ -212,6 +212,25 @@ static void test_leftovers__a_log_file_that_failed_is_not_written_again(void **s
     }
 }
 
+/* Full log files are longer than their nominal size, and are written again all the same: after the first ones
+ * the pool renames dead ones. */
+static void test_leftovers__full_log_files_are_written_again(void **state)
+{
+    struct bed *bed = *state;
+    uint64_t renames = fault_env_calls(bed->fault, FAULT_RENAME);
+
+    bed->db->wal.pool.target = 3;
+    for (int round = 0; round < 6; round++) {
+        for (int i = 0; i < 30; i++) { /* three log files */
+            bed_fill(bed, "k", 1, 400);
+            bed_run(bed);
+        }
+        bed_flush_ok(bed);
+        bed_run(bed);
+    }
+    assert_true(fault_env_calls(bed->fault, FAULT_RENAME) >= renames + 5);
+}
+
 #define WITH_BED(test) cmocka_unit_test_setup_teardown(test, bed_set_up, bed_tear_down)
 
 int main(void)
@@ -224,6 +243,7 @@ int main(void)
         WITH_BED(test_leftovers__healing_removes_what_it_dropped),
         WITH_BED(test_leftovers__the_pool_while_the_manifest_fails),
         WITH_BED(test_leftovers__a_log_file_that_failed_is_not_written_again),
+        WITH_BED(test_leftovers__full_log_files_are_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

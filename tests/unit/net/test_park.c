@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -343,12 +344,42 @@ static void test_failed_commit__keeps_a_protocol_error_behind_what_parks(void **
     fake_stop(&fake);
 }
 
+/* Nothing polls the socket of one that is parked. */
+static void test_reset__of_a_parked_connection(void **state)
+{
+    struct linger at_once = {.l_onoff = 1};
+    struct fake fake;
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    int leaves = client_connect(&fake);
+    int waits = client_connect(&fake);
+    fake.slow_disk = 1;
+    client_send(&fake, leaves, "SLOW a\r\n");
+    client_send(&fake, waits, "SLOW b\r\n");
+    run_until(&fake, fake.metrics.parked_now == 2);
+    assert_int_equal(shutdown(waits, SHUT_WR), 0);
+    assert_int_equal(setsockopt(leaves, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+    close(leaves);
+    run_until(&fake, fake.closed == 1);
+    assert_null(fake.conns[0]);
+    assert_int_equal(fake.metrics.parked_now, 1);
+    uint32_t ticks = fake.ticks;
+    run_until(&fake, fake.ticks > ticks + 12); /* the other one was looked at as well */
+    unpark(&fake, 1);
+    client_expect(&fake, waits, "$1\r\nb\r\n");
+    client_expect_end(&fake, waits);
+    fake_stop(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parked__keeps_the_order_and_lets_others_go_on),
         cmocka_unit_test(test_parked__at_every_place_of_a_pipeline),
         cmocka_unit_test(test_close__of_a_parked_connection),
+        cmocka_unit_test(test_reset__of_a_parked_connection),
         cmocka_unit_test(test_unpark__from_another_thread_wakes_the_poll),
         cmocka_unit_test(test_delay__ends_by_itself),
         cmocka_unit_test(test_delay__keeps_the_order),

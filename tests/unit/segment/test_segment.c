@@ -221,6 +221,59 @@ static void test_segment__no_wait_reads_memory_only(void **state)
     model_free(&model);
 }
 
+static int get_value(struct segment *segment, const struct entry *wanted, enum segment_wait wait)
+{
+    struct segment_read read = {.wait = wait};
+    struct segment_hold hold, value_hold;
+    struct varve_slice value;
+    struct varve_err err;
+    struct entry entry;
+    struct varve_slice key = wanted->chunk.key;
+
+    rcu_enter();
+    assert_int_equal(
+        segment_get(segment, key, bloom_hash(key), UINT64_MAX, &read, &entry, &hold, &err), 0);
+    int rc = entry_value(&entry, &read, &value, &value_hold, &err);
+    assert_true(rc != 0 || varve_slice_equal(value, wanted->chunk.value));
+    segment_hold_keep(&value_hold);
+    segment_hold_release(&value_hold);
+    segment_hold_keep(&hold);
+    segment_hold_release(&hold);
+    rcu_leave();
+    return rc;
+}
+
+/* Though the system has it in memory: to copy it would take too long. */
+static void test_segment__no_wait_leaves_long_values(void **state)
+{
+    struct disk *disk = *state;
+    const struct varve_env_ops *ops = disk->env->ops;
+    struct varve_env_ops in_memory = *ops;
+    struct model_plan plan = {.keys = 20, .versions_max = 1, .huge_values = 20};
+    size_t long_bytes = 1024 * KIB;
+    struct model model;
+    struct rng rng;
+
+    rng_init(&rng, 33);
+    model_make(&model, &plan, &rng);
+    struct model_item *item = &model.items[7];
+    item->value = realloc(item->value, long_bytes);
+    memset(item->value, 'v', long_bytes);
+    item->entry.chunk.value = varve_slice(item->value, long_bytes);
+    item->entry.chunk.crc = chunk_crc(&item->entry.chunk);
+    assert_int_equal(model_write(disk, &model, 0, model.count, 0, HELP_PATH, HELP_FILE_NO), 0);
+    struct segment *segment = disk_open(disk, HELP_PATH, HELP_FILE_NO, NULL);
+    in_memory.read_at_nowait = ops->read_at;
+    disk->env->ops = &in_memory;
+    for (size_t i = 0; i < model.count; i++)
+        assert_int_equal(get_value(segment, &model.items[i].entry, SEGMENT_NO_WAIT),
+                         i == 7 ? VARVE_WOULD_BLOCK : 0);
+    assert_int_equal(get_value(segment, &item->entry, SEGMENT_WAIT), 0);
+    disk->env->ops = ops;
+    segment_unref(segment);
+    model_free(&model);
+}
+
 /* The first read brings a block, and each further one about twice as much, in both directions. */
 static void test_segment__reads_ahead_more_and_more(void **state)
 {
@@ -513,6 +566,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_DISK(test_segment__reads_like_a_sorted_array),
         WITH_DISK(test_segment__no_wait_reads_memory_only),
+        WITH_DISK(test_segment__no_wait_leaves_long_values),
         WITH_DISK(test_segment__reads_ahead_more_and_more),
         WITH_DISK(test_segment__copied_from_segment_to_segment),
         WITH_DISK(test_segment__wrong_records_are_not_written),
