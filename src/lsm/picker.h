@@ -1,8 +1,8 @@
 /* picker.h - decides what is compacted next. Pure: a picture of the levels in, a choice out; no files, no
  * clock, no memory between calls. decisions/ has the reasons: the newest data tiered (level 0), the rest
  * levelled, sizes set from the last level up, so that what lies above the last level is at most
- * PICKER_UPPER_PERCENT of it (or the floor, if that is more), and merges picked where they move the most new bytes for the old bytes that
- * they rewrite. */
+ * PICKER_UPPER_PERCENT of it (or the floor, if that is more), and merges picked where they move the most new
+ * bytes for the old bytes that they rewrite. */
 #ifndef LSM_PICKER_H
 #define LSM_PICKER_H
 

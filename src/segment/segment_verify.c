@@ -338,7 +338,9 @@ static int verify_segment(struct segment *segment, const struct segment_verify_o
     else
         collector_init(&verify->collector, NULL, NULL);
     buf_init(&verify->last_key, VARVE_KEY_MAX_BYTES);
-    segment_stream_init(&verify->stream, fresh, READAHEAD_BYTES);
+    /* Who wants all findings gets each block's own: what the disk cannot read is not to take along others that
+     * one read would have brought with it. */
+    segment_stream_init(&verify->stream, fresh, options != NULL ? 0 : READAHEAD_BYTES);
     rc = segment_load(fresh, err);
     if (rc == 0)
         rc = verify_run(verify, err);

@@ -1,10 +1,11 @@
 /* Any bytes as the payload of a block: it is refused, or all that it holds can be walked and found, in
- * order, and is built again as what it was. Input: a byte of what it is (1 data, 3 ranges; 0x80 | that:
+ * order, and is built again as what it was; and merges, which read a data block in their own way, see the same. Input: a byte of what it is (1 data, 3 ranges; 0x80 | that:
  * as block_open() takes it, compressed), the payload. */
 #include <string.h>
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "block_twice.h"
 #include "fuzz.h"
 #include "segment/block.h"
 
@@ -71,10 +72,21 @@ static void check_block(const struct block *block, enum block_kind kind)
     block_builder_deinit(&builder);
 }
 
+static void walk_block(struct varve_slice payload)
+{
+    struct block_walk walk;
+
+    block_walk_init(&walk);
+    (void)block_twice(&walk, payload, VALUE_LIMIT, NULL, NULL);
+    block_walk_deinit(&walk);
+}
+
 static void run_block(struct varve_slice payload, enum block_kind kind)
 {
     struct block *block;
 
+    if (kind == BLOCK_DATA)
+        walk_block(payload);
     if (block_decode(payload, kind, VALUE_LIMIT, &block, NULL) != 0)
         return;
     CHECK(block->cached.charge_bytes < 1024 * 1024 + 100 * payload.len);

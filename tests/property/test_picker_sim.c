@@ -197,6 +197,7 @@ static void test_disks(void)
 struct figures {
     double space;      /* live bytes to those after a full compaction, mean, nothing due */
     double space_peak; /* the most, just after a flush */
+    double fill;       /* bytes flushed and merged for each byte while all keys come first */
     double write;      /* bytes flushed and merged for each byte written */
     double depth;      /* runs at one place, mean */
     uint64_t segments;
@@ -233,6 +234,7 @@ static struct figures measure(const struct levels_config *config, uint32_t shape
     for (uint32_t i = 0; i < config->slots; i++) /* an odd factor visits each slot once */
         if (levels_write(levels, (uint32_t)((uint64_t)i * 40503 % config->slots), 0))
             levels_drain(levels);
+    figures.fill = (double)levels->written_bytes / (double)levels->user_bytes;
     world.shape = shape;
     for (uint64_t i = 0; i < writes; i++) {
         if (i == warm) {
@@ -268,9 +270,9 @@ static struct figures measure(const struct levels_config *config, uint32_t shape
 static void print_row(const char *name, uint64_t data, uint64_t flush,
                       const struct figures *figures)
 {
-    printf("| %s | %llu MB | %llu MB | %.3f | %.3f | %.1f | %.1f | %llu | %llu MB |\n", name,
+    printf("| %s | %llu MB | %llu MB | %.3f | %.3f | %.2f | %.1f | %.1f | %llu | %llu MB |\n", name,
            (unsigned long long)(data / MB), (unsigned long long)(flush / MB), figures->space,
-           figures->space_peak, figures->write, figures->depth,
+           figures->space_peak, figures->fill, figures->write, figures->depth,
            (unsigned long long)figures->segments, (unsigned long long)(figures->job_bytes / MB));
     fflush(stdout);
 }
@@ -284,6 +286,18 @@ static void test_figures(uint64_t data, uint64_t flush, uint32_t slots, uint32_t
     print_row(shape == 0 ? "uniform" : "hot tenth", data, flush, &figures);
     EXPECT(figures.space < 1.2);
     EXPECT(figures.write < write_max);
+}
+
+/* 5 M small records: a memtable of 64 MB makes a file of 22 MB. */
+static void test_fill(void)
+{
+    struct levels_config config = sized(340 * MB, 22 * MB, 65536, &picker_default_tuning);
+
+    config.floor_bytes = PICKER_FLOOR_MEMTABLES * 64 * MB;
+    config.cut_min_bytes = MB;
+    struct figures figures = measure(&config, 0, 0, 0);
+    print_row("first fill", 340 * MB, 22 * MB, &figures);
+    EXPECT(figures.fill < 2.5);
 }
 
 static void print_table(const char *only)
@@ -333,6 +347,7 @@ int main(int argc, char **argv)
     for (uint64_t seed = 1; seed <= SMALL_SEEDS; seed++)
         test_rules(seed);
     test_disks();
+    test_fill();
     test_figures(GB, 45 * MB, 16384, 0, 5);
     test_figures(GB, 45 * MB, 16384, 2, 4);
     printf("passed\n");

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "env/file_header.h"
 #include "segment/block.h"
+#include "block_twice.h"
 
 #define OFFSET 64
 #define FILE_NO 3
@@ -316,6 +317,20 @@ static const struct {
     {BLOCK_RANGES, BYTES("\x01\0\x23\0\x01\0" CRC "\x01kl"), "flags"},
 };
 
+/* What the walk says of a data block, which is the same. */
+static void walk_too(struct varve_slice payload, int want, const char *text)
+{
+    struct varve_err err = {0};
+    struct varve_err walk_err = {0};
+    struct block_walk walk;
+
+    block_walk_init(&walk);
+    assert_int_equal(block_twice(&walk, payload, VALUE_LIMIT, &err, &walk_err), want);
+    if (want != 0)
+        assert_string_equal(walk_err.text, text);
+    block_walk_deinit(&walk);
+}
+
 /* In memory of just its size, so that a read behind it is seen. */
 static int decode(const uint8_t *bytes, size_t len, enum block_kind kind, struct varve_err *err)
 {
@@ -325,6 +340,8 @@ static int decode(const uint8_t *bytes, size_t len, enum block_kind kind, struct
     assert_non_null(exact);
     memcpy(exact, bytes, len);
     int rc = block_decode(varve_slice(exact, len), kind, VALUE_LIMIT, &block, err);
+    if (kind == BLOCK_DATA)
+        walk_too(varve_slice(exact, len), rc, err->text);
     mem_free(exact);
     assert_int_equal(rc != 0, block == NULL);
     if (block != NULL)
