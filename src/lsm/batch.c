@@ -103,7 +103,7 @@ static int batch_add(struct varve_batch *batch, struct chunk *chunk, struct part
     uint8_t head[CHUNK_HEAD_MAX_BYTES];
     struct varve_slice last = value.count == 0 ? varve_slice(NULL, 0)
                                                : value.items[value.count - 1];
-    int borrow = last.len >= VARVE_BATCH_BORROW_BYTES;
+    int borrow = chunk->kind == CHUNK_PUT && last.len >= VARVE_BATCH_BORROW_BYTES;
 
     if (key.count > BATCH_PARTS_MAX || value.count > BATCH_PARTS_MAX || batch->count == UINT32_MAX)
         return VARVE_EINVAL;

@@ -170,6 +170,26 @@ static void test_db__range_delete(void **state)
     assert_dump(bed, NULL, "");
 }
 
+/* Ends so long that a value of that length would be borrowed. */
+static void test_db__range_delete_of_a_long_end(void **state)
+{
+    struct bed *bed = *state;
+    size_t len = VARVE_BATCH_BORROW_BYTES + 7;
+    char *end = mem_alloc(len + 1);
+
+    memset(end, 'c', len);
+    end[len] = '\0';
+    assert_int_equal(bed_put(bed, "b", "x"), 0);
+    assert_int_equal(bed_put(bed, "d", "x"), 0);
+    assert_int_equal(bed_delete_range(bed, "a", end), 0);
+    memset(end, 'z', len); /* the batch is gone, and so is what it was made of */
+    mem_free(end);
+    assert_dump(bed, NULL, "d=x ");
+    bed_crash(bed, SIM_ALL_KEPT, 0);
+    bed_open_ok(bed);
+    assert_dump(bed, NULL, "d=x ");
+}
+
 /* Inside one batch the order of its operations counts. */
 static void test_db__batch_is_ordered(void **state)
 {
@@ -745,6 +765,7 @@ int main(void)
         WITH_BED(test_db__empty_bounds),
         WITH_BED(test_db__open_group_is_seen_by_its_writer_only),
         WITH_BED(test_db__borrowed_values_are_let_go_by_the_group),
+        WITH_BED(test_db__range_delete_of_a_long_end),
         WITH_BED(test_db__group_is_undone_when_its_log_write_fails),
         WITH_BED(test_db__acknowledgement_waits_by_mode),
         WITH_BED(test_db__failed_write_hides_nothing_a_failed_sync_does),
