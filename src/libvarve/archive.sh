@@ -17,8 +17,9 @@ done
 shift
 # The compiler's words are apart again: none of them has a blank in it.
 # shellcheck disable=SC2086
-$compiler -r -nostdlib -o "$object" -Wl,--whole-archive "$@" -Wl,--no-whole-archive
-"$objcopy" --localize-hidden "$object"
+$compiler -r -nostdlib -fno-use-linker-plugin -o "$object" -Wl,--whole-archive "$@" -Wl,--no-whole-archive
+# What is there for link-time optimisation knows nothing of hidden names: the plain code is what remains.
+"$objcopy" --remove-section='.gnu.lto_*' --localize-hidden "$object"
 rm -f "$out"
 "$ar" rcs "$out" "$object"
 rm -f "$object"

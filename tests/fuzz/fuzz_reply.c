@@ -92,12 +92,14 @@ static void check_count(const struct reply *reply, int proto, char type3, int64_
     CHECK(reply->type == (proto == 2 ? '*' : type3) && !reply->is_null && reply->number == wanted);
 }
 
-/* The words of an error, with blanks where it had line ends. */
+/* The words of an error, without the line ends behind them, with blanks where others were. */
 static void check_error(const struct reply *reply, const struct call *call)
 {
     char wanted[sizeof(call->text) + 8] = "ERR ";
+    size_t len = strlen(strcat(wanted, call->text));
 
-    strcat(wanted, call->text);
+    while (wanted[len - 1] == '\r' || wanted[len - 1] == '\n')
+        wanted[--len] = '\0';
     for (char *c = wanted; *c != '\0'; c++)
         *c = *c == '\r' || *c == '\n' ? ' ' : *c;
     check_bytes(reply, '-', varve_slice_str(wanted));
