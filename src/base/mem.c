@@ -1,5 +1,6 @@
 #include "base/mem.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -78,7 +79,11 @@ void mem_free_huge(void *ptr, size_t size_bytes)
     if (ptr == NULL)
         return;
     mem_account(-(int64_t)size_bytes);
-    CHECK(munmap(ptr, size_bytes) == 0);
+    if (munmap(ptr, size_bytes) == 0)
+        return;
+    /* The process has as many mappings as it may, and this one would become two: its pages go at least. */
+    CHECK(errno == ENOMEM);
+    (void)madvise(ptr, size_bytes, MADV_DONTNEED);
 }
 
 void *mem_realloc(void *ptr, size_t size_bytes)

@@ -109,7 +109,7 @@ void rcu_retire(struct rcu_retired *retired, void (*release)(struct rcu_retired 
 
 int rcu_pending(void)
 {
-    return atomic_load_explicit(&retired_count, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&retired_count, memory_order_acquire) != 0;
 }
 
 /* The whole list, oldest first. */
@@ -151,7 +151,7 @@ size_t rcu_reclaim(void)
         retired = next;
         count++;
     }
-    atomic_fetch_sub_explicit(&retired_count, count, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&retired_count, count, memory_order_release);
     mutex_unlock(&reclaim_mutex);
     return count;
 }

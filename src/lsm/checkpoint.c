@@ -196,12 +196,13 @@ static int open_logs(struct checkpoint_request *request, struct varve_err *err)
 
 /* Not so while the log heals after a write that failed: a sync that began before may end behind the edit that
  * fences off what it makes durable, all of which is in the new file. */
-static int state_reaches(const struct manifest_state *state, struct log_place place)
+static int state_reaches(const struct manifest_state *state, const struct wal_mark *mark)
 {
     for (size_t i = 0; i < state->wal_count; i++)
-        if (state->wals[i].file_no == place.file_no)
-            return state->wals[i].end == 0 || state->wals[i].end >= place.offset;
-    return 0;
+        if (state->wals[i].file_no == mark->place.file_no)
+            return state->wals[i].end == 0 || state->wals[i].end >= mark->place.offset;
+    return mark->seq <=
+           state->flushed_seq; /* its file was dropped, since segments hold all of it */
 }
 
 /* The order counts: what segments hold was durable in the log before they took effect, so that a mark
@@ -223,7 +224,7 @@ static int request_capture(struct checkpoint_request *request, struct varve_err 
     struct wal_mark durable = wal_sync_durable(&db->wal.sync);
     if (durable.seq < request->wanted_seq)
         return err_set(err, VARVE_EUNKNOWN, "the log could not be made durable");
-    if (!state_reaches(&request->state, durable.place) && !MUTANT("checkpoint-while-healing"))
+    if (!state_reaches(&request->state, &durable) && !MUTANT("checkpoint-while-healing"))
         return err_set(err, VARVE_EUNKNOWN, "the log is being healed");
     request_plan(request, durable);
     int rc = open_logs(request, err);

@@ -162,14 +162,25 @@ static int compactor_ask_reserve(struct compactor *compactor, struct picker_view
     return 0;
 }
 
-/* Has nobody written for a while? Each plan looks, and in quiet times there is one with each slow tick. */
+/* Can a writer not go on, for a memtable that is not flushed or a log that failed? */
+static int writes_wait(struct varve_db *db)
+{
+    struct view *view = view_acquire(&db->view);
+    int wait = view->immutable_count > 0 || atomic_load(&db->failed);
+
+    view_release(&db->view, view);
+    return wait;
+}
+
+/* Has nobody written for a while who could? Each plan looks, and in quiet times there is one with each slow
+ * tick. */
 static int compactor_is_idle(struct compactor *compactor)
 {
     struct varve_db *db = compactor->db;
     uint64_t seq = atomic_load_explicit(&db->visible_seq, memory_order_relaxed);
     uint64_t now_us = db->env->ops->now_mono_us(db->env);
 
-    if (seq != compactor->idle_seq) {
+    if (seq != compactor->idle_seq || writes_wait(db)) {
         compactor->idle_seq = seq;
         compactor->idle_since_us = now_us;
     }

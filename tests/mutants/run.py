@@ -44,7 +44,7 @@ def fuzz(target, inputs):
 
 
 CAMPAIGNS = {
-    "powercut": Campaign(["tests/crash/powercut", "--campaign", "--stop", "--budget", "60000"], 300,
+    "powercut": Campaign(["tests/crash/powercut", "--campaign", "--stop", "--budget", "120000"], 300,
                          True),
     "model": Campaign(["tests/model/model", "--no-regress", "--budget", "2000000"], 300, True),
     "model-kept": Campaign(["tests/model/model", "--budget", "1"], 120),

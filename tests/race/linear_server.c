@@ -28,6 +28,7 @@
 #define ROUND_OPS 50000u
 #define THREADS 4u
 #define START_MAX_S 60.0
+#define TOO_WIDE_MAX 3
 
 static const char *const modes[] = {"everysec", "always"};
 
@@ -150,8 +151,8 @@ static void run_clients(struct round *round, int with_kill)
     remove_dir(round->dir);
 }
 
-/* 1 if its history is linearizable. */
-static int run_round(struct round *round, int with_kill)
+/* What its history is. */
+static enum linear_verdict run_round(struct round *round, int with_kill)
 {
     struct linear_report report;
 
@@ -162,14 +163,13 @@ static int run_round(struct round *round, int with_kill)
     fprintf(stderr,
             "linear_server: %s: %" PRIu64 " at once, %" PRIu64 " choices, %" PRIu64 " unanswered\n",
             round->mode, report.pending_max, report.choices_max, atomic_load(&round->unanswered));
-    if (report.verdict != LINEAR_YES) {
-        printf("FAILED: round of seed %" PRIu64 ", %s%s: the history is %s\n", round->seed,
-               round->mode, with_kill ? ", killed" : "",
-               report.verdict == LINEAR_NO ? "not linearizable" : "too wide to tell");
+    if (report.verdict == LINEAR_NO) {
+        printf("FAILED: round of seed %" PRIu64 ", %s%s: the history is not linearizable\n",
+               round->seed, round->mode, with_kill ? ", killed" : "");
         linear_print(round->ops, round->count, report.op);
     }
     mem_free(round->ops);
-    return report.verdict == LINEAR_YES;
+    return report.verdict;
 }
 
 int main(int argc, char **argv)
@@ -183,6 +183,7 @@ int main(int argc, char **argv)
     uint64_t seed = 1;
     uint64_t ops = 0;
     uint64_t passed = 0;
+    uint32_t too_wide = 0;
     int wrong = 0;
     int option;
 
@@ -204,7 +205,14 @@ int main(int argc, char **argv)
                               .mode = mode != NULL ? mode : modes[no % 2],
                               .part = ROUND_OPS / (THREADS * CONNECTIONS)};
         round.count = round.part * THREADS * CONNECTIONS;
-        if (!run_round(&round, no % 4 >= 2))
+        enum linear_verdict verdict = run_round(&round, no % 4 >= 2);
+        /* Many commands that a kill left unanswered may be too many to tell: that round says nothing, and
+         * does not count. */
+        if (verdict == LINEAR_TOO_WIDE && ++too_wide <= TOO_WIDE_MAX)
+            continue;
+        if (verdict == LINEAR_TOO_WIDE)
+            printf("FAILED: %u rounds were too wide to tell\n", too_wide);
+        if (verdict != LINEAR_YES)
             return campaign_close("linear_server", seed, passed, 1, "%" PRIu64 " commands", ops);
         ops += round.count;
         passed++;
