@@ -23,7 +23,7 @@ static int apply(struct cmd_ctx *ctx, int rc, struct varve_err *err)
  * that has to wait for several waits once. */
 static void set_if_none(struct cmd_ctx *ctx)
 {
-    struct varve_err err;
+    struct varve_err err = {0};
     int found = 0;
     int rc = VARVE_NOT_FOUND;
 

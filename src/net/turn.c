@@ -74,8 +74,9 @@ static void hold_if_needed(struct conn *conn, const struct net_outcome *outcome,
 
     if (LIKELY(ack_seq == 0) || conn->out.len == start)
         return;
-    if (output_hold(conn, start, ack_seq) != 0)
-        conn->writer.failed = VARVE_ENOMEM;
+    int rc = output_hold(conn, start, ack_seq);
+    if (rc != 0)
+        conn->writer.failed = rc;
 }
 
 /* The command at `first` has to wait: it leaves the turn, and so does what its connection ran after it. */

@@ -253,7 +253,8 @@ void resp_cut(struct resp_writer *w, size_t len)
 void resp_bulk_pinned(struct resp_writer *w, struct varve_slice bytes, void (*release)(void *owner),
                       void *owner)
 {
-    if (w->pins == NULL || bytes.len < RESP_PINNED_MIN_BYTES || pins_reserve(w->pins) != 0) {
+    if (w->pins == NULL || bytes.len < RESP_PINNED_MIN_BYTES || w->pins->count >= RESP_PINS_MAX ||
+        pins_reserve(w->pins) != 0) {
         resp_bulk(w, bytes);
         release(owner);
         return;

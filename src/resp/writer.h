@@ -13,8 +13,9 @@
 
 /* A value of RESP_PINNED_MIN_BYTES or more may stay where it lies, if the writer has a list for such: the
  * bytes belong in front of out->data[at]. Who sends the replies calls release(owner) when they have left,
- * or were taken back. */
+ * or were taken back. More than RESP_PINS_MAX at once are copied: one command may have very many. */
 #define RESP_PINNED_MIN_BYTES ((size_t)16 * 1024)
+#define RESP_PINS_MAX 64
 
 struct resp_pinned {
     size_t at;

@@ -434,6 +434,17 @@ void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_sli
     varve_prefetch(keyspace->db, engine_keys, used);
 }
 
+/* Did the transaction that runs write anything yet? */
+static int transaction_wrote(const struct keyspace *keyspace)
+{
+    struct varve_group_mark now;
+
+    if (!keyspace->marked)
+        return 0;
+    varve_group_mark(keyspace->db, &now);
+    return now.count != keyspace->mark.group.count;
+}
+
 static int count_names(struct keyspace *keyspace, int db, int about, uint64_t *count, uint64_t *seq,
                        struct varve_err *err)
 {
@@ -447,7 +458,7 @@ static int count_names(struct keyspace *keyspace, int db, int about, uint64_t *c
     struct varve_slice group = key_prefix_slice(&space->prefix);
     int known = blocked_known_count(&keyspace->blocked, space->id, about, count);
     /* It was fetched while the writes of a transaction were cut: they are counted here, the rest is remembered. */
-    int again = known && keyspace->marked && !MUTANT("count-before-transaction");
+    int again = known && transaction_wrote(keyspace) && !MUTANT("count-before-transaction");
     if (UNLIKELY(known && !again))
         return 0;
     int rc = varve_count_now(keyspace->db, group, count, err);

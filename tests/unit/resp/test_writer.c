@@ -414,13 +414,17 @@ static void test_pinned__long_values_stay_where_they_are(void **state)
     assert_int_equal(released, 6);
     assert_int_equal(pins.count, 5);
     assert_int_equal(pins.items[0].at, reply_bytes * 3 - 2);
+    for (size_t i = pins.count; i < RESP_PINS_MAX + 3; i++)
+        resp_bulk_pinned(&f.w, value, note_release, &released);
+    assert_int_equal(pins.count, RESP_PINS_MAX); /* the others were copied */
+    assert_int_equal(released, 9);
     f.out.max = f.out.cap;
     f.out.len = f.out.cap;
     resp_bulk_pinned(&f.w, value, note_release, &released);
     assert_int_equal(f.w.failed, VARVE_EFULL);
-    assert_int_equal(released, 7);
+    assert_int_equal(released, 10);
     resp_pins_deinit(&pins);
-    assert_int_equal(released, 12);
+    assert_int_equal(released, 10 + RESP_PINS_MAX);
     buf_deinit(&f.out);
 }
 
