@@ -100,10 +100,10 @@ static int compactor_look(struct compactor *compactor, const struct version *ver
                                                     : db->flusher.bytes / db->flusher.flushes;
     mutex_unlock(&db->flusher.mutex);
     picture->view.flush_bytes = flush_bytes == 0 ? 1 : flush_bytes;
-    picture->view.floor_bytes = compactor->floor_bytes;
     picture->view.segment_size_bytes = db->options.segment_size_bytes;
     picture->view.segments_max = db->options.segments_max;
     mutex_lock(&compactor->mutex);
+    picture->view.floor_bytes = compactor->floor_bytes;
     picture->view.compact_all = compactor->compact_all;
     picture->view.compact_all_seq = compactor->compact_all_seq;
     picker_debt(&picture->view, &compactor->debt);

@@ -56,7 +56,7 @@ struct compactor {
     uint64_t level_written_bytes[LEVELS_MAX];
     char last_error[VARVE_ERR_TEXT_MAX];
 
-    uint64_t floor_bytes; /* picker.h; constant, but tests of small databases change it */
+    uint64_t floor_bytes; /* picker.h; under the mutex: tests of small databases change it */
 
     /* The jobs'. */
     struct pick pick;

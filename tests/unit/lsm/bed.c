@@ -102,9 +102,13 @@ int bed_open(struct bed *bed)
     bed->options.env = fault_as_env(bed->fault);
     bed->told_seq = 0;
     int rc = varve_open(BED_DIR, &bed->options, &bed->db, &bed->err);
-    if (rc == 0) /* so that what a test writes is merged as much as it would be */
-        bed->db->compactor.floor_bytes = 0;
-    return rc;
+    if (rc != 0)
+        return rc;
+    /* So that what a test writes is merged as much as it would be; with threads a plan may run already. */
+    mutex_lock(&bed->db->compactor.mutex);
+    bed->db->compactor.floor_bytes = 0;
+    mutex_unlock(&bed->db->compactor.mutex);
+    return 0;
 }
 
 int bed_close(struct bed *bed)
