@@ -28,8 +28,9 @@ uint32_t varve_batch_count(const struct varve_batch *batch); /* operations */
 uint64_t varve_batch_size(const struct varve_batch *batch);  /* bytes of keys and values */
 
 /* The key, and the value, are the concatenation of their parts (at most 4), so that a prefix
- * need not be glued to a key first. Either may be empty. expire_ms is in milliseconds since the epoch, 0: never. Return 0; VARVE_EINVAL past the
- * limits above and beyond 2 GiB of what is copied; VARVE_ENOMEM: the batch is then as it was. */
+ * need not be glued to a key first. Either may be empty. expire_ms is in milliseconds since the
+ * epoch, 0: never. Return 0; VARVE_EINVAL past the limits above and beyond 2 GiB of what is
+ * copied; VARVE_ENOMEM: the batch is then as it was. */
 int varve_batch_put(struct varve_batch *batch, const struct varve_slice *key_parts, int key_count,
                     const struct varve_slice *value_parts, int value_count, uint64_t expire_ms);
 int varve_batch_delete(struct varve_batch *batch, const struct varve_slice *key_parts,

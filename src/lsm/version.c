@@ -15,20 +15,9 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "base/thread.h"
+#include "segment/key_slice.h"
 
 /* ---- searching a run ---- */
-
-/* The first 8 bytes behind `at`, big-endian and filled with zeros: where two differ, their keys compare alike. */
-static uint64_t slice_behind(struct varve_slice key, size_t at)
-{
-    uint64_t slice = 0;
-
-    if (LIKELY(key.len >= at + sizeof(slice)))
-        memcpy(&slice, key.data + at, sizeof(slice));
-    else if (key.len > at)
-        memcpy(&slice, key.data + at, key.len - at);
-    return __builtin_bswap64(slice);
-}
 
 /* The first segment whose lower bound is >= key (> key with `behind`). */
 static size_t run_lower_from(const struct sorted_run *run, struct varve_slice key, int behind)
@@ -41,7 +30,7 @@ static size_t run_lower_from(const struct sorted_run *run, struct varve_slice ke
 
     if (beginning != 0 || key.len < shared)
         return beginning > 0 ? run->count : 0;
-    uint64_t slice = slice_behind(key, shared);
+    uint64_t slice = key_slice_at(key, shared);
     while (from < to) {
         size_t mid = from + (to - from) / 2;
         int order = run->slices[mid] != slice ? (run->slices[mid] < slice ? -1 : 1)
@@ -284,14 +273,9 @@ static int run_check(const struct sorted_run *run, struct varve_err *err)
 /* What the first and the last bound share, all between them do. */
 static void run_slice(struct sorted_run *run)
 {
-    struct varve_slice first = run->lowers[0];
-    struct varve_slice last = run->lowers[run->count - 1];
-
-    while (run->shared_len < first.len && run->shared_len < last.len &&
-           first.data[run->shared_len] == last.data[run->shared_len])
-        run->shared_len++;
+    run->shared_len = key_common_bytes(run->lowers[0], run->lowers[run->count - 1]);
     for (size_t i = 0; i < run->count; i++)
-        run->slices[i] = slice_behind(run->lowers[i], run->shared_len);
+        run->slices[i] = key_slice_at(run->lowers[i], run->shared_len);
 }
 
 /* On error nothing is held. */

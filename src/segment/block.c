@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "segment/key_slice.h"
 
 #define HASH_SEARCH_MAX 512
 #define LINEAR_SEARCH_MAX 64 /* slices that are compared one by one: no branch waits for memory */
@@ -111,37 +112,16 @@ static void block_destroy(struct cached *cached)
     mem_free(cached);
 }
 
-/* What the first and the last key share, all between them do. */
-static uint32_t common_prefix(const struct block *block)
+/* 4 bytes of the key behind what all of the block share, as a number that orders as they do. */
+static inline uint32_t slice_of(const struct block *block, struct varve_slice key)
 {
-    struct varve_slice first = block_key(block, 0);
-    struct varve_slice last = block_key(block, block->count - 1);
-    uint32_t n = 0;
-
-    while (n < first.len && n < last.len && first.data[n] == last.data[n])
-        n++;
-    return n;
-}
-
-/* The first bytes as a number that orders as they do; zeros behind a shorter key. */
-static inline uint32_t key_slice(struct varve_slice key)
-{
-    uint32_t slice = 0;
-
-    if (LIKELY(key.len >= sizeof(slice)))
-        memcpy(&slice, key.data, sizeof(slice));
-    else if (key.len > 0)
-        memcpy(&slice, key.data, key.len);
-    return __builtin_bswap32(slice);
+    return (uint32_t)(key_slice_at(key, block->prefix_len) >> 32);
 }
 
 static void fill_slices(const struct block *block, uint32_t *slices)
 {
-    for (uint32_t i = 0; i < block->count; i++) {
-        struct varve_slice key = block_key(block, i);
-        slices[i] = key_slice(
-            varve_slice(key.data + block->prefix_len, key.len - block->prefix_len));
-    }
+    for (uint32_t i = 0; i < block->count; i++)
+        slices[i] = slice_of(block, block_key(block, i));
 }
 
 int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t value_limit,
@@ -189,7 +169,8 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     block->cached.charge_bytes = size;
     block->cached.destroy = block_destroy;
     atomic_init(&block->cached.refs, 1);
-    block->prefix_len = common_prefix(block);
+    block->prefix_len = (uint32_t)key_common_bytes(block_key(block, 0),
+                                                   block_key(block, block->count - 1));
     fill_slices(block, (uint32_t *)(void *)(memory + slices_at));
     *out = block;
     return 0;
@@ -283,7 +264,7 @@ static uint32_t search(const struct block *block, struct varve_slice key, uint64
     struct varve_slice prefix = varve_slice(flat_key(block->entries).data, block->prefix_len);
     if (key.len < prefix.len || (prefix.len > 0 && memcmp(key.data, prefix.data, prefix.len) != 0))
         return varve_slice_compare(key, prefix) < 0 ? 0 : block->count;
-    uint32_t slice = key_slice(varve_slice(key.data + prefix.len, key.len - prefix.len));
+    uint32_t slice = slice_of(block, key);
     uint32_t low = smaller_slices(block, slice);
     uint32_t high = low;
     if (low < block->count && block->slices[low] == slice)

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "segment/key_slice.h"
 
 struct merge_source {
     struct iter *iter;
@@ -38,24 +39,12 @@ static struct merge_iter *merge_of(struct iter *iter)
     return CONTAINER_OF(iter, struct merge_iter, iter);
 }
 
-/* The first 8 bytes; zeros behind a shorter one. */
-static uint64_t key_slice(const uint8_t *data, size_t len)
-{
-    uint64_t slice = 0;
-
-    if (LIKELY(len >= sizeof(slice)))
-        memcpy(&slice, data, sizeof(slice));
-    else if (len > 0)
-        memcpy(&slice, data, len);
-    return __builtin_bswap64(slice);
-}
-
 static void source_take_slices(struct merge_source *source)
 {
     struct varve_slice key = source->iter->entry.chunk.key;
 
-    source->slices[0] = key_slice(key.data, key.len);
-    source->slices[1] = key.len > 8 ? key_slice(key.data + 8, key.len - 8) : 0;
+    source->slices[0] = key_slice_at(key, 0);
+    source->slices[1] = key_slice_at(key, 8);
 }
 
 /* Does source a come before b on the way that the merge goes? */

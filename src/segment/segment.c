@@ -60,16 +60,6 @@ int segment_may_hold(const struct segment *segment, struct bloom_hash hash)
     return bloom_may_hold(&segment->bloom, hash);
 }
 
-void segment_prefetch(const struct segment *segment, struct bloom_hash hash)
-{
-    const struct bloom *bloom = &segment->bloom;
-
-    if (bloom->line_count == 0)
-        return;
-    uint64_t line = ((hash.half[0] >> 32) * bloom->line_count) >> 32;
-    __builtin_prefetch(bloom->lines + line * BLOOM_LINE_BYTES);
-}
-
 int segment_get(struct segment *segment, struct varve_slice key, struct bloom_hash hash,
                 uint64_t seq_max, const struct segment_read *read, struct entry *entry,
                 struct segment_hold *hold, struct varve_err *err)

@@ -81,9 +81,6 @@ int segment_get(struct segment *segment, struct varve_slice key, struct bloom_ha
                 uint64_t seq_max, const struct segment_read *read, struct entry *entry,
                 struct segment_hold *hold, struct varve_err *err) MUST_CHECK;
 
-/* Brings near the processor what a lookup of the key touches first: its line of the filter. */
-void segment_prefetch(const struct segment *segment, struct bloom_hash hash);
-
 /* The value of an entry, wherever it lies: in place (*hold stays empty), or read from its value block, and
  * then it lives in *hold, not in the entry's. The entry's key must be there still. The chunk CRC of a
  * value up to 64 KiB is checked at each call, that of a longer one on its way from the disk. Values up to

@@ -16,6 +16,7 @@
 #include "base/mutant.h"
 #include "env/file_header.h"
 #include "segment/block.h"
+#include "segment/key_slice.h"
 
 #define INDEX_LINE_BYTES 64
 #define INDEX_MAX_BYTES ((size_t)1024 * 1024 * 1024)
@@ -36,19 +37,9 @@ void index_builder_deinit(struct index_builder *builder)
     buf_deinit(&builder->bytes);
 }
 
-static size_t common_bytes(struct varve_slice a, struct varve_slice b)
-{
-    size_t shorter = a.len < b.len ? a.len : b.len;
-    size_t n = 0;
-
-    while (n < shorter && a.data[n] == b.data[n])
-        n++;
-    return n;
-}
-
 size_t index_separator_len(struct varve_slice last, struct varve_slice first)
 {
-    size_t len = common_bytes(last, first) + 1;
+    size_t len = key_common_bytes(last, first) + 1;
 
     if (MUTANT("separator-too-short"))
         len -= len % 3 == 0;
@@ -59,7 +50,7 @@ int index_builder_add(struct index_builder *builder, struct varve_slice separato
                       uint64_t len)
 {
     struct varve_slice before = varve_slice(builder->key, builder->key_len);
-    size_t shared = common_bytes(before, separator);
+    size_t shared = key_common_bytes(before, separator);
     size_t room = builder->bytes.len == 0 ? VARINT_MAX_BYTES : 0;
     int rc = buf_reserve(&builder->bytes, room + ENTRY_MAX_BYTES);
 
@@ -101,18 +92,6 @@ int index_builder_finish(struct index_builder *builder, struct varve_slice *payl
 }
 
 /* ---- reading ---- */
-
-/* The 8 bytes of key from `at` on, which is not behind its end, as a number that orders as they do. */
-static uint64_t slice_behind(struct varve_slice key, size_t at)
-{
-    uint64_t slice = 0;
-
-    if (LIKELY(key.len - at >= sizeof(slice)))
-        memcpy(&slice, key.data + at, sizeof(slice));
-    else if (key.len > at)
-        memcpy(&slice, key.data + at, key.len - at);
-    return __builtin_bswap64(slice);
-}
 
 /* One entry as it lies in the payload. */
 struct index_entry {
@@ -234,12 +213,12 @@ static void index_slice(struct segment_index *index)
     uint32_t count = index->count > 0 ? index->count - 1 : 0;
 
     if (count > 0)
-        index->shared_len = common_bytes(segment_index_key(index, 1),
-                                         segment_index_key(index, count));
+        index->shared_len = key_common_bytes(segment_index_key(index, 1),
+                                             segment_index_key(index, count));
     for (uint32_t i = 0; i <= count && i < index->count; i++) {
         struct varve_slice separator = segment_index_key(index, i);
         if (i > 0)
-            index->levels[0][i - 1] = slice_behind(separator, index->shared_len);
+            index->levels[0][i - 1] = key_slice_at(separator, index->shared_len);
         index->has_cut |= separator.len == INDEX_KEY_MAX_BYTES;
     }
     for (uint32_t level = 0; level < index->level_count; level++) {
@@ -335,7 +314,7 @@ static uint32_t index_upper(const struct segment_index *index, struct varve_slic
 
     if (order != 0 || key.len < shared)
         return order > 0 ? index->count : 1;
-    uint64_t slice = slice_behind(key, shared);
+    uint64_t slice = key_slice_at(key, shared);
     uint32_t low = count_smaller(index, slice);
     uint32_t high = low;
     if (low < count && index->levels[0][low] == slice)

@@ -63,7 +63,6 @@ static int window_get(struct run_iter *walk, uint32_t i, int backward, struct bl
 static int walk_get_block(struct run_iter *walk, uint32_t i, int backward, struct block **block)
 {
     const struct segment *segment = walk->segment;
-
     struct cached *cached = segment_find_cached(segment, i);
 
     if (cached != NULL) {
