@@ -139,6 +139,13 @@ static const struct sorted_run *flush_base_run(const struct version *version)
     return NULL;
 }
 
+static int flush_older_may_hold(void *arg, struct varve_slice key, struct bloom_hash hash)
+{
+    const struct flusher *flusher = arg;
+
+    return version_older_may_hold(flusher->view->version, 0, NULL, 0, key, hash);
+}
+
 static int flush_write(struct flusher *flusher, const struct entry *ranges, size_t range_count,
                        const struct range_set *set, struct varve_err *err)
 {
@@ -167,6 +174,8 @@ static int flush_write(struct flusher *flusher, const struct entry *ranges, size
         .arg = flusher,
         .flush = 1,
     };
+    config.writer.older_may_hold = flush_older_may_hold;
+    config.writer.older_arg = flusher;
     struct count_changes changes = {0};
     struct iter *input = memtable_entries_create(flush_memtable(flusher), MEMTABLE_ALL_VERSIONS,
                                                  UINT64_MAX);

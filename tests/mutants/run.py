@@ -91,6 +91,7 @@ CAMPAIGNS = {
     "block": Campaign(["tests/unit/segment/test_block"], 120),
     "block-refused": Campaign(["tests/unit/segment/test_block_refused"], 120),
     "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
+    "hiding": Campaign(["tests/unit/segment/test_hiding"], 120),
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
     "checkpoint": Campaign(["tests/unit/lsm/test_checkpoint"], 120),
@@ -203,6 +204,7 @@ MUTANTS = (
     Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
     Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),
     Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
+    Mutant("hiding-trusts-filters", "hiding", "what filters say by chance counts as hidden"),
     Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
     # Levels.
     Mutant("cache-never-tight", "room", "what was evicted from the cache is not freed, and fills it"),
@@ -218,6 +220,7 @@ MUTANTS = (
     # What is compacted.
     Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
     Mutant("merge-inside-skips-run", "picker", "a merge inside level 0 leaves a run out in between"),
+    Mutant("hiding-uncounted", "picker", "what is overwritten is never merged for its space"),
     Mutant("merge-beyond-room", "picker", "a merge is chosen that the disk has no room for"),
     Mutant("full-culls-nothing", "picker-sim", "a full disk never comes back where no merge fits"),
     Mutant("reserve-for-flushes-only", "room", "the reserve lies there while nothing else is left"),
