@@ -113,8 +113,9 @@ static void set_targets(struct picker_work *work)
     wanted = LAST_LEVEL - count;
     for (uint32_t level = LAST_LEVEL - 1; level >= wanted; level--) {
         target /= work->tuning->level_ratio;
-        work->debt.targets[level] = target;
-        left -= target < left ? target : left;
+        work->debt.targets[level] = smaller(target,
+                                            left); /* the sum is what may be dead: stall.c */
+        left -= work->debt.targets[level];
     }
     work->debt.targets[0] = count > 0 && left > room ? room : left;
     work->base_level = wanted;

@@ -1,4 +1,4 @@
-/* value_sim [DATA_GB] - what it would cost to keep large values in files of their own (decisions/0023).
+/* value_sim [DATA_GB [BOUND]] - what it would cost to keep large values in files of their own (decisions/0023).
  *
  * The tree (levels.h) holds references of 40 bytes; a flush writes its values into value files. That a value is
  * dead is known once a merge of the tree drops its reference. When all of it, tree and value files, takes more
@@ -182,7 +182,7 @@ struct answer {
 
 static void sim_init(struct sim *sim, const struct question *q, struct picker_tuning *tuning)
 {
-    uint64_t slots = q->data > 20 * GB ? 262144 : 65536;
+    uint64_t slots = q->data > 20 * GB ? 131072 : 65536;
     uint64_t all = q->data / slots;
     uint64_t entry = q->value == 0 ? all : all * REFERENCE_BYTES / (q->value + REFERENCE_BYTES);
     double surplus = 0.85 * (q->bound - 1);
@@ -294,13 +294,15 @@ int main(int argc, char **argv)
     static const uint64_t sizes[] = {1, 5, 20, 100};
     static const double bounds[] = {1.2, 1.3, 1.5, 2.0};
     uint64_t only = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
+    double only_bound = argc > 2 ? strtod(argv[2], NULL) : 0;
 
     printf("| data | writes | bound | tree | 1 KiB | 4 KiB | 16 KiB "
            "|\n|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < COUNT_OF(sizes); i++)
         for (int zipf = 0; zipf < 2; zipf++)
             for (size_t b = 0; b < COUNT_OF(bounds); b++)
-                if (only == 0 || only == sizes[i])
+                if ((only == 0 || only == sizes[i]) &&
+                    (argc <= 2 || fabs(only_bound - bounds[b]) < 0.01))
                     print_rows(sizes[i] * GB, zipf, bounds[b]);
     return 0;
 }
