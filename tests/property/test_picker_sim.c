@@ -206,7 +206,7 @@ struct figures {
     double fill;       /* bytes flushed and merged for each byte while all keys come first */
     double write;      /* bytes flushed and merged for each byte written */
     double depth;      /* runs at one place, mean */
-    double runs;       /* of level 0, the most */
+    size_t runs;       /* of level 0, the most */
     uint64_t segments;
     uint64_t job_bytes;
 };
@@ -267,7 +267,7 @@ static void run_write(struct figure_run *run, uint32_t slot, uint32_t expire)
         figures->space_peak = space;
     levels_drain(levels);
     if (levels_level0_runs(levels) > figures->runs)
-        figures->runs = (double)levels_level0_runs(levels);
+        figures->runs = levels_level0_runs(levels);
     if (levels_segments(levels) > figures->segments)
         figures->segments = levels_segments(levels);
     if (!run->measuring)
@@ -406,7 +406,7 @@ static struct figures measure(const struct levels_config *config, const struct w
 static void print_row(const char *policy, const char *name, uint64_t data, uint64_t flush,
                       const struct figures *figures)
 {
-    printf("| %s | %s | %llu MB | %llu MB | %.3f | %.3f | %.2f | %.2f | %.1f | %.0f | %llu | %llu "
+    printf("| %s | %s | %llu MB | %llu MB | %.3f | %.3f | %.2f | %.2f | %.1f | %zu | %llu | %llu "
            "MB |\n",
            policy, name, (unsigned long long)(data / MB), (unsigned long long)(flush / MB),
            figures->space, figures->space_peak, figures->fill, figures->write, figures->depth,
