@@ -472,6 +472,7 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
     count_memory_init(&db->count_memory);
     count_queue_init(&db->count_queue);
     arena_pool_init(&db->arenas, options->memtable_size_bytes / ARENAS_POOL_PART);
+    db->memtable_start_bytes = flusher_start_bytes(&db->flusher);
     pacer_init(&db->pacer, options->rate_limit_bytes);
     db->view.arg = db;
     buf_init(&db->wal.ops, WAL_GROUP_MAX_BYTES);
