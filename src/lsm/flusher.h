@@ -1,6 +1,7 @@
 /* flusher.h - turns immutable memtables into segments of level 0, the oldest first, one at a time.
  *
- *   idle --a memtable waits--> building (FLUSH job: segments are written, synced, read back)
+ *   idle --a memtable waits--> building (FLUSH job: segments are written, synced, read back; the log is
+ *          synced meanwhile)
  *        --built, and the log is durable up to its last record--> installing (MAINTENANCE job: one manifest
  *          edit names the segments, says how far the log is superfluous, and drops its files; a view
  *          without the memtable is published) --> idle
