@@ -296,6 +296,7 @@ static void heal_adopt(struct heal *heal)
     wal->live_bytes += old->offset;
     wal->log = heal->log;
     wal->begin_due = 0;
+    wal->long_end = 0;
     wal->data_end = wal_end(wal);
     wal->promised = (struct log_place){0}; /* an idle second promises what was copied */
     wal->files++;

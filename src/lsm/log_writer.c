@@ -1,5 +1,6 @@
 #include "lsm/log_writer.h"
 
+#include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/mem.h"
@@ -236,6 +237,22 @@ int log_writer_stage_small(struct log_writer *writer, struct record_header heade
     CHECK(len <= LOG_SMALL_MAX_BYTES);
     CHECK(writer->heads.len + RECORD_HEADER_BYTES + len <= COPY_MAX_BYTES); /* so it is copied */
     return log_writer_stage(writer, header, &part, 1);
+}
+
+int log_writer_stage_short(struct log_writer *writer, uint64_t seq, struct varve_slice op,
+                           size_t head_len)
+{
+    uint8_t crc[RECORD_SHORT_CRC_BYTES];
+
+    CHECK(writer->part_count == 0 && op.len <= RECORD_SHORT_MAX_BYTES);
+    put_u32(crc, record_short_crc(writer->salt, seq, varve_slice(op.data, head_len)));
+    int rc = writer_add_copy(writer, crc, sizeof(crc));
+    if (rc == 0)
+        rc = writer_add_payload(writer, op);
+    writer->staged_bytes = sizeof(crc) + op.len;
+    if (rc != 0)
+        log_writer_unstage(writer);
+    return rc;
 }
 
 void log_writer_unstage(struct log_writer *writer)

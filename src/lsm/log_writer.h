@@ -49,6 +49,10 @@ int log_writer_stage(struct log_writer *writer, struct record_header header,
 #define LOG_SMALL_MAX_BYTES 64
 int log_writer_stage_small(struct log_writer *writer, struct record_header header,
                            const void *payload, size_t len) MUST_CHECK;
+/* Stages a short record of sequence number `seq`: the operation `op`, of which head_len bytes come before its
+ * key; at most RECORD_SHORT_MAX_BYTES. It has to be the first that is staged. */
+int log_writer_stage_short(struct log_writer *writer, uint64_t seq, struct varve_slice op,
+                           size_t head_len) MUST_CHECK;
 void log_writer_unstage(struct log_writer *writer);
 /* Writes what is staged with one write_at; offset moves only if that succeeded. */
 int log_writer_flush(struct log_writer *writer, struct varve_err *err) MUST_CHECK;

@@ -291,7 +291,7 @@ static void test_log__scan_finds_every_header(void **state)
     assert_int_equal(found, 700);
     assert_int_equal(log_reader_next(reader, &record, &disk->err), 0); /* the scan moved nothing */
     assert_int_equal(record.header.first_seq, 1);
-    log_reader_seek(reader, record.end + 1);
+    log_reader_seek(reader, record.end + 1, 0);
     assert_int_equal(log_reader_scan(reader, count_header, &rest, &disk->err), 0);
     assert_int_equal(rest, 698);
     log_reader_close(reader);
