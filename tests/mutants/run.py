@@ -100,6 +100,7 @@ CAMPAIGNS = {
     "checkpoint-steps": Campaign(["tests/unit/lsm/test_checkpoint_steps"], 120),
     "checkpoint-faults": Campaign(["tests/unit/lsm/test_checkpoint_faults"], 120),
     "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
+    "limits": Campaign(["tests/unit/lsm/test_limits"], 120),
     "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
     "watchdog": Campaign(["tests/unit/lsm/test_watchdog"], 120),
     "fetch": Campaign(["tests/unit/lsm/test_fetch"], 120),
@@ -323,6 +324,7 @@ MUTANTS = (
     # What a compaction keeps.
     # What goes on in the background.
     Mutant("flush-ignores-snapshot", "flusher", "a flush drops what a snapshot since its build sees"),
+    Mutant("flush-starts-late", "limits", "two whole memtables lie in memory while one is flushed"),
     Mutant("tick-ends-at-full", "flusher", "with memtables full and a range due, nothing is flushed"),
     Mutant("idle-keeps-floor", "compactor", "what a small database has overwritten is never merged"),
     Mutant("flush-wakes-nobody", "watchdog", "after a flush nobody looks at the levels"),
