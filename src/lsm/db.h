@@ -14,6 +14,7 @@
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
 #include "lsm/pacer.h"
+#include "lsm/row_cache.h"
 #include "lsm/snapshots.h"
 #include "lsm/space.h"
 #include "lsm/stall.h"
@@ -57,6 +58,7 @@ struct varve_db {
     uint64_t arenas_user_bytes; /* user_bytes when the slow tick last looked */
     struct view_slot view;
     struct cache *cache;
+    struct row_cache *rows; /* NULL: there is none */
     struct snapshots snapshots;
     struct read_counters reads[THREAD_SLOTS];
     struct wal wal;
