@@ -491,6 +491,11 @@ static void put_cache(struct info *info, const struct varve_stats *engine)
     info_u64(info, "cache_misses", engine->cache_misses);
     info_fmt(info, "cache_hit_perc", "%.2f%%",
              percent(engine->cache_hits, engine->cache_hits + engine->cache_misses));
+    info_u64(info, "row_cache_limit_bytes", engine->row_cache_limit_bytes);
+    info_u64(info, "row_cache_used_bytes", engine->row_cache_used_bytes);
+    info_u64(info, "row_cache_rows", engine->row_cache_rows);
+    info_u64(info, "row_cache_hits", engine->row_cache_hits);
+    info_u64(info, "row_cache_misses", engine->row_cache_misses);
     info_fmt(info, "filter_false_perc", "%.2f%%", percent(wrong, absent));
 }
 
