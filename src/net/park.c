@@ -62,6 +62,8 @@ void net_unpark(struct conn *conn)
 {
     struct net_loop *loop = conn->loop;
 
+    if (conn->home->main != NULL && !conn->visiting) /* it comes, and its command is called then */
+        return;
     if (!conn->parked || conn->dead)
         return;
     conn_forget_park(conn);

@@ -391,7 +391,7 @@ static void host_unpark(void *arg, void *conn)
 static void host_kill(void *arg, void *conn)
 {
     (void)arg;
-    conn_kill(conn);
+    net_kill(conn);
 }
 
 static void host_push(void *arg, void *conn, struct varve_slice bytes)
