@@ -59,6 +59,7 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     processor->keys = keyspace_stats(keyspace);
     processor->ask_delay = 1;
     parking_init(processor);
+    mutex_init(&processor->slow_mutex);
     return processor;
 }
 
@@ -77,6 +78,7 @@ void processor_destroy(struct processor *processor)
     CHECK(list_empty(&processor->sessions));
     processor_drain(processor); /* of fetches whose sessions are gone */
     parking_deinit(processor);
+    mutex_deinit(&processor->slow_mutex);
     expirer_destroy(processor->expirer);
     slowlog_deinit(&processor->slowlog);
     monitoring_deinit(&processor->monitoring);
@@ -186,7 +188,7 @@ const struct list *processor_sessions(const struct processor *processor)
 }
 
 /* Counts the reply that begins at `start` if it is an error. Returns 1 if so. */
-static int count_error(struct processor *processor, const struct resp_writer *out, size_t start)
+int processor_count_error(struct processor *processor, const struct resp_writer *out, size_t start)
 {
     const struct buf *reply = out->out;
     char name[ERROR_CLASS_MAX_BYTES] = "ERR";
@@ -223,8 +225,11 @@ static void note_latency(struct processor *processor, enum latency_event event, 
 {
     uint64_t threshold_ms = (uint64_t)config_int(processor->config, OPT_LATENCY_MONITOR_THRESHOLD);
 
-    if (UNLIKELY(threshold_ms > 0 && us / 1000 >= threshold_ms))
-        latency_add(&processor->latency, event, clock_real_us() / US_PER_SECOND, us / 1000);
+    if (LIKELY(threshold_ms == 0 || us / 1000 < threshold_ms))
+        return;
+    mutex_lock(&processor->slow_mutex);
+    latency_add(&processor->latency, event, clock_real_us() / US_PER_SECOND, us / 1000);
+    mutex_unlock(&processor->slow_mutex);
 }
 
 void processor_note_commit(struct processor *processor, uint64_t us)
@@ -239,15 +244,18 @@ void processor_note_sync(struct processor *processor, uint64_t us)
 
 static COLD void note_slow(const struct cmd_ctx *ctx, uint64_t ns)
 {
-    struct processor *processor = ctx->processor;
+    struct processor *processor = ctx->processor->writer != NULL ? ctx->processor->writer
+                                                                 : ctx->processor;
     uint32_t flags = ctx->command->flags;
     int64_t slow_us = config_int(processor->config, OPT_SLOWLOG_LOG_SLOWER_THAN);
 
     note_latency(processor, (flags & CMD_FAST) ? LATENCY_FAST_COMMAND : LATENCY_COMMAND, ns / 1000);
     if (slow_us < 0 || ns / 1000 < (uint64_t)slow_us || (flags & CMD_SKIP_SLOWLOG))
         return;
+    mutex_lock(&processor->slow_mutex);
     slowlog_add(&processor->slowlog, ctx, ns / 1000);
     slowlog_trim(&processor->slowlog, (uint64_t)config_int(processor->config, OPT_SLOWLOG_MAX_LEN));
+    mutex_unlock(&processor->slow_mutex);
 }
 
 /* Without memory for it there is no histogram, until the next call. */
@@ -258,7 +266,7 @@ static COLD struct histogram *histogram_make(struct processor *processor, int in
 }
 
 /* The command of ctx took effect. */
-static void note_run(const struct cmd_ctx *ctx, uint64_t ns)
+void processor_note_run(const struct cmd_ctx *ctx, uint64_t ns)
 {
     struct processor *processor = ctx->processor;
     int index = command_index(ctx->command);
@@ -280,7 +288,7 @@ static void note_run(const struct cmd_ctx *ctx, uint64_t ns)
         monitor_command(ctx);
 }
 
-static uint64_t now_ms(struct processor *processor)
+uint64_t processor_now_ms(struct processor *processor)
 {
     if (UNLIKELY(processor->now_uses == 0)) {
         processor->now_ms = keyspace_now_ms(processor->keyspace);
@@ -341,8 +349,8 @@ int processor_rename_commands(struct processor *processor, struct varve_err *err
     return 0;
 }
 
-static const struct command *lookup(const struct processor *processor, int argc,
-                                    const struct varve_slice *argv)
+const struct command *processor_lookup(const struct processor *processor, int argc,
+                                       const struct varve_slice *argv)
 {
     const struct command *command = LIKELY(processor->renames == NULL)
                                         ? command_find(NULL, argv[0])
@@ -383,7 +391,7 @@ static void note_rejected(struct cmd_ctx *ctx, size_t start)
     transaction_refuse(ctx->session);
     if (command != NULL && command->run == cmd_exec)
         transaction_abort(ctx, start, start);
-    count_error(ctx->processor, ctx->out, start);
+    processor_count_error(ctx->processor, ctx->out, start);
     if (command != NULL)
         ctx->processor->command_stats[command_index(command)].rejected++;
 }
@@ -400,7 +408,8 @@ static int rejected(struct cmd_ctx *ctx, size_t start)
     transaction_save(ctx->processor, ctx->session);
     if (command == NULL && is_cross_protocol(ctx->argv[0]))
         ctx->close_after = 1;
-    else if (command == NULL && (container = lookup(ctx->processor, 1, ctx->argv)) != NULL)
+    else if (command == NULL &&
+             (container = processor_lookup(ctx->processor, 1, ctx->argv)) != NULL)
         cmd_reply_unknown_subcommand(ctx, container);
     else if (command == NULL)
         reply_unknown_command(ctx);
@@ -433,10 +442,29 @@ static COLD int queued(struct cmd_ctx *ctx, size_t start)
     } else {
         transaction_queue(ctx);
     }
-    ctx->session->active_ms = now_ms(ctx->processor);
+    ctx->session->active_ms = processor_now_ms(ctx->processor);
     ctx->session->last_command = ctx->command;
-    count_error(ctx->processor, ctx->out, start);
+    processor_count_error(ctx->processor, ctx->out, start);
     return 1;
+}
+
+static COLD void run_halted(struct cmd_ctx *ctx)
+{
+    const struct processor_host *host = ctx->host;
+
+    if (host->halt != NULL)
+        host->halt(host->arg);
+    ctx->command->run(ctx);
+    if (host->resume != NULL)
+        host->resume(host->arg);
+}
+
+static inline void run_handler(struct cmd_ctx *ctx)
+{
+    if (UNLIKELY(ctx->command->flags & CMD_HALT))
+        run_halted(ctx);
+    else
+        ctx->command->run(ctx);
 }
 
 /* Returns 0 if the command has to run once more, from its beginning, since it met what would block. */
@@ -447,13 +475,13 @@ static int run(struct cmd_ctx *ctx, size_t start)
     processor->hits_before = processor->keys->hits;
     processor->misses_before = processor->keys->misses;
     uint64_t began = clock_ticks();
-    ctx->command->run(ctx);
+    run_handler(ctx);
     uint64_t ticks = clock_ticks() - began;
     if (UNLIKELY((processor->keys->blocked | processor->keys->full) != 0))
         return 0;
-    if (UNLIKELY(count_error(processor, ctx->out, start)))
+    if (UNLIKELY(processor_count_error(processor, ctx->out, start)))
         processor->command_stats[command_index(ctx->command)].failed++;
-    note_run(ctx, clock_ticks_ns(ticks, processor->tick_rate));
+    processor_note_run(ctx, clock_ticks_ns(ticks, processor->tick_rate));
     return 1;
 }
 
@@ -468,13 +496,13 @@ void processor_run_queued(struct cmd_ctx *ctx, struct queued_command *queued)
     one.argc = queued->argc;
     one.argv = queued->argv;
     one.in_exec = 1;
-    queued->command->run(&one);
+    run_handler(&one);
     ctx->wait_seq = one.wait_seq;
     ctx->close_after = one.close_after;
     ctx->sync = one.sync;
     queued->ns = clock_ticks_ns(clock_ticks() - began, processor->tick_rate);
     queued->db = ctx->session->db;
-    if (UNLIKELY(count_error(processor, ctx->out, start)))
+    if (UNLIKELY(processor_count_error(processor, ctx->out, start)))
         processor->command_stats[command_index(queued->command)].failed++;
     if (UNLIKELY(ctx->session->muted & SESSION_MUTED))
         resp_cut(ctx->out, start);
@@ -492,7 +520,7 @@ void processor_count_queued(const struct cmd_ctx *ctx, const struct queued_comma
         one.argc = queue[i].argc;
         one.argv = queue[i].argv;
         session->db = queue[i].db; /* as MONITOR shows it */
-        note_run(&one, queue[i].ns);
+        processor_note_run(&one, queue[i].ns);
     }
     session->db = db;
 }
@@ -540,7 +568,7 @@ static COLD enum processor_step park_blocked(struct cmd_ctx *ctx, size_t start,
     }
     park_release(ctx->session);
     cmd_reply_failure(ctx, VARVE_ENOMEM, &err);
-    count_error(processor, ctx->out, start);
+    processor_count_error(processor, ctx->out, start);
     return PROCESSOR_DONE;
 }
 
@@ -646,7 +674,7 @@ static enum processor_step run_command(struct cmd_ctx *ctx, size_t start,
             note_delay_over(ctx);
         park_resume(processor, session, ctx->argc + (inside == NULL ? 0 : inside->words));
     }
-    ctx->now_ms = now_ms(processor);
+    ctx->now_ms = processor_now_ms(processor);
     session->active_ms = ctx->now_ms;
     session->last_command = ctx->command;
     if (UNLIKELY(!run(ctx, start))) {
@@ -690,7 +718,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     struct cmd_ctx ctx = {
         .processor = processor,
         .session = session,
-        .command = lookup(processor, argc, argv),
+        .command = processor_lookup(processor, argc, argv),
         .argc = argc,
         .argv = argv,
         .out = out,
