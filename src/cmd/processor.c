@@ -188,7 +188,8 @@ const struct list *processor_sessions(const struct processor *processor)
 }
 
 /* Counts the reply that begins at `start` if it is an error. Returns 1 if so. */
-int processor_count_error(struct processor *processor, const struct resp_writer *out, size_t start)
+static inline int count_error(struct processor *processor, const struct resp_writer *out,
+                              size_t start)
 {
     const struct buf *reply = out->out;
     char name[ERROR_CLASS_MAX_BYTES] = "ERR";
@@ -266,7 +267,7 @@ static COLD struct histogram *histogram_make(struct processor *processor, int in
 }
 
 /* The command of ctx took effect. */
-void processor_note_run(const struct cmd_ctx *ctx, uint64_t ns)
+static inline void note_run(const struct cmd_ctx *ctx, uint64_t ns)
 {
     struct processor *processor = ctx->processor;
     int index = command_index(ctx->command);
@@ -288,7 +289,7 @@ void processor_note_run(const struct cmd_ctx *ctx, uint64_t ns)
         monitor_command(ctx);
 }
 
-uint64_t processor_now_ms(struct processor *processor)
+static inline uint64_t now_ms(struct processor *processor)
 {
     if (UNLIKELY(processor->now_uses == 0)) {
         processor->now_ms = keyspace_now_ms(processor->keyspace);
@@ -349,8 +350,8 @@ int processor_rename_commands(struct processor *processor, struct varve_err *err
     return 0;
 }
 
-const struct command *processor_lookup(const struct processor *processor, int argc,
-                                       const struct varve_slice *argv)
+static inline const struct command *lookup(const struct processor *processor, int argc,
+                                           const struct varve_slice *argv)
 {
     const struct command *command = LIKELY(processor->renames == NULL)
                                         ? command_find(NULL, argv[0])
@@ -391,7 +392,7 @@ static void note_rejected(struct cmd_ctx *ctx, size_t start)
     transaction_refuse(ctx->session);
     if (command != NULL && command->run == cmd_exec)
         transaction_abort(ctx, start, start);
-    processor_count_error(ctx->processor, ctx->out, start);
+    count_error(ctx->processor, ctx->out, start);
     if (command != NULL)
         ctx->processor->command_stats[command_index(command)].rejected++;
 }
@@ -408,8 +409,7 @@ static int rejected(struct cmd_ctx *ctx, size_t start)
     transaction_save(ctx->processor, ctx->session);
     if (command == NULL && is_cross_protocol(ctx->argv[0]))
         ctx->close_after = 1;
-    else if (command == NULL &&
-             (container = processor_lookup(ctx->processor, 1, ctx->argv)) != NULL)
+    else if (command == NULL && (container = lookup(ctx->processor, 1, ctx->argv)) != NULL)
         cmd_reply_unknown_subcommand(ctx, container);
     else if (command == NULL)
         reply_unknown_command(ctx);
@@ -442,9 +442,9 @@ static COLD int queued(struct cmd_ctx *ctx, size_t start)
     } else {
         transaction_queue(ctx);
     }
-    ctx->session->active_ms = processor_now_ms(ctx->processor);
+    ctx->session->active_ms = now_ms(ctx->processor);
     ctx->session->last_command = ctx->command;
-    processor_count_error(ctx->processor, ctx->out, start);
+    count_error(ctx->processor, ctx->out, start);
     return 1;
 }
 
@@ -479,9 +479,9 @@ static int run(struct cmd_ctx *ctx, size_t start)
     uint64_t ticks = clock_ticks() - began;
     if (UNLIKELY((processor->keys->blocked | processor->keys->full) != 0))
         return 0;
-    if (UNLIKELY(processor_count_error(processor, ctx->out, start)))
+    if (UNLIKELY(count_error(processor, ctx->out, start)))
         processor->command_stats[command_index(ctx->command)].failed++;
-    processor_note_run(ctx, clock_ticks_ns(ticks, processor->tick_rate));
+    note_run(ctx, clock_ticks_ns(ticks, processor->tick_rate));
     return 1;
 }
 
@@ -502,7 +502,7 @@ void processor_run_queued(struct cmd_ctx *ctx, struct queued_command *queued)
     ctx->sync = one.sync;
     queued->ns = clock_ticks_ns(clock_ticks() - began, processor->tick_rate);
     queued->db = ctx->session->db;
-    if (UNLIKELY(processor_count_error(processor, ctx->out, start)))
+    if (UNLIKELY(count_error(processor, ctx->out, start)))
         processor->command_stats[command_index(queued->command)].failed++;
     if (UNLIKELY(ctx->session->muted & SESSION_MUTED))
         resp_cut(ctx->out, start);
@@ -520,7 +520,7 @@ void processor_count_queued(const struct cmd_ctx *ctx, const struct queued_comma
         one.argc = queue[i].argc;
         one.argv = queue[i].argv;
         session->db = queue[i].db; /* as MONITOR shows it */
-        processor_note_run(&one, queue[i].ns);
+        note_run(&one, queue[i].ns);
     }
     session->db = db;
 }
@@ -568,7 +568,7 @@ static COLD enum processor_step park_blocked(struct cmd_ctx *ctx, size_t start,
     }
     park_release(ctx->session);
     cmd_reply_failure(ctx, VARVE_ENOMEM, &err);
-    processor_count_error(processor, ctx->out, start);
+    count_error(processor, ctx->out, start);
     return PROCESSOR_DONE;
 }
 
@@ -674,7 +674,7 @@ static enum processor_step run_command(struct cmd_ctx *ctx, size_t start,
             note_delay_over(ctx);
         park_resume(processor, session, ctx->argc + (inside == NULL ? 0 : inside->words));
     }
-    ctx->now_ms = processor_now_ms(processor);
+    ctx->now_ms = now_ms(processor);
     session->active_ms = ctx->now_ms;
     session->last_command = ctx->command;
     if (UNLIKELY(!run(ctx, start))) {
@@ -718,7 +718,7 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     struct cmd_ctx ctx = {
         .processor = processor,
         .session = session,
-        .command = processor_lookup(processor, argc, argv),
+        .command = lookup(processor, argc, argv),
         .argc = argc,
         .argv = argv,
         .out = out,
@@ -736,4 +736,28 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     if (UNLIKELY(session->muted != 0) && (step == PROCESSOR_DONE || step == PROCESSOR_COMMIT_NOW))
         mute(&ctx, start, outcome);
     return step;
+}
+
+/* ---- for local.c ---- */
+
+/* Copies, so that the above are inlined where commands run. */
+const struct command *processor_lookup(const struct processor *processor, int argc,
+                                       const struct varve_slice *argv)
+{
+    return lookup(processor, argc, argv);
+}
+
+uint64_t processor_now_ms(struct processor *processor)
+{
+    return now_ms(processor);
+}
+
+int processor_count_error(struct processor *processor, const struct resp_writer *out, size_t start)
+{
+    return count_error(processor, out, start);
+}
+
+void processor_note_run(const struct cmd_ctx *ctx, uint64_t ns)
+{
+    note_run(ctx, ns);
 }

@@ -17,6 +17,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "base/mutant.h"
 #include "base/thread.h"
 #include "metrics/metrics.h"
 #include "net/conn.h"
@@ -265,9 +266,11 @@ void conn_park(struct conn *conn, uint64_t delay_us);
 void conn_forget_park(struct conn *conn); /* of one that dies */
 void park_on_delay(uv_timer_t *timer);
 
-/* turn.c, of a guest or not */
-int conn_can_run(const struct conn *conn);
-int conn_is_clogged(const struct conn *conn);
+/* turn.c */
+/* Takes so many commands, and about so many bytes of them, out of the input; conn->ahead_status says what is
+ * behind them. Returns how many there were. */
+uint32_t conn_parse(struct conn *conn, struct resp_command *commands, uint32_t max,
+                    size_t bytes_max);
 int conn_output_failed(struct conn *conn); /* 1: and it is killed */
 
 /* conn.c; fd is the loop's from here on, also if it fails. */
@@ -301,5 +304,26 @@ void output_spare_deinit(struct net_loop *loop);
 void listener_close_all(struct net_loop *loop);
 void listener_tick(struct net_loop *loop);
 void listener_keepalive(struct net_loop *loop);
+
+static inline int conn_is_open(const struct conn *conn)
+{
+    return !conn->dead && !conn->close_after && conn->writer.failed == 0;
+}
+
+static inline int conn_can_run(const struct conn *conn)
+{
+    return conn_is_open(conn) && !conn->parked && !conn->leaving;
+}
+
+/* Output or held replies are at their bounds: nothing is run or read until some have left. */
+static inline int conn_is_clogged(const struct conn *conn)
+{
+    const struct net_limits *limits = &conn->loop->limits;
+
+    if (MUTANT("run-when-clogged"))
+        return 0;
+    return output_unsent_bytes(conn) > limits->output_pause_bytes ||
+           conn->held_count >= limits->held_max_count;
+}
 
 #endif

@@ -93,29 +93,19 @@ void team_post(struct net_loop *loop)
 static void conn_gather(struct conn *conn)
 {
     uint32_t left = (uint32_t)(conn->ahead_count - conn->ahead_at);
-    size_t bytes = 0;
     struct resp_command first;
 
-    if (conn->ahead_status != RESP_COMMAND || conn->again != NULL || conn->limits.unauthenticated)
+    if (conn->ahead_status != RESP_COMMAND || conn->again != NULL || conn->limits.unauthenticated ||
+        conn_parse(conn, &first, 1, 1) == 0)
         return;
-    enum resp_status status = resp_reader_next(conn->reader, &first);
-    struct resp_command *all = status != RESP_COMMAND ? NULL : mem_alloc(GATHER_MAX * sizeof(*all));
-    if (status == RESP_COMMAND && all == NULL) {
+    struct resp_command *all = mem_alloc(GATHER_MAX * sizeof(*all));
+    if (all == NULL) {
         conn_bad_status(conn, RESP_NO_MEMORY);
         return;
     }
-    conn->ahead_status = (uint8_t)status;
-    if (status != RESP_COMMAND)
-        return;
     memcpy(all, conn->ahead + conn->ahead_at, left * sizeof(*all));
     all[left++] = first;
-    while (left < GATHER_MAX && bytes < conn->loop->limits.turn_bytes) {
-        status = resp_reader_next(conn->reader, &all[left]);
-        conn->ahead_status = (uint8_t)status;
-        if (status != RESP_COMMAND)
-            break;
-        bytes += all[left++].wire_bytes;
-    }
+    left += conn_parse(conn, all + left, GATHER_MAX - left, conn->loop->limits.turn_bytes);
     conn->ahead_at = conn->ahead_count = 0;
     conn->again = all;
     conn->again_at = 0;

@@ -24,16 +24,6 @@ void turn_touch(struct conn *conn)
     list_push_back(&conn->loop->turn, &conn->turn_node);
 }
 
-static int conn_is_open(const struct conn *conn)
-{
-    return !conn->dead && !conn->close_after && conn->writer.failed == 0;
-}
-
-int conn_can_run(const struct conn *conn)
-{
-    return conn_is_open(conn) && !conn->parked && !conn->leaving;
-}
-
 /* ---- the log of what may have to run again ---- */
 
 /* Room for one more: always so right after a commit. */
@@ -199,25 +189,35 @@ void conn_bad_status(struct conn *conn, enum resp_status status)
     conn_kill(conn);
 }
 
+/* The only call of resp_reader_next(), which is inlined here. */
+uint32_t conn_parse(struct conn *conn, struct resp_command *commands, uint32_t max,
+                    size_t bytes_max)
+{
+    enum resp_status status = RESP_COMMAND;
+    uint32_t count = 0;
+    size_t bytes = 0;
+
+    while (count < max && bytes < bytes_max) {
+        status = resp_reader_next(conn->reader, &commands[count]);
+        if (status != RESP_COMMAND)
+            break;
+        bytes += commands[count++].wire_bytes;
+    }
+    conn->ahead_status = (uint8_t)status;
+    return count;
+}
+
 /* Parses some commands before the first of them runs, so that the memory that they will touch can be
  * fetched side by side. Limits that one of them changes hold for what is parsed after it; before a
  * client has authenticated, when that matters most, nothing is parsed ahead. */
 static void conn_parse_ahead(struct conn *conn)
 {
     const struct net_hooks *hooks = &conn->loop->hooks;
-    uint8_t max = conn->limits.unauthenticated ? 1 : NET_AHEAD_MAX;
-    enum resp_status status = RESP_COMMAND;
-    uint8_t count = 0;
+    uint32_t count = conn_parse(conn, conn->ahead, conn->limits.unauthenticated ? 1 : NET_AHEAD_MAX,
+                                SIZE_MAX);
 
-    while (count < max) {
-        status = resp_reader_next(conn->reader, &conn->ahead[count]);
-        if (status != RESP_COMMAND)
-            break;
-        count++;
-    }
     conn->ahead_at = 0;
-    conn->ahead_count = count;
-    conn->ahead_status = (uint8_t)status;
+    conn->ahead_count = (uint8_t)count;
     if (count > 1)
         hooks->prefetch(conn->session, conn->ahead, count);
 }
@@ -304,17 +304,6 @@ static void conn_execute(struct conn *conn, const struct resp_command *command)
         conn->close_after = 1;
     if (UNLIKELY(step == NET_COMMIT_NOW))
         turn_commit(loop);
-}
-
-/* Output or held replies are at their bounds: nothing is run or read until some have left. */
-int conn_is_clogged(const struct conn *conn)
-{
-    const struct net_limits *limits = &conn->loop->limits;
-
-    if (MUTANT("run-when-clogged"))
-        return 0;
-    return output_unsent_bytes(conn) > limits->output_pause_bytes ||
-           conn->held_count >= limits->held_max_count;
 }
 
 void turn_run_conn(struct conn *conn)

@@ -207,14 +207,13 @@ int main(int argc, char **argv)
     }
     double began_s = campaign_now_s();
     for (uint64_t no = 0; budget_left(&budget, ops, began_s); no++) {
-        struct round round = {
-            .seed = seed * 1000003 + no,
-            .mode = mode != NULL ? mode : modes[no % 2],
-            /* In turn one loop and four: two rounds each of a mode, two with a kill. */
-            .io_threads = io_threads != 0   ? io_threads
-                          : no / 4 % 2 == 0 ? 4
-                                            : 1,
-            .part = ROUND_OPS / (THREADS * CONNECTIONS)};
+        struct round round = {.seed = seed * 1000003 + no,
+                              .mode = mode != NULL ? mode : modes[no % 2],
+                              /* Four rounds with four loops, four with one. */
+                              .io_threads = io_threads != 0   ? io_threads
+                                            : no / 4 % 2 == 0 ? 4
+                                                              : 1,
+                              .part = ROUND_OPS / (THREADS * CONNECTIONS)};
         round.count = round.part * THREADS * CONNECTIONS;
         enum linear_verdict verdict = run_round(&round, no % 4 >= 2);
         /* Many commands that a kill left unanswered may be too many to tell: that round says nothing, and
