@@ -250,7 +250,8 @@ void conn_bury(struct net_loop *loop)
         }
         list_remove(&conn->all_node);
         loop->conn_count--;
-        loop->placed -= loop->main == NULL;
+        if (LIKELY(loop->main == NULL)) /* else it is that loop's */
+            loop->placed--;
         conn_forget_park(conn);
         if (conn->session != NULL)
             loop->hooks.session_close(conn->session);
