@@ -107,7 +107,7 @@ enum varve_stall_cause {
     VARVE_STALL_NONE,
     VARVE_STALL_MEMTABLES, /* the flusher is behind: memtables wait for it */
     VARVE_STALL_LEVEL0,    /* compaction is behind: too many runs in level 0 */
-    VARVE_STALL_SPACE,     /* compaction is behind: too many bytes above the last level */
+    VARVE_STALL_SPACE,     /* compaction is behind: too much is dead */
     VARVE_STALL_SEGMENTS,  /* compaction is behind: segments_max is near */
     VARVE_STALL_CAUSE_COUNT
 };

@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "varve/status.h"
 
-#define FORMAT_VERSION 2u
+#define FORMAT_VERSION 3u
 #define DIR_ID_BYTES 16
 #define FILE_HEADER_BYTES 64
 #define FILE_MAGIC_BYTES 8

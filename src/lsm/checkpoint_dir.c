@@ -136,7 +136,7 @@ static int log_find_end(struct checkpoint_dir *task, size_t i, uint64_t *end, st
     *end = wal->end;
     if (wal->file_no == task->durable.place.file_no)
         *end = task->durable.place.offset;
-    log_reader_seek(reader, FILE_HEADER_BYTES);
+    log_reader_seek(reader, FILE_HEADER_BYTES, 0);
     while (rc == 0 && !sealed && (*end == 0 || log_reader_offset(reader) < *end)) {
         rc = log_reader_next(reader, &record, err);
         sealed = rc == 0 && *end == 0 && record.header.type == RECORD_SEAL;

@@ -107,6 +107,7 @@ struct varve_db {
     uint64_t heals;
     uint64_t user_bytes;               /* of keys and values that were committed */
     uint64_t group_bytes;              /* of the open group */
+    uint64_t memtable_start_bytes;     /* flusher_start_bytes(), as of the last tick */
     uint64_t group_memtable_bytes;     /* what the memtable used when the group began */
     uint64_t swapped_us;               /* when the active memtable was made */
     uint64_t recovering_file_no;       /* the WAL file that recovery reads */

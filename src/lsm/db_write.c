@@ -302,6 +302,15 @@ int db_swap_memtable(struct varve_db *db)
     return 0;
 }
 
+/* Between two groups, where it may be due. */
+static void db_start_flush(struct varve_db *db)
+{
+    int full = memtable_used_bytes(db->memtable) >= db->options.memtable_size_bytes;
+
+    if ((full || db_waiting_memtables(db) == 0) && db_swap_memtable(db) == 0)
+        db_refresh_load(db);
+}
+
 /* A batch is taken as long as the active memtable is not full, however long the batch is; a full one
  * gives way to a fresh one, unless too many wait, or the group is open: that may fill it twice. Tombstones
  * may use a little more: whoever deletes wants to get out of the trouble. */
@@ -506,9 +515,8 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
     stall_wrote(&db->stall, db->group_bytes, db->now_us);
     db->user_bytes += db->group_bytes;
     db->group_bytes = 0;
-    if (memtable_used_bytes(db->memtable) >= db->options.memtable_size_bytes &&
-        db_swap_memtable(db) == 0)
-        db_refresh_load(db);
+    if (UNLIKELY(memtable_used_bytes(db->memtable) >= db->memtable_start_bytes))
+        db_start_flush(db);
     return 0;
 }
 
@@ -631,6 +639,7 @@ void db_refresh_load(struct varve_db *db)
     };
 
     compactor_load(&db->compactor, &load);
+    db->memtable_start_bytes = flusher_start_bytes(&db->flusher);
     rcu_enter();
     const struct view *view = view_current(&db->view);
     for (size_t i = 0; i < view->immutable_count; i++) {

@@ -214,7 +214,7 @@ static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_
         goto out;
     }
     if (!wal_pool_take(&db->wal.pool, &ready))
-        rc = wal_pool_make(&db->wal.pool, 0, &ready, err);
+        rc = wal_pool_make(&db->wal.pool, &ready, err);
     if (rc != 0)
         goto out;
     if (wal_stage_begin(ready.log, durable.seq + 1, ready.manifest, durable.place) != 0)
@@ -296,6 +296,7 @@ static void heal_adopt(struct heal *heal)
     wal->live_bytes += old->offset;
     wal->log = heal->log;
     wal->begin_due = 0;
+    wal->long_end = 0;
     wal->data_end = wal_end(wal);
     wal->promised = (struct log_place){0}; /* an idle second promises what was copied */
     wal->files++;

@@ -1,5 +1,6 @@
 #include "lsm/log_writer.h"
 
+#include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/mem.h"
@@ -13,27 +14,25 @@
 #define ZEROS_BYTES ((size_t)16 * 1024)
 #define PREWRITE_SYNC_BYTES ((uint64_t)4 * 1024 * 1024)
 
-/* Zeros to the end of the file, synced every few MiB so that the disk's queue stays short for the
- * syncs of the log that is in use meanwhile. */
-static int writer_prewrite(struct log_writer *writer, struct varve_err *err)
+int log_writer_prewrite(struct log_writer *writer, struct varve_err *err)
 {
     static const uint8_t zeros[ZEROS_BYTES];
-    uint64_t at = FILE_HEADER_BYTES;
-    uint64_t unsynced = 0;
+    uint64_t end = writer->zeros_end + PREWRITE_SYNC_BYTES;
     int rc = 0;
 
-    while (rc == 0 && at < writer->prewritten_size) {
-        uint64_t left = writer->prewritten_size - at;
+    if (end > writer->prewritten_size)
+        end = writer->prewritten_size;
+    while (rc == 0 && writer->zeros_end < end) {
+        uint64_t left = end - writer->zeros_end;
         struct varve_slice part = varve_slice(zeros,
                                               left < ZEROS_BYTES ? (size_t)left : ZEROS_BYTES);
-        rc = writer->env->ops->write_at(writer->env, writer->file, &part, 1, at, err);
-        at += part.len;
-        unsynced += part.len;
-        if (rc == 0 && unsynced >= PREWRITE_SYNC_BYTES) {
-            rc = writer->env->ops->sync(writer->env, writer->file, err);
-            unsynced = 0;
-        }
+        rc = writer->env->ops->write_at(writer->env, writer->file, &part, 1, writer->zeros_end,
+                                        err);
+        if (rc == 0)
+            writer->zeros_end += part.len;
     }
+    if (rc == 0 && end < writer->prewritten_size)
+        rc = writer->env->ops->sync(writer->env, writer->file, err);
     return rc;
 }
 
@@ -56,8 +55,9 @@ static int writer_make_file(struct log_writer *writer, const char *dir, const ch
         file_header_put(header, magic, id, writer->file_no);
         rc = ops->write_at(writer->env, writer->file, &part, 1, 0, err);
     }
+    writer->zeros_end = reuse != NULL ? writer->prewritten_size : FILE_HEADER_BYTES;
     if (rc == 0 && reuse == NULL)
-        rc = writer_prewrite(writer, err);
+        rc = log_writer_prewrite(writer, err);
     if (rc == 0 && !MUTANT("skip-dir-sync"))
         rc = ops->sync_dir(writer->env, dir, err);
     return rc;
@@ -237,6 +237,22 @@ int log_writer_stage_small(struct log_writer *writer, struct record_header heade
     CHECK(len <= LOG_SMALL_MAX_BYTES);
     CHECK(writer->heads.len + RECORD_HEADER_BYTES + len <= COPY_MAX_BYTES); /* so it is copied */
     return log_writer_stage(writer, header, &part, 1);
+}
+
+int log_writer_stage_short(struct log_writer *writer, uint64_t seq, struct varve_slice op,
+                           size_t head_len)
+{
+    uint8_t crc[RECORD_SHORT_CRC_BYTES];
+
+    CHECK(writer->part_count == 0 && op.len <= RECORD_SHORT_MAX_BYTES);
+    put_u32(crc, record_short_crc(writer->salt, seq, varve_slice(op.data, head_len)));
+    int rc = writer_add_copy(writer, crc, sizeof(crc));
+    if (rc == 0)
+        rc = writer_add_payload(writer, op);
+    writer->staged_bytes = sizeof(crc) + op.len;
+    if (rc != 0)
+        log_writer_unstage(writer);
+    return rc;
 }
 
 void log_writer_unstage(struct log_writer *writer)

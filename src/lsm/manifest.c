@@ -206,7 +206,7 @@ static int manifest_read(struct manifest *manifest, struct log_reader *reader,
 
     while ((rc = log_reader_next(reader, &record, err)) == 0) {
         if (record.header.type == RECORD_EDIT && !is_in_place(&record, edits == 0)) {
-            log_reader_seek(reader, record.offset);
+            log_reader_seek(reader, record.offset, 0);
             break;
         }
         if (record.header.type == RECORD_EDIT)

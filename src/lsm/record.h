@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "env/file_header.h"
+#include "segment/chunk.h"
 #include "varve/slice.h"
 #include "varve/status.h"
 
@@ -15,6 +16,13 @@
 #define BEGIN_PAYLOAD_BYTES 32
 #define RECORD_PIECE_MAX_BYTES ((uint64_t)4 * 1024 * 1024)
 #define RECORD_PAYLOAD_MAX_BYTES ((size_t)UINT32_MAX) /* of all its pieces */
+
+/* Of the short form: what stands in front of the operation, and how long that may be. */
+#define RECORD_SHORT_CRC_BYTES 4
+#define RECORD_SHORT_MAX_BYTES ((size_t)32 * 1024)
+/* This byte of a long record is its type with the mark, of a short one the kind of its chunk, without. */
+#define RECORD_TYPE_AT 4
+#define RECORD_LONG_MARK 0x10
 
 #define WAL_MAGIC "varveWAL"
 #define MANIFEST_MAGIC "varveMAN"
@@ -51,8 +59,16 @@ struct record_header {
     uint32_t op_count;
     enum record_type type;
     unsigned flags;
+    int is_short;              /* one operation, its CRC in front of it, and no more */
     struct log_place promised; /* all zero: nothing */
 };
+
+static inline uint64_t record_bytes(const struct record_header *header)
+{
+    uint64_t head = header->is_short ? RECORD_SHORT_CRC_BYTES : RECORD_HEADER_BYTES;
+
+    return head + header->payload_len;
+}
 
 /* The promise is left out where it can't be told (more than 65,535 file numbers back). */
 void record_header_put(uint8_t at[RECORD_HEADER_BYTES], uint32_t salt, uint64_t file_no,
@@ -60,5 +76,15 @@ void record_header_put(uint8_t at[RECORD_HEADER_BYTES], uint32_t salt, uint64_t 
 /* 0, or VARVE_ECORRUPT: no valid record header begins here. */
 int record_header_get(const uint8_t at[RECORD_HEADER_BYTES], uint32_t salt, uint64_t file_no,
                       struct record_header *header) MUST_CHECK;
+
+/* The CRC in front of a short record whose operation has sequence number `seq`; head is the operation up to
+ * its key. */
+uint32_t record_short_crc(uint32_t salt, uint64_t seq, struct varve_slice head);
+/* Does a short record of sequence number `seq` begin here? The `len` bytes need not hold key and value, nor
+ * are they checked. 0, or VARVE_ECORRUPT. */
+int record_short_get(const uint8_t *at, size_t len, uint32_t salt, uint64_t seq,
+                     struct record_header *header) MUST_CHECK;
+/* So many bytes are enough to know a header of either form. */
+#define RECORD_HEAD_MAX_BYTES RECORD_HEADER_BYTES
 
 #endif

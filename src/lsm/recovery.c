@@ -193,7 +193,7 @@ static int walk_file(struct walk *walk, struct varve_err *err)
     else if (rc == VARVE_NOT_FOUND)
         walk_not_next(walk, "a record that is not whole");
     walk->pieces_from = 0;
-    log_reader_seek(walk->reader, good);
+    log_reader_seek(walk->reader, good, walk->next_seq);
     recovery->end = (struct log_place){.file_no = walk->file_no, .offset = good};
     recovery->ends[walk->index] = recovery->end;
     return 0;
@@ -223,7 +223,7 @@ static int see_header_behind(void *arg, uint64_t offset, const struct record_hea
 {
     struct recovery *recovery = arg;
 
-    recovery->dropped_bytes += RECORD_HEADER_BYTES + header->payload_len;
+    recovery->dropped_bytes += record_bytes(header);
     (void)offset;
     return log_place_before(recovery->end, header->promised) ? VARVE_ECORRUPT : 0;
 }
@@ -335,18 +335,18 @@ static int unvouched_in_file(struct recovery *recovery, size_t index, unvouched_
     struct log_place end = recovery->ends[index];
     struct log_reader *reader = NULL;
     struct log_record record;
+    uint64_t from = recovery->vouched.file_no == end.file_no ? recovery->vouched.offset : 0;
     int rc = open_wal(recovery, index, &reader, err);
 
-    if (rc == 0 && recovery->vouched.file_no == end.file_no)
-        log_reader_seek(reader, recovery->vouched.offset);
+    /* From the beginning: which sequence number a short record has, those before it say. */
     while (rc == 0 && log_reader_offset(reader) < end.offset) {
         rc = log_reader_next(reader, &record, err);
-        if (rc == VARVE_NOT_FOUND)
+        if (rc == VARVE_NOT_FOUND || (rc == 0 && record.offset < from && record.end > from))
             rc = err_set(err, VARVE_ECORRUPT,
                          "%06" PRIu64 ".wal: no record begins at offset %" PRIu64
                          ", up to which a later one promises all",
-                         end.file_no, record.offset);
-        if (rc == 0 && record.header.type == RECORD_OPS)
+                         end.file_no, rc == 0 ? from : record.offset);
+        if (rc == 0 && record.offset >= from && record.header.type == RECORD_OPS)
             rc = fn(arg, &record, err);
     }
     log_reader_close(reader);

@@ -9,6 +9,8 @@
 #define CLOCK_EVERY_MS 1000
 #define SLOW_WRITE_US 1000
 #define IDLE_US ((uint64_t)1000000)
+/* What a long header says is said again after so many bytes: where damage took one, the next one is not far. */
+#define LONG_EVERY_BYTES ((uint64_t)16 * 1024)
 
 struct wal_group_mark wal_group_mark(const struct wal *wal)
 {
@@ -112,6 +114,7 @@ static int wal_rotate(struct wal *wal, uint64_t next_seq, struct varve_err *err)
     wal->live_bytes += end.offset;
     wal->files++;
     wal->log = ready.log;
+    wal->long_end = 0;
     wal->begin_due = 1;
     wal->begin_manifest = ready.manifest;
     wal->begin_previous = end;
@@ -171,6 +174,43 @@ static int wal_flush(struct wal *wal, struct varve_err *err)
     return rc;
 }
 
+/* Is there nothing to say but the one operation, and what was said of late? */
+static int wal_is_short(const struct wal *wal, const struct record_header *header)
+{
+    uint64_t behind = wal->log->offset - wal->long_end;
+    const struct log_place *promised = &header->promised;
+
+    return header->op_count == 1 && header->flags == 0 && !wal->begin_due && wal->long_end != 0 &&
+           (behind < LONG_EVERY_BYTES || MUTANT("long-only-once")) &&
+           ((promised->offset == wal->promised.offset &&
+             promised->file_no == wal->promised.file_no) ||
+            MUTANT("short-for-a-promise")) &&
+           wal->borrowed.count == 0 && wal->ops.len <= RECORD_SHORT_MAX_BYTES;
+}
+
+static int wal_stage_short(struct wal *wal, uint64_t seq)
+{
+    struct varve_slice op = buf_slice(&wal->ops);
+    struct chunk chunk;
+
+    return log_writer_stage_short(wal->log, seq, op,
+                                  chunk_get_sizes(op.data, op.data + op.len, &chunk));
+}
+
+static int wal_stage_long(struct wal *wal, const struct record_header *header,
+                          const uint8_t clock[8])
+{
+    int with_clock = (header->flags & RECORD_CLOCK) != 0;
+    int rc = wal_reserve_parts(wal, 2 * wal->borrowed.count + 2);
+
+    if (rc == 0)
+        rc = wal_stage_due_begin(wal, header->first_seq);
+    if (rc == 0)
+        rc = log_writer_stage(wal->log, *header, wal->parts,
+                              wal_group_parts(wal, clock, with_clock));
+    return rc;
+}
+
 int wal_group_write(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_t now_ms,
                     struct varve_err *err)
 {
@@ -191,12 +231,8 @@ int wal_group_write(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_
     header.promised = wal->durable.place;
     if (MUTANT("promise-written"))
         header.promised = wal_end(wal);
-    rc = wal_reserve_parts(wal, 2 * wal->borrowed.count + 2);
-    if (rc == 0)
-        rc = wal_stage_due_begin(wal, first_seq);
-    if (rc == 0)
-        rc = log_writer_stage(wal->log, header, wal->parts,
-                              wal_group_parts(wal, clock, with_clock));
+    int is_short = wal_is_short(wal, &header);
+    rc = is_short ? wal_stage_short(wal, first_seq) : wal_stage_long(wal, &header, clock);
     if (rc != 0) {
         err_set(err, rc, "no memory for a log record");
         log_writer_unstage(wal->log);
@@ -208,6 +244,8 @@ int wal_group_write(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_
     wal->records++;
     wal->data_end = wal_end(wal);
     wal->promised = header.promised;
+    if (!is_short)
+        wal->long_end = wal->log->offset;
     if (with_clock)
         wal->clock_ms = now_ms;
 out:

@@ -36,7 +36,9 @@ struct wal {
     uint64_t last_write_us;    /* of operations */
     struct log_place data_end; /* behind the last operations record */
     struct log_place promised; /* the last promise that was written */
-    struct wal_mark durable;   /* as far as known, of durable_changes */
+    uint64_t
+        long_end; /* behind the last operations record of the long form; 0: the file has none */
+    struct wal_mark durable; /* as far as known, of durable_changes */
     uint64_t durable_changes;
 
     uint64_t files;      /* live ones, this one included */

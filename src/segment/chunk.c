@@ -69,14 +69,12 @@ static const uint8_t *chunk_get_lengths(const uint8_t *at, const uint8_t *end, s
         chunk->expire_ms = get_u64(at);
         at += 8;
     }
-    if ((uint64_t)(end - at) < key_len && !MUTANT("key-length-unchecked"))
-        return NULL;
-    chunk->key = varve_slice(at, key_len);
+    chunk->key = varve_slice(NULL, key_len);
     chunk->value = varve_slice(NULL, value_len);
     return at;
 }
 
-size_t chunk_get_head(const uint8_t *at, const uint8_t *end, struct chunk *chunk)
+size_t chunk_get_sizes(const uint8_t *at, const uint8_t *end, struct chunk *chunk)
 {
     *chunk = (struct chunk){0};
     if (end - at < 5)
@@ -92,7 +90,19 @@ size_t chunk_get_head(const uint8_t *at, const uint8_t *end, struct chunk *chunk
     const uint8_t *key = chunk_get_lengths(at + 5, end, chunk, has_expiry);
     if (key == NULL || (has_expiry && chunk->expire_ms == 0))
         return 0;
-    return (size_t)(key - at) + chunk->key.len;
+    return (size_t)(key - at);
+}
+
+size_t chunk_get_head(const uint8_t *at, const uint8_t *end, struct chunk *chunk)
+{
+    size_t head_len = chunk_get_sizes(at, end, chunk);
+
+    if (head_len == 0)
+        return 0;
+    if ((uint64_t)(end - at) - head_len < chunk->key.len && !MUTANT("key-length-unchecked"))
+        return 0;
+    chunk->key.data = at + head_len;
+    return head_len + chunk->key.len;
 }
 
 int entry_compare(struct varve_slice key_a, uint64_t seq_a, struct varve_slice key_b,

@@ -51,6 +51,9 @@ uint32_t chunk_crc(const struct chunk *chunk);
 /* Writes the head of chunk (kind, crc, lengths, expiry); returns its length. */
 size_t chunk_put_head(uint8_t at[CHUNK_HEAD_MAX_BYTES], const struct chunk *chunk);
 
+/* Decodes the head at [at, end) into chunk, whose slices have their lengths, and no data. Returns how long the
+ * head is, 0 if that is none. */
+size_t chunk_get_sizes(const uint8_t *at, const uint8_t *end, struct chunk *chunk);
 /* Decodes head and key at [at, end) into chunk; chunk->value has its length, and no data yet: it
  * follows the returned length, or lies elsewhere. Returns 0 if that is no operation. */
 size_t chunk_get_head(const uint8_t *at, const uint8_t *end, struct chunk *chunk);

@@ -37,26 +37,38 @@ static int by_name(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-/* Changes a byte of the payload of some operations record, whose CRCs are made anew. Returns its
- * offset, 0 if the file has no such record. */
+/* The bytes of the record at `bytes`, 0 if none begins there. *next_seq: of a short one; brought up to date. */
+static uint64_t record_at(const uint8_t *bytes, uint64_t len, uint32_t salt, uint64_t file_no,
+                          uint64_t *next_seq, struct record_header *header)
+{
+    if ((len < RECORD_HEADER_BYTES || record_header_get(bytes, salt, file_no, header) != 0) &&
+        record_short_get(bytes, len, salt, *next_seq, header) != 0)
+        return 0;
+    *next_seq = header->first_seq + (header->type == RECORD_OPS ? header->op_count : 0);
+    return record_bytes(header) <= len ? record_bytes(header) : 0;
+}
+
+/* Changes a byte of the payload of some operations record of the long form, whose CRCs are made anew. Returns
+ * its offset, 0 if the file has no such record. In a short one the chunk's CRC is all that there is. */
 static uint64_t change_under_crc(uint8_t *bytes, uint64_t len, struct rng *rng)
 {
     struct record_header header;
     struct record_header chosen;
     struct dir_id id;
     uint64_t chosen_at = 0;
-    uint64_t at = FILE_HEADER_BYTES;
+    uint64_t next_seq = 0;
+    uint64_t seen = 0;
+    uint64_t took = 0;
 
     if (len < FILE_HEADER_BYTES || memcmp(bytes, WAL_MAGIC, 8) != 0)
         return 0;
     memcpy(id.bytes, bytes + 16, DIR_ID_BYTES);
     uint64_t file_no = get_u64(bytes + 32);
     uint32_t salt = file_salt(&id, file_no);
-    for (uint64_t seen = 0; at + RECORD_HEADER_BYTES <= len &&
-                            record_header_get(bytes + at, salt, file_no, &header) == 0 &&
-                            header.payload_len <= len - at - RECORD_HEADER_BYTES;
-         at += RECORD_HEADER_BYTES + header.payload_len)
-        if (header.type == RECORD_OPS && rng_below(rng, ++seen) == 0) {
+    for (uint64_t at = FILE_HEADER_BYTES;
+         (took = record_at(bytes + at, len - at, salt, file_no, &next_seq, &header)) > 0;
+         at += took)
+        if (header.type == RECORD_OPS && !header.is_short && rng_below(rng, ++seen) == 0) {
             chosen = header;
             chosen_at = at;
         }

@@ -202,8 +202,8 @@ static void load_log(struct zoo_db *zoo, struct zoo_file *file, uint64_t limit)
     mark(file, 0, FILE_HEADER_BYTES);
     while (log_reader_next(reader, &record, NULL) == 0) {
         add_piece(file, record.offset, record.end - record.offset);
-        mark(file, record.offset,
-             record.header.type == RECORD_OPS ? RECORD_HEADER_BYTES : record.end - record.offset);
+        int is_long_ops = record.header.type == RECORD_OPS && !record.header.is_short;
+        mark(file, record.offset, is_long_ops ? RECORD_HEADER_BYTES : record.end - record.offset);
         if (is_wal)
             add_record(zoo, file, &record);
         file->end = record.end;

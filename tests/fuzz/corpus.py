@@ -162,11 +162,11 @@ SEEDS = {
         "made-up": b"\x01\0\x21k!vv\x01\x01q\x02\x11ab\xc0\x02kk" + b"\x07" * 8 + b"\xff\x9f\0\x10xy",
     },
     "current": {
-        "version-3": b"\x01varve 3 000102030405060708090a0b0c0d0e0f MANIFEST-000001 crc32c=00000000\n",
-        "other-id": b"\x01varve 2 100102030405060708090a0b0c0d0e0f MANIFEST-000001 crc32c=00000000\n",
-        "other-number": b"\x01varve 2 000102030405060708090a0b0c0d0e0f MANIFEST-000009 crc32c=00000000\n",
-        "id-cut": b"\x01varve 2 0001 MANIFEST-000001 crc32c=00000000\n",
-        "name-long": b"\x01varve 2 000102030405060708090a0b0c0d0e0f MANIFEST-" + b"1" * 60
+        "version-4": b"\x01varve 4 000102030405060708090a0b0c0d0e0f MANIFEST-000001 crc32c=00000000\n",
+        "other-id": b"\x01varve 3 100102030405060708090a0b0c0d0e0f MANIFEST-000001 crc32c=00000000\n",
+        "other-number": b"\x01varve 3 000102030405060708090a0b0c0d0e0f MANIFEST-000009 crc32c=00000000\n",
+        "id-cut": b"\x01varve 3 0001 MANIFEST-000001 crc32c=00000000\n",
+        "name-long": b"\x01varve 3 000102030405060708090a0b0c0d0e0f MANIFEST-" + b"1" * 60
                      + b" crc32c=00000000\n",
         "foreign": b"\0CURRENT\n",
     },

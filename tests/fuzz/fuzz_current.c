@@ -10,7 +10,7 @@
 #include "take.h"
 
 const struct fuzz_token fuzz_tokens[] = {
-    FUZZ_TOKEN("varve 2 "),
+    FUZZ_TOKEN("varve 3 "),
     FUZZ_TOKEN("varve 4294967298 "),
     FUZZ_TOKEN("000102030405060708090a0b0c0d0e0f"),
     FUZZ_TOKEN("MANIFEST-000001"),

@@ -16,11 +16,13 @@ const struct fuzz_token fuzz_tokens[] = {
     FUZZ_TOKEN("\0\0\x40\0\0\0\0\0"),
     FUZZ_TOKEN("\x01\0\0\0\0\0\0\0"),
     FUZZ_TOKEN("\x02\0\0\0\0\0\0\0"),
-    FUZZ_TOKEN("\x02\x01"),
-    FUZZ_TOKEN("\x02\x03"),
-    FUZZ_TOKEN("\x02\x02"),
-    FUZZ_TOKEN("\x03\x04"),
-    FUZZ_TOKEN("\x04\0"),
+    FUZZ_TOKEN("\x12\x01"),
+    FUZZ_TOKEN("\x12\x03"),
+    FUZZ_TOKEN("\x12\x02"),
+    FUZZ_TOKEN("\x13\x04"),
+    FUZZ_TOKEN("\x14\0"),
+    FUZZ_TOKEN("\0\0\0\0\x01\0\0\0\0\x01\x01kv"),
+    FUZZ_TOKEN("\0\0\0\0\x02\0\0\0\0\x01k"),
     {NULL, 0},
 };
 

@@ -96,28 +96,61 @@ static void repair_chunks(uint8_t *at, uint8_t *end, unsigned flags)
     }
 }
 
+/* Both return how long the record is, 0 if none can begin here; *next_seq is the one behind it then. */
+static size_t repair_long(uint8_t *at, size_t len, uint32_t salt, unsigned repairs,
+                          uint64_t *next_seq)
+{
+    uint8_t *payload = at + RECORD_HEADER_BYTES;
+
+    if (len < RECORD_HEADER_BYTES)
+        return 0;
+    if (get_u64(at + 16) > len - RECORD_HEADER_BYTES && (repairs & LOG_DISK_REPAIR_LENGTHS))
+        put_u64(at + 16, len - RECORD_HEADER_BYTES);
+    uint64_t payload_len = get_u64(at + 16);
+    if (payload_len > len - RECORD_HEADER_BYTES)
+        return 0;
+    if (repairs & LOG_DISK_REPAIR_CHUNKS)
+        repair_chunks(payload, payload + payload_len, at[5]);
+    put_u32(at + 8, crc32c(salt, payload, (size_t)payload_len));
+    put_u32(at, crc32c(salt, at + 4, RECORD_HEADER_BYTES - 4));
+    int counts = at[RECORD_TYPE_AT] == (RECORD_LONG_MARK | RECORD_OPS);
+    *next_seq = get_u64(at + 24) + (counts ? get_u32(at + 12) : 0);
+    return RECORD_HEADER_BYTES + (size_t)payload_len;
+}
+
+static size_t repair_short(uint8_t *at, size_t len, uint32_t salt, unsigned repairs,
+                           uint64_t *next_seq)
+{
+    struct chunk chunk;
+    uint8_t *op = at + RECORD_SHORT_CRC_BYTES;
+    size_t head_len = chunk_get_sizes(op, at + len, &chunk);
+    size_t op_len = head_len + chunk.key.len + chunk.value.len;
+
+    if (head_len == 0 || op_len > len - RECORD_SHORT_CRC_BYTES)
+        return 0;
+    if (repairs & LOG_DISK_REPAIR_CHUNKS)
+        repair_chunks(op, op + op_len, 0);
+    put_u32(at, record_short_crc(salt, *next_seq, varve_slice(op, head_len)));
+    ++*next_seq;
+    return RECORD_SHORT_CRC_BYTES + op_len;
+}
+
 void log_disk_repair(uint8_t *data, size_t len, const char magic[8], const struct dir_id *id,
                      uint64_t file_no, unsigned repairs)
 {
     uint32_t salt = file_salt(id, file_no);
     size_t at = FILE_HEADER_BYTES;
+    uint64_t next_seq = 0;
+    size_t took = 1;
 
     if (len >= FILE_HEADER_BYTES && (repairs & LOG_DISK_REPAIR_FILE))
         file_header_put(data, magic, id, file_no);
-    while ((repairs & LOG_DISK_REPAIR_RECORDS) && at < len && len - at >= RECORD_HEADER_BYTES) {
-        uint8_t *header = data + at;
-        uint8_t *payload = header + RECORD_HEADER_BYTES;
-        size_t left = len - at - RECORD_HEADER_BYTES;
-        if (get_u64(header + 8) > left && (repairs & LOG_DISK_REPAIR_LENGTHS))
-            put_u64(header + 8, left);
-        uint64_t payload_len = get_u64(header + 8);
-        if (payload_len > left)
-            return;
-        if (repairs & LOG_DISK_REPAIR_CHUNKS)
-            repair_chunks(payload, payload + payload_len, header[29]);
-        put_u32(header + 4, crc32c(salt, payload, (size_t)payload_len));
-        put_u32(header, crc32c(salt, header + 4, RECORD_HEADER_BYTES - 4));
-        at += RECORD_HEADER_BYTES + (size_t)payload_len;
+    while ((repairs & LOG_DISK_REPAIR_RECORDS) && took > 0 && at < len &&
+           len - at > RECORD_TYPE_AT) {
+        int is_long = (data[at + RECORD_TYPE_AT] & RECORD_LONG_MARK) != 0;
+        took = is_long ? repair_long(data + at, len - at, salt, repairs, &next_seq)
+                       : repair_short(data + at, len - at, salt, repairs, &next_seq);
+        at += took;
     }
 }
 

@@ -139,6 +139,24 @@ static void fill_upper_levels(struct golden *golden, struct varve_batch *batch)
     flush(golden);
 }
 
+/* Records of one operation, all but the first of the short form: no sync ends between them. */
+static void write_singly(struct golden *golden, struct varve_batch *batch)
+{
+    struct varve_slice gone = varve_slice_str("a00007");
+    char key[16];
+
+    for (unsigned i = 0; i < 6; i++) {
+        snprintf(key, sizeof(key), "s%u", i);
+        put(batch, varve_slice_str(key), varve_slice_str("alone"), i % 2 == 0 ? LATER_MS : 0);
+        CHECK(varve_write(golden->db, batch, NULL, &golden->err) == 0);
+        varve_batch_clear(batch);
+    }
+    CHECK(varve_batch_delete(batch, &gone, 1) == 0);
+    CHECK(varve_write(golden->db, batch, NULL, &golden->err) == 0);
+    varve_batch_clear(batch);
+    step_run_all(golden->stepper, JOBS_MAX);
+}
+
 /* What lies in the log alone, over several files. */
 static void fill_log(struct golden *golden, struct varve_batch *batch)
 {
@@ -150,6 +168,7 @@ static void fill_log(struct golden *golden, struct varve_batch *batch)
     delete_range(batch, "m00003", "m00005");
     put(batch, varve_slice_str("a00305"), varve_slice_str("over a range in the log"), 0);
     write_batch(golden, batch);
+    write_singly(golden, batch);
 }
 
 /* It must hold what a reader of this version can meet. Levels between the first and the last come with

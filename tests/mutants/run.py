@@ -79,6 +79,8 @@ CAMPAIGNS = {
     "cmd-admin": Campaign(["tests/unit/cmd/test_cmd_admin"], 120),
     "cmd-monitor": Campaign(["tests/unit/cmd/test_cmd_monitor"], 120),
     "recovery": Campaign(["tests/unit/lsm/test_recovery"], 120),
+    "record": Campaign(["tests/unit/lsm/test_record"], 120),
+    "short": Campaign(["tests/unit/lsm/test_short"], 120),
     "manifest": Campaign(["tests/unit/lsm/test_manifest"], 120),
     "room": Campaign(["tests/unit/lsm/test_room"], 120),
     "version": Campaign(["tests/unit/lsm/test_version"], 120),
@@ -92,12 +94,14 @@ CAMPAIGNS = {
     "block": Campaign(["tests/unit/segment/test_block"], 120),
     "block-refused": Campaign(["tests/unit/segment/test_block_refused"], 120),
     "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
+    "hiding": Campaign(["tests/unit/segment/test_hiding"], 120),
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
     "checkpoint": Campaign(["tests/unit/lsm/test_checkpoint"], 120),
     "checkpoint-steps": Campaign(["tests/unit/lsm/test_checkpoint_steps"], 120),
     "checkpoint-faults": Campaign(["tests/unit/lsm/test_checkpoint_faults"], 120),
     "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
+    "limits": Campaign(["tests/unit/lsm/test_limits"], 120),
     "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
     "watchdog": Campaign(["tests/unit/lsm/test_watchdog"], 120),
     "fetch": Campaign(["tests/unit/lsm/test_fetch"], 120),
@@ -191,6 +195,10 @@ MUTANTS = (
     Mutant("restore-links-log", "restore", "what a server writes to is linked to the checkpoint"),
     # Recovery.
     Mutant("skip-wal-crc", "powercut", "the payload's CRC is not checked"),
+    Mutant("short-of-any-seq", "record", "a short record's CRC does not tell its place in the log"),
+    Mutant("short-binds-no-chunk", "record", "a short record's header does not bind its chunk's CRC"),
+    Mutant("short-for-a-promise", "short", "a promise that moved is not written before a clock is"),
+    Mutant("long-only-once", "short", "the promise is not repeated in a long log"),
     Mutant("skip-chunk-crc", "powercut", "the chunk's CRC is not checked"),
     Mutant("tolerate-rot", "recovery", "rot passes for a torn tail"),
     Mutant("unvouched-not-copied", "powercut", "what nothing vouches for is not written anew"),
@@ -204,6 +212,7 @@ MUTANTS = (
     Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
     Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),
     Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
+    Mutant("hiding-trusts-filters", "hiding", "what filters say by chance counts as hidden"),
     Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
     # Levels.
     Mutant("cache-never-tight", "room", "what was evicted from the cache is not freed, and fills it"),
@@ -219,6 +228,7 @@ MUTANTS = (
     # What is compacted.
     Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
     Mutant("merge-inside-skips-run", "picker", "a merge inside level 0 leaves a run out in between"),
+    Mutant("hiding-uncounted", "picker", "what is overwritten is never merged for its space"),
     Mutant("merge-beyond-room", "picker", "a merge is chosen that the disk has no room for"),
     Mutant("full-culls-nothing", "picker-sim", "a full disk never comes back where no merge fits"),
     Mutant("reserve-for-flushes-only", "room", "the reserve lies there while nothing else is left"),
@@ -322,6 +332,7 @@ MUTANTS = (
     # What a compaction keeps.
     # What goes on in the background.
     Mutant("flush-ignores-snapshot", "flusher", "a flush drops what a snapshot since its build sees"),
+    Mutant("flush-starts-late", "limits", "two whole memtables lie in memory while one is flushed"),
     Mutant("tick-ends-at-full", "flusher", "with memtables full and a range due, nothing is flushed"),
     Mutant("idle-keeps-floor", "compactor", "what a small database has overwritten is never merged"),
     Mutant("flush-wakes-nobody", "watchdog", "after a flush nobody looks at the levels"),

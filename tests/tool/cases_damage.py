@@ -39,8 +39,8 @@ def case_goes_on(folder):
     flip(other, os.path.getsize(other) - 30)
     log = [name for name in files if name.endswith(".wal") and len(files[name]["records"]) > 20][0]
     records = files[log]["records"]
-    for record in (records[5], records[15]):
-        flip(os.path.join(made.data, log), record["offset"] + 41)
+    for at in (5, 15):  # the last byte of each
+        flip(os.path.join(made.data, log), records[at + 1]["offset"] - 1)
     said, damaged = varve.verify(made.data)
     expect(damaged[segments[-1]], [block["offset"] for block in hit], "damaged blocks")
     expect(len(damaged[segments[-2]]), 1, "findings in the footer")

@@ -135,5 +135,5 @@ def add_edit(path, payload):
         salt = crc32c(0, head[16:40])
         file.seek(0, os.SEEK_END)
         end = file.tell()
-        fields = struct.pack("<IQQIBBHQ", crc32c(salt, payload), len(payload), 0, 0, 5, 0, 0, end)
+        fields = struct.pack("<BBHIIQQQ", 0x15, 0, 0, crc32c(salt, payload), 0, len(payload), 0, end)
         file.write(struct.pack("<I", crc32c(salt, fields)) + fields + payload)

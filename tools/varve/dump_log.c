@@ -8,8 +8,6 @@
 #include "dump.h"
 #include "lsm/log_reader.h"
 
-#define STOP 1
-
 struct log_dump {
     struct dump *dump;
     struct log_reader *reader;
@@ -37,6 +35,7 @@ static void show_header(struct dump *dump, const struct log_record *record)
         json_number(json, "seq", header->first_seq);
         json_number(json, "count", header->op_count);
         json_number(json, "length", header->payload_len);
+        json_bool(json, "short", header->is_short);
         json_bool(json, "more", (header->flags & RECORD_MORE) != 0);
         json_bool(json, "continues", (header->flags & RECORD_CONTINUES) != 0);
         json_number(json, "promised_file", header->promised.file_no);
@@ -45,6 +44,8 @@ static void show_header(struct dump *dump, const struct log_record *record)
     }
     printf("%" PRIu64 " %s seq %" PRIu64 " count %u length %" PRIu64, record->offset,
            type_name(header->type), header->first_seq, header->op_count, header->payload_len);
+    if (header->is_short)
+        printf(" short");
     if (header->flags & RECORD_CONTINUES)
         printf(" continues");
     if (header->flags & RECORD_MORE)
@@ -140,29 +141,19 @@ static int show_record(struct log_dump *log, const struct log_record *record, st
     return rc;
 }
 
-static int take_offset(void *arg, uint64_t offset, const struct record_header *header)
-{
-    (void)header;
-    *(uint64_t *)arg = offset;
-    return STOP;
-}
-
 /* *more is 0 where no record follows: that is the end. */
 static int find_next(struct log_dump *log, uint64_t offset, int *more, struct varve_err *err)
 {
     const char *why = log_reader_why(log->reader);
     char text[160];
-    uint64_t next = 0;
 
     log->pieces_from = 0;
-    log_reader_seek(log->reader, offset + 1);
-    int rc = log_reader_scan(log->reader, take_offset, &next, err);
-    *more = rc == STOP;
-    if (rc != STOP)
+    int rc = log_reader_pass(log->reader, more, err);
+    if (rc != 0 || !*more)
         return rc;
-    snprintf(text, sizeof(text), "%s; records go on at %" PRIu64, why, next);
+    snprintf(text, sizeof(text), "%s; records go on at %" PRIu64, why,
+             log_reader_offset(log->reader));
     dump_damage(log->dump, offset, text);
-    log_reader_seek(log->reader, next);
     return 0;
 }
 

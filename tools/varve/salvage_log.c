@@ -199,11 +199,10 @@ static int pass_damage(struct gather *gather, size_t file, struct log_reader *re
     snprintf(what, sizeof(what), "%s", log_reader_why(reader));
     int is_record = log_reader_scan(reader, found_header, &search, err) == 1 && search.offset == at;
     uint64_t end_seq = search.header.first_seq + search.header.op_count;
-    log_reader_seek(reader, at + 1);
-    int rc = log_reader_scan(reader, found_header, &search, err);
-    if (rc == 1) {
-        hole_open(gather, file, at, search.offset - at, what);
-        log_reader_seek(reader, search.offset);
+    int found = 0;
+    int rc = log_reader_pass(reader, &found, err);
+    if (found) {
+        hole_open(gather, file, at, log_reader_offset(reader) - at, what);
         return 1;
     }
     if (is_fixed)
@@ -339,7 +338,7 @@ static int read_pieces(struct gather *gather, const struct record_ref *ref, stru
         if (gather->reader == NULL)
             return rc == 0 ? err_set(err, VARVE_EIO, "a log file went away") : rc;
     }
-    log_reader_seek(gather->reader, ref->offset);
+    log_reader_seek(gather->reader, ref->offset, ref->first_seq);
     do {
         rc = log_reader_next(gather->reader, &record, err);
         if (rc == VARVE_NOT_FOUND)

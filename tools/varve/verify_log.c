@@ -13,8 +13,6 @@
 #include "segment/chunk.h"
 #include "verify.h"
 
-#define STOP 1
-
 static int count_only(void *arg, uint64_t seq, const struct chunk *chunk, struct varve_err *err)
 {
     (void)arg;
@@ -89,30 +87,19 @@ static int check_record(struct wal_check *check, const struct log_record *record
     return 0;
 }
 
-static int take_offset(void *arg, uint64_t offset, const struct record_header *header)
-{
-    (void)header;
-    *(uint64_t *)arg = offset;
-    return STOP;
-}
-
 /* Where no record begins: to where they go on, if they do. *more is 0 at the end. */
 static int find_next(struct wal_check *check, uint64_t offset, int *more, struct varve_err *err)
 {
     const char *why = log_reader_why(check->reader);
     struct varve_err finding = {0};
-    uint64_t next = 0;
 
     check->pieces_from = 0;
-    log_reader_seek(check->reader, offset + 1);
-    int rc = log_reader_scan(check->reader, take_offset, &next, err);
-    *more = rc == STOP;
-    if (rc != STOP)
+    int rc = log_reader_pass(check->reader, more, err);
+    if (rc != 0 || !*more)
         return rc;
     err_set(&finding, VARVE_ECORRUPT, "offset %" PRIu64 ": %s; records go on at offset %" PRIu64,
-            offset, why, next);
+            offset, why, log_reader_offset(check->reader));
     verify_finding_in(check->verify, NAME_WAL, check->file_no, &finding);
-    log_reader_seek(check->reader, next);
     return 0;
 }
 

@@ -521,6 +521,41 @@ static void test_forged__no_memory_for_a_copy(void **state)
     }
 }
 
+/* What was durable ends before a short record, which does not say its number. */
+static void test_forged__unvouched_short_records(void **state)
+{
+    struct forge *forge = *state;
+    uint8_t op[PAYLOAD_MAX];
+    uint64_t first = 0;
+    uint64_t end_of_b = 0;
+
+    one_file(forge);
+    file_begun(forge);
+    ops(forge, 1, "a");
+    for (uint64_t seq = 2; seq <= 4; seq++) {
+        size_t len = ops_bytes((char[]){(char)('a' + seq - 1), 0}, op);
+        assert_int_equal(log_writer_stage_short(forge->log, seq, varve_slice(op, len), len - 1), 0);
+        assert_int_equal(log_writer_flush(forge->log, &forge->err), 0);
+        if (seq == 2)
+            end_of_b = forge->log->offset;
+    }
+    struct record_header header = {
+        .type = RECORD_OPS, .first_seq = 5, .op_count = 1, .promised = {2, end_of_b}};
+    record(forge, header, op, ops_bytes("e", op));
+    open_manifest(forge);
+    assert_int_equal(read_log(forge, &forge->err), 0);
+    assert_string_equal(forge->applied, "abcde");
+    assert_int_equal(recovery_first_unvouched(&forge->recovery, &first, &forge->err), 0);
+    assert_int_equal(first, 3);
+    header = (struct record_header){
+        .type = RECORD_PROMISE, .first_seq = 6, .promised = {2, end_of_b + 1}};
+    record(forge, header, NULL, 0); /* where no record begins */
+    assert_int_equal(read_log(forge, &forge->err), 0);
+    assert_int_equal(recovery_first_unvouched(&forge->recovery, &first, &forge->err),
+                     VARVE_ECORRUPT);
+    assert_non_null(strstr(forge->err.text, "no record begins at offset"));
+}
+
 /* ---- files that nothing names ---- */
 
 static int check_orphan(struct forge *forge)
@@ -577,6 +612,7 @@ int main(void)
         FORGED(test_forged__a_second_file),
         FORGED(test_forged__a_torn_file_before_another),
         FORGED(test_forged__no_memory_for_a_copy),
+        FORGED(test_forged__unvouched_short_records),
         FORGED(test_forged__orphans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -255,18 +255,18 @@ static void test_recovery__another_version_is_refused_by_name(void **state)
         bed_read_file(&copy, name, &file);
         if (strcmp(name, "CURRENT") == 0) {
             char tail[32];
-            file.data[6] = '3';
+            file.data[6] = '4';
             size_t text_len = file.len - strlen(" crc32c=xxxxxxxx\n");
             snprintf(tail, sizeof(tail), " crc32c=%08x\n", crc32c(0, file.data, text_len));
             memcpy(file.data + text_len, tail, strlen(tail));
         } else {
-            put_u32(file.data + 8, 3);
+            put_u32(file.data + 8, 4);
             put_u32(file.data + 60, crc32c(0, file.data, 60));
         }
         bed_write_file(&copy, name, buf_slice(&file));
-        assert_int_equal(check_open(&copy, name, dump, "version 3", 0), 0);
+        assert_int_equal(check_open(&copy, name, dump, "version 4", 0), 0);
         assert_int_equal(copy.err.code, VARVE_EVERSION);
-        assert_true(err_names(&copy, "version 3"));
+        assert_true(err_names(&copy, "version 4"));
         bed_deinit(&copy);
     }
     buf_deinit(&file);
@@ -288,11 +288,11 @@ static void test_recovery__current_variants(void **state)
         {"varve x\n", VARVE_ECORRUPT},
         {"varve 0 00 MANIFEST-000001 crc32c=00000000\n", VARVE_EVERSION},
         {"varve 99999999999999999999 x", VARVE_EVERSION},
-        {"varve 1 000102030405060708090a0b0c0d0e0f MANIFEST-000001 crc32c=00000000\n",
-         VARVE_EVERSION},
         {"varve 2 000102030405060708090a0b0c0d0e0f MANIFEST-000001 crc32c=00000000\n",
+         VARVE_EVERSION},
+        {"varve 3 000102030405060708090a0b0c0d0e0f MANIFEST-000001 crc32c=00000000\n",
          VARVE_ECORRUPT},
-        {"varve 2 zz MANIFEST-000001 crc32c=00000000\n", VARVE_ECORRUPT},
+        {"varve 3 zz MANIFEST-000001 crc32c=00000000\n", VARVE_ECORRUPT},
     };
     static struct bed bed;
     static struct bed copy;
@@ -466,7 +466,7 @@ static void test_recovery__rot_is_refused(void **state)
     assert_int_equal(bed_open(&bed), VARVE_ECORRUPT);
     assert_true(sim_hash(bed.sim) == hash);
     snprintf(place, sizeof(place), "offset %llu",
-             (unsigned long long)(end_of_b - RECORD_HEADER_BYTES - 9));
+             (unsigned long long)(end_of_b - RECORD_SHORT_CRC_BYTES - 9));
     assert_true(err_names(&bed, "000002.wal"));
     assert_true(err_names(&bed, place));
     assert_true(err_names(&bed, "after sequence 1"));
@@ -717,9 +717,9 @@ static void test_recovery__a_wrong_chunk_crc_is_refused(void **state)
     memcpy(id.bytes, file.data + 16, DIR_ID_BYTES);
     uint32_t salt = file_salt(&id, 2);
     record = file.data + FILE_HEADER_BYTES + RECORD_HEADER_BYTES + BEGIN_PAYLOAD_BYTES;
-    payload_len = (size_t)get_u64(record + 8);
+    payload_len = (size_t)get_u64(record + 16);
     record[RECORD_HEADER_BYTES + payload_len - 1] ^= 1;
-    put_u32(record + 4, crc32c(salt, record + RECORD_HEADER_BYTES, payload_len));
+    put_u32(record + 8, crc32c(salt, record + RECORD_HEADER_BYTES, payload_len));
     put_u32(record, crc32c(salt, record + 4, RECORD_HEADER_BYTES - 4));
     bed_write_file(&bed, "000002.wal", buf_slice(&file));
     assert_int_equal(check_open(&bed, "000002.wal", "", "chunk", 0), 0);

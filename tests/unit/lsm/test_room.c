@@ -373,7 +373,7 @@ static void test_full_disk__comes_back_by_itself(void **state)
 {
     (void)state;
     check_full_disk(3, 256 * KIB, 0);
-    check_full_disk(5, 128 * KIB, 0);
+    check_full_disk(6, 128 * KIB, 0);
 }
 
 static void test_full_disk__comes_back_with_the_reserve(void **state)
