@@ -62,6 +62,7 @@ CAMPAIGNS = {
     "net-pinned": Campaign(["tests/unit/net/test_net_pinned"], 120),
     "net-park": Campaign(["tests/unit/net/test_net_park"], 120),
     "net-rebind": Campaign(["tests/unit/net/test_net_rebind"], 120),
+    "net-team": Campaign(["tests/unit/net/test_net_team"], 120),
     "cmd-park": Campaign(["tests/unit/cmd/test_cmd_park"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
@@ -254,6 +255,13 @@ MUTANTS = (
     Mutant("pin-for-slow-reader", "net-pinned", "a value stays pinned until a slow reader took it"),
     Mutant("held-not-moved", "net-pinned", "values that are copied do not move held replies behind them"),
     Mutant("release-held-early", "net-held", "a reply does not wait for the sync"),
+    # Several loops.
+    Mutant("guest-leaves-early", "net-team", "a guest's reply leaves before it is durable"),
+    Mutant("local-overtakes", "net-team", "a read overtakes a write of its own connection"),
+    Mutant("forget-recall", "net-team", "what is pushed to a client on its way waits for its next command"),
+    Mutant("read-never-holds", "db", "a read of another loop shows what is not durable"),
+    Mutant("map-shown-late", "keyspace", "a reader looks into the database that was there before SWAPDB"),
+    Mutant("torn-mget", "keyspace", "MGET on another loop sees half of an MSET"),
     # What clients may cost.
     Mutant("no-output-limit", "storm", "output grows beyond the hard limit"),
     Mutant("no-soft-limit", "storm", "output stays above the soft limit for ever"),
