@@ -26,8 +26,7 @@ static void mem_account(int64_t delta_bytes)
     }
 }
 
-/* True if a test wants this allocation to fail. */
-static int mem_planned_failure(void)
+int mem_planned_failure(void)
 {
     uint64_t at = atomic_load_explicit(&fail_at, memory_order_relaxed);
 

@@ -30,6 +30,8 @@ uint64_t mem_used_bytes(void);
 /* Tests only: the nth allocation from now (1 = the next) fails, and with `sticky` all after it.
  * 0 turns it off. Not for use while other threads allocate. */
 void mem_fail_nth(uint64_t nth, int sticky);
+/* 1 if a test wants this allocation to fail: for those that hand out parts of what they have from here. */
+int mem_planned_failure(void);
 uint64_t mem_alloc_count(void); /* allocations since mem_fail_nth was last called */
 
 #endif

@@ -405,6 +405,14 @@ static int older_may_hold(void *arg, struct varve_slice key)
                                   bloom_hash(key));
 }
 
+static int older_filters_may_hold(void *arg, struct varve_slice key, struct bloom_hash hash)
+{
+    const struct compaction *compaction = arg;
+
+    return version_older_may_hold(compaction->version, compaction->newest_run,
+                                  compaction->input_numbers, compaction->input_count, key, hash);
+}
+
 static size_t find_group(void *arg, struct varve_slice key, uint64_t *ignore_seq)
 {
     const struct part *part = arg;
@@ -485,9 +493,9 @@ static struct iter *part_input(const struct part *part)
 
 static int part_open_set(struct part *part, struct varve_err *err)
 {
-    const struct compaction *compaction = part->compaction;
+    struct compaction *compaction = part->compaction;
     const struct compaction_config *config = &compaction->config;
-    const struct segment_set_config set_config = {
+    struct segment_set_config set_config = {
         .dir = config->dir,
         .cache = config->cache,
         .writer = config->writer,
@@ -503,6 +511,10 @@ static int part_open_set(struct part *part, struct varve_err *err)
         .file_no_arg = config->file_no_arg,
     };
 
+    if (compaction->output_level < LEVELS_MAX - 1) {
+        set_config.writer.older_may_hold = older_filters_may_hold;
+        set_config.writer.older_arg = compaction;
+    }
     return segment_set_create(&set_config, &part->set, err);
 }
 

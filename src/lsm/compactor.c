@@ -480,7 +480,7 @@ void compactor_load(struct compactor *compactor, struct stall_load *load)
 {
     mutex_lock(&compactor->mutex);
     load->level0_depth = compactor->debt.level0_depth;
-    load->upper_bytes = compactor->debt.upper_bytes;
+    load->upper_bytes = compactor->debt.upper_dead_bytes;
     load->upper_target_bytes = compactor->debt.upper_target_bytes;
     mutex_unlock(&compactor->mutex);
 }

@@ -85,6 +85,9 @@ static void picture_segment(struct picker_segment *to, const struct version *ver
         .ranges = properties->ranges,
         .expired_bytes = (uint64_t)((double)expired_bytes * share),
         .superseded_bytes = (uint64_t)((double)properties->superseded_bytes * share),
+        .hiding_bytes = properties->hiding_known
+                            ? (uint64_t)((double)properties->hiding_bytes * share)
+                            : segment_size_bytes(segment),
         .all_dead = properties_all_dead(properties, expired_before_ms) &&
                     segment_is_countable(version, properties),
         .cover_seq = cover_seq(version, properties, snapshots,

@@ -43,6 +43,8 @@ struct undo_log {
     size_t range_cap;
 };
 
+#define CACHE_LINE_BYTES 64
+
 struct varve_db {
     struct varve_env *env;
     struct varve_options options; /* defaults filled in */
@@ -83,21 +85,29 @@ struct varve_db {
     _Atomic uint64_t fetches; /* that are not released */
     _Atomic int stopping;     /* closing: background jobs give up */
 
-    uint64_t applied_seq;         /* writer thread: the newest operation in the memtable */
+    /* All reads load these: no line of theirs is written but by commits. */
+    char apart[CACHE_LINE_BYTES];
     _Atomic uint64_t visible_seq; /* the newest committed operation */
-    _Atomic int durability;       /* enum varve_durability */
-    _Atomic int failed;           /* writes are refused until the log healed */
-    _Atomic uint64_t clock_ms;    /* the largest time seen */
-    _Atomic uint64_t swept_ms;    /* varve_set_swept_ms() */
-    struct undo_log undo;         /* of the open group */
-    uint64_t now_us;              /* of the last commit or tick */
-    int holding;                  /* the oldest unsynced byte is so old that nothing may be
+    _Atomic uint64_t
+        hold_at_us; /* from when on VARVE_EVERYSEC holds back reads of what is not durable, on
+                                  * now_mono_us(); UINT64_MAX: all is */
+    _Atomic int durability;    /* enum varve_durability */
+    _Atomic int failed;        /* writes are refused until the log healed */
+    _Atomic uint64_t clock_ms; /* the largest time seen */
+    _Atomic uint64_t swept_ms; /* varve_set_swept_ms() */
+    char apart_too[CACHE_LINE_BYTES];
+
+    uint64_t applied_seq;     /* writer thread: the newest operation in the memtable */
+    struct undo_log undo;     /* of the open group */
+    uint64_t now_us;          /* of the last commit or tick */
+    int holding;              /* the oldest unsynced byte is so old that nothing may be
                                      * acknowledged before it is durable (VARVE_EVERYSEC) */
-    struct varve_err failure;     /* why writes are refused */
+    struct varve_err failure; /* why writes are refused */
     uint64_t failures;
     uint64_t heals;
     uint64_t user_bytes;               /* of keys and values that were committed */
     uint64_t group_bytes;              /* of the open group */
+    uint64_t memtable_start_bytes;     /* flusher_start_bytes(), as of the last tick */
     uint64_t group_memtable_bytes;     /* what the memtable used when the group began */
     uint64_t swapped_us;               /* when the active memtable was made */
     uint64_t recovering_file_no;       /* the WAL file that recovery reads */

@@ -257,7 +257,7 @@ static int start_log(struct varve_db *db, struct recovery *recovery, uint64_t fi
                      struct log_place previous, struct varve_err *err)
 {
     struct wal_ready ready;
-    int rc = wal_pool_make(&db->wal.pool, 0, &ready, err);
+    int rc = wal_pool_make(&db->wal.pool, &ready, err);
 
     if (rc != 0)
         return rc;
@@ -472,6 +472,7 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
     count_memory_init(&db->count_memory);
     count_queue_init(&db->count_queue);
     arena_pool_init(&db->arenas, options->memtable_size_bytes / ARENAS_POOL_PART);
+    db->memtable_start_bytes = flusher_start_bytes(&db->flusher);
     pacer_init(&db->pacer, options->rate_limit_bytes);
     db->view.arg = db;
     buf_init(&db->wal.ops, WAL_GROUP_MAX_BYTES);

@@ -302,6 +302,15 @@ int db_swap_memtable(struct varve_db *db)
     return 0;
 }
 
+/* Between two groups, where it may be due. */
+static void db_start_flush(struct varve_db *db)
+{
+    int full = memtable_used_bytes(db->memtable) >= db->options.memtable_size_bytes;
+
+    if ((full || db_waiting_memtables(db) == 0) && db_swap_memtable(db) == 0)
+        db_refresh_load(db);
+}
+
 /* A batch is taken as long as the active memtable is not full, however long the batch is; a full one
  * gives way to a fresh one, unless too many wait, or the group is open: that may fill it twice. Tombstones
  * may use a little more: whoever deletes wants to get out of the trouble. */
@@ -454,6 +463,15 @@ static void db_blot_out(struct varve_db *db)
     (void)db->env->ops->write_at(db->env, log->file, &part, 1, log->offset, NULL);
 }
 
+/* So old is the oldest byte that a power cut could take. */
+static void db_note_age(struct varve_db *db, uint64_t age_us)
+{
+    uint64_t hold_at_us = age_us == 0 ? UINT64_MAX : db->now_us - age_us + HOLD_AFTER_US;
+
+    db->holding = age_us >= HOLD_AFTER_US;
+    atomic_store_explicit(&db->hold_at_us, hold_at_us, memory_order_relaxed);
+}
+
 int varve_group_commit(struct varve_db *db, struct varve_err *err)
 {
     struct varve_err why = {0};
@@ -486,7 +504,7 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
     db->undo.range_count = 0;
     db->now_us = db->wal.last_write_us;
     struct wal_mark written = {.seq = db->applied_seq, .place = wal_end(&db->wal)};
-    db->holding = wal_sync_written(&db->wal.sync, written, db->now_us) >= HOLD_AFTER_US;
+    db_note_age(db, wal_sync_written(&db->wal.sync, written, db->now_us));
     atomic_store_explicit(&db->visible_seq, db->applied_seq - (MUTANT("publish-late") ? 1 : 0),
                           memory_order_release);
     int always = atomic_load_explicit(&db->durability, memory_order_relaxed) == VARVE_ALWAYS;
@@ -497,9 +515,8 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
     stall_wrote(&db->stall, db->group_bytes, db->now_us);
     db->user_bytes += db->group_bytes;
     db->group_bytes = 0;
-    if (memtable_used_bytes(db->memtable) >= db->options.memtable_size_bytes &&
-        db_swap_memtable(db) == 0)
-        db_refresh_load(db);
+    if (UNLIKELY(memtable_used_bytes(db->memtable) >= db->memtable_start_bytes))
+        db_start_flush(db);
     return 0;
 }
 
@@ -548,6 +565,22 @@ uint64_t varve_ack_seq(const struct varve_db *db, uint64_t seq)
     if (mode == VARVE_NO || MUTANT("never-hold"))
         return 0;
     return db->holding ? seq : 0;
+}
+
+uint64_t varve_read_ack_seq(const struct varve_db *db, uint64_t seq, uint64_t now_us)
+{
+    int mode = atomic_load_explicit(&db->durability, memory_order_relaxed);
+
+    if (mode == VARVE_NO || seq <= varve_durable_seq(db) || MUTANT("read-never-holds"))
+        return 0;
+    if (mode == VARVE_ALWAYS)
+        return seq;
+    return now_us >= atomic_load_explicit(&db->hold_at_us, memory_order_relaxed) ? seq : 0;
+}
+
+uint64_t varve_visible_seq(const struct varve_db *db)
+{
+    return atomic_load_explicit(&db->visible_seq, memory_order_acquire);
 }
 
 int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err)
@@ -606,6 +639,7 @@ void db_refresh_load(struct varve_db *db)
     };
 
     compactor_load(&db->compactor, &load);
+    db->memtable_start_bytes = flusher_start_bytes(&db->flusher);
     rcu_enter();
     const struct view *view = view_current(&db->view);
     for (size_t i = 0; i < view->immutable_count; i++) {
@@ -699,7 +733,7 @@ void varve_tick(struct varve_db *db)
         heal_tick(&db->heal, db->now_us);
         return;
     }
-    db->holding = wal_sync_age_us(&db->wal.sync, db->now_us) >= HOLD_AFTER_US;
+    db_note_age(db, wal_sync_age_us(&db->wal.sync, db->now_us));
     db_tick_sync(db);
     if (db->undo.count == 0 &&
         wal_promise(&db->wal, db->applied_seq + 1, varve_now_ms(db), &err) != 0) {

@@ -10,7 +10,10 @@
 #include "lsm/rewrite.h"
 
 #define RETRY_US ((uint64_t)500000)
-#define CUT_MIN_PART 64 /* a piece is at least that part of a memtable's size */
+/* What the memtables may take together, in thousandths of one's size, where no more than one waits. */
+#define MEMORY_PERMILLE 1250
+#define GROWTH_FIRST_PERMILLE 1000 /* before anything is known */
+#define CUT_MIN_PART 64            /* a piece is at least that part of a memtable's size */
 
 static struct memtable *flush_memtable(const struct flusher *flusher)
 {
@@ -139,6 +142,13 @@ static const struct sorted_run *flush_base_run(const struct version *version)
     return NULL;
 }
 
+static int flush_older_may_hold(void *arg, struct varve_slice key, struct bloom_hash hash)
+{
+    const struct flusher *flusher = arg;
+
+    return version_older_may_hold(flusher->view->version, 0, NULL, 0, key, hash);
+}
+
 static int flush_write(struct flusher *flusher, const struct entry *ranges, size_t range_count,
                        const struct range_set *set, struct varve_err *err)
 {
@@ -167,6 +177,8 @@ static int flush_write(struct flusher *flusher, const struct entry *ranges, size
         .arg = flusher,
         .flush = 1,
     };
+    config.writer.older_may_hold = flush_older_may_hold;
+    config.writer.older_arg = flusher;
     struct count_changes changes = {0};
     struct iter *input = memtable_entries_create(flush_memtable(flusher), MEMTABLE_ALL_VERSIONS,
                                                  UINT64_MAX);
@@ -344,6 +356,35 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
     return 0;
 }
 
+/* Takes note of how much was written meanwhile. What it learns of a burst it believes at once, and
+ * forgets slowly. */
+static void flush_note_growth(struct flusher *flusher, const struct view *now)
+{
+    uint32_t before = atomic_load_explicit(&flusher->growth_permille, memory_order_relaxed);
+    uint64_t grown = memtable_used_bytes(now->active);
+    uint64_t permille;
+
+    for (size_t i = 0; i + 1 < now->immutable_count; i++)
+        grown += memtable_used_bytes(now->immutable[i]);
+    permille = grown / (memtable_used_bytes(flush_memtable(flusher)) / 1000 + 1);
+    if (permille > 2 * GROWTH_FIRST_PERMILLE)
+        permille = 2 * GROWTH_FIRST_PERMILLE;
+    if (permille < before)
+        permille = (3 * (uint64_t)before + permille) / 4;
+    atomic_store_explicit(&flusher->growth_permille, (uint32_t)permille, memory_order_relaxed);
+}
+
+uint64_t flusher_start_bytes(const struct flusher *flusher)
+{
+    uint64_t size = flusher->db->options.memtable_size_bytes;
+    uint64_t both = 1000 + atomic_load_explicit(&flusher->growth_permille, memory_order_relaxed);
+    uint64_t start = size / both * MEMORY_PERMILLE + size % both * MEMORY_PERMILLE / both;
+
+    if (start < size / 2)
+        return size / 2;
+    return start < size && !MUTANT("flush-starts-late") ? start : size;
+}
+
 static void flush_install(struct flusher *flusher)
 {
     struct varve_db *db = flusher->db;
@@ -364,6 +405,8 @@ static void flush_install(struct flusher *flusher)
         err_set(&err, rc, "no memory for a manifest edit");
     else
         rc = flush_apply(flusher, &plan, &err);
+    if (rc == 0)
+        flush_note_growth(flusher, now);
     view_release(&db->view, now);
     flush_plan_deinit(&plan);
     if (rc != 0) {
@@ -396,7 +439,7 @@ static void flush_install_run(struct varve_job *job)
 
 void flusher_init(struct flusher *flusher, struct varve_db *db)
 {
-    *flusher = (struct flusher){.db = db};
+    *flusher = (struct flusher){.db = db, .growth_permille = GROWTH_FIRST_PERMILLE};
     mutex_init(&flusher->mutex);
     cond_init(&flusher->changed);
 }
@@ -425,10 +468,14 @@ int flusher_is_failing(struct flusher *flusher, struct varve_err *err)
     return rc;
 }
 
-static int flush_is_waiting(struct flusher *flusher)
+/* 1 if a memtable waits; *last_seq is of its newest record. */
+static int flush_is_waiting(struct flusher *flusher, uint64_t *last_seq)
 {
     rcu_enter();
-    size_t count = view_current(&flusher->db->view)->immutable_count;
+    const struct view *view = view_current(&flusher->db->view);
+    size_t count = view->immutable_count;
+    if (count > 0)
+        *last_seq = memtable_notes(view->immutable[count - 1])->last_seq;
     rcu_leave();
     return count > 0;
 }
@@ -439,24 +486,24 @@ void flusher_poke(struct flusher *flusher)
     struct varve_executor *executor = db->options.executor;
     uint64_t now_us = db->env->ops->now_mono_us(db->env);
     enum varve_job_class class = VARVE_JOB_FLUSH;
+    uint64_t last_seq = 0;
     int submit = 0;
-    int sync = 0;
 
     if (atomic_load(&db->stopping))
         return;
     mutex_lock(&flusher->mutex);
     if (now_us < flusher->retry_us) {
         /* not yet */
-    } else if (flusher->state == FLUSH_IDLE && flush_is_waiting(flusher)) {
+    } else if (flusher->state == FLUSH_IDLE) {
+        submit = flush_is_waiting(flusher, &last_seq);
+    } else if (flusher->state == FLUSH_BUILT) {
+        last_seq = memtable_notes(flush_memtable(flusher))->last_seq;
+        submit = varve_durable_seq(db) >= last_seq || MUTANT("flush-before-log-sync");
+    }
+    if (submit && flusher->state == FLUSH_IDLE) {
         flusher->state = FLUSH_BUILDING;
         flusher->job.run = flush_build_run;
-        submit = 1;
-    } else if (flusher->state == FLUSH_BUILT) {
-        uint64_t last_seq = memtable_notes(flush_memtable(flusher))->last_seq;
-        submit = varve_durable_seq(db) >= last_seq || MUTANT("flush-before-log-sync");
-        sync = !submit;
-    }
-    if (submit && flusher->state == FLUSH_BUILT) {
+    } else if (submit) {
         flusher->state = FLUSH_INSTALLING;
         flusher->job.run = flush_install_run;
         class = VARVE_JOB_MAINTENANCE;
@@ -465,6 +512,7 @@ void flusher_poke(struct flusher *flusher)
     mutex_unlock(&flusher->mutex);
     if (submit)
         executor->submit(executor, class, &flusher->job);
-    if (sync)
+    /* The log is synced while the segments are built, so that the memtable does not wait for that later. */
+    if (last_seq > varve_durable_seq(db))
         wal_sync_start(&db->wal.sync);
 }

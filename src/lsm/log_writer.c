@@ -14,27 +14,25 @@
 #define ZEROS_BYTES ((size_t)16 * 1024)
 #define PREWRITE_SYNC_BYTES ((uint64_t)4 * 1024 * 1024)
 
-/* Zeros to the end of the file, synced every few MiB so that the disk's queue stays short for the
- * syncs of the log that is in use meanwhile. */
-static int writer_prewrite(struct log_writer *writer, struct varve_err *err)
+int log_writer_prewrite(struct log_writer *writer, struct varve_err *err)
 {
     static const uint8_t zeros[ZEROS_BYTES];
-    uint64_t at = FILE_HEADER_BYTES;
-    uint64_t unsynced = 0;
+    uint64_t end = writer->zeros_end + PREWRITE_SYNC_BYTES;
     int rc = 0;
 
-    while (rc == 0 && at < writer->prewritten_size) {
-        uint64_t left = writer->prewritten_size - at;
+    if (end > writer->prewritten_size)
+        end = writer->prewritten_size;
+    while (rc == 0 && writer->zeros_end < end) {
+        uint64_t left = end - writer->zeros_end;
         struct varve_slice part = varve_slice(zeros,
                                               left < ZEROS_BYTES ? (size_t)left : ZEROS_BYTES);
-        rc = writer->env->ops->write_at(writer->env, writer->file, &part, 1, at, err);
-        at += part.len;
-        unsynced += part.len;
-        if (rc == 0 && unsynced >= PREWRITE_SYNC_BYTES) {
-            rc = writer->env->ops->sync(writer->env, writer->file, err);
-            unsynced = 0;
-        }
+        rc = writer->env->ops->write_at(writer->env, writer->file, &part, 1, writer->zeros_end,
+                                        err);
+        if (rc == 0)
+            writer->zeros_end += part.len;
     }
+    if (rc == 0 && end < writer->prewritten_size)
+        rc = writer->env->ops->sync(writer->env, writer->file, err);
     return rc;
 }
 
@@ -57,8 +55,9 @@ static int writer_make_file(struct log_writer *writer, const char *dir, const ch
         file_header_put(header, magic, id, writer->file_no);
         rc = ops->write_at(writer->env, writer->file, &part, 1, 0, err);
     }
+    writer->zeros_end = reuse != NULL ? writer->prewritten_size : FILE_HEADER_BYTES;
     if (rc == 0 && reuse == NULL)
-        rc = writer_prewrite(writer, err);
+        rc = log_writer_prewrite(writer, err);
     if (rc == 0 && !MUTANT("skip-dir-sync"))
         rc = ops->sync_dir(writer->env, dir, err);
     return rc;

@@ -97,7 +97,7 @@ int picker_choose_level(struct picker_work *work, uint32_t level, struct pick *p
             double ratio;
             if (view->runs[r].segments[i].busy || !picker_set_close(work, &seed))
                 continue;
-            ratio = picker_density(&work->set);
+            ratio = picker_gain(&work->set);
             if (ratio <= best_ratio)
                 continue;
             best = seed;
@@ -152,8 +152,8 @@ static int choose_oversized(struct picker_work *work, struct pick *pick)
         uint32_t level = VARVE_LEVELS_MAX;
         double most = 0;
         for (uint32_t i = 0; i < work->debt.last_level; i++) {
-            double ratio = (double)work->weight[i] / ((double)work->debt.targets[i] + 1);
-            if (work->weight[i] <= work->debt.targets[i] || (below >= 0 && ratio >= below))
+            double ratio = (double)work->dead[i] / ((double)work->debt.targets[i] + 1);
+            if (work->dead[i] <= work->debt.targets[i] || (below >= 0 && ratio >= below))
                 continue;
             if (ratio <= most)
                 continue;
@@ -162,9 +162,9 @@ static int choose_oversized(struct picker_work *work, struct pick *pick)
         }
         if (level == VARVE_LEVELS_MAX)
             return 0;
-        if (level == 0 ? picker_choose_level0(work, pick)
+        if (level == 0 ? picker_choose_level0(work, picker_gain, pick)
                        : picker_choose_level(work, level, pick)) {
-            if (work->upper_weight > work->debt.upper_target_bytes)
+            if (work->debt.upper_dead_bytes > work->debt.upper_target_bytes)
                 pick->reason = PICK_FOR_SPACE;
             return 1;
         }
@@ -177,9 +177,23 @@ static int choose_fewer(struct picker_work *work, struct pick *pick)
 {
     if (picker_choose_segments(work, pick))
         return 1;
-    if (MUTANT("level0-keeps-files") || !picker_choose_level0(work, pick))
+    if (MUTANT("level0-keeps-files") || !picker_choose_level0(work, picker_density, pick))
         return 0;
     pick->reason = PICK_FOR_SEGMENTS;
+    return 1;
+}
+
+/* Runs that nobody meets at one place are a price for all reads, too. */
+static int choose_fewer_runs(struct picker_work *work, struct pick *pick)
+{
+    size_t runs = picker_level0_runs(work->view);
+
+    if (runs > work->tuning->depth_max && picker_choose_move(work, pick))
+        return 1;
+    if (runs <= work->tuning->level0_flushes_max ||
+        !picker_choose_level0(work, picker_density, pick))
+        return 0;
+    pick->reason = PICK_FOR_LEVEL0;
     return 1;
 }
 
@@ -193,7 +207,7 @@ static int choose(struct picker_work *work, struct pick *pick)
         return 1;
     if (work->debt.level0_depth > work->tuning->depth_max && picker_choose_deep(work, pick))
         return 1;
-    if (choose_oversized(work, pick))
+    if (choose_oversized(work, pick) || choose_fewer_runs(work, pick))
         return 1;
     if (segments_max > 0 && work->total > segments_max / 4 * 3 && choose_fewer(work, pick))
         return 1;

@@ -1,8 +1,7 @@
 /* picker.h - decides what is compacted next. Pure: a picture of the levels in, a choice out; no files, no
  * clock, no memory between calls. decisions/ has the reasons: the newest data tiered (level 0), the rest
- * levelled, sizes set from the last level up, so that what lies above the last level is at most
- * PICKER_UPPER_PERCENT of it (or the floor, if that is more), and merges picked where they move the most new
- * bytes for the old bytes that they rewrite. */
+ * levelled, sizes set from the last level up, so that what is dead is at most PICKER_UPPER_PERCENT of what is needed
+ * (or the floor, if that is more), and merges picked where most is dead for the bytes that they rewrite. */
 #ifndef LSM_PICKER_H
 #define LSM_PICKER_H
 
@@ -26,7 +25,9 @@ struct picker_segment {
     uint64_t expired_bytes; /* at least so many, by now, for readers of now and of every snapshot; 0
                              * once a merge dropped what had expired */
     uint64_t superseded_bytes; /* kept for snapshots under newer versions */
-    int all_dead;              /* a set of tombstones for every reader: properties_all_dead() */
+    uint64_t
+        hiding_bytes;   /* about so many hide as much in older segments; deletes are among them */
+    int all_dead;       /* a set of tombstones for every reader: properties_all_dead() */
     uint64_t cover_seq; /* range tombstones up to this sequence cover all of it, it is older than
                              * them and no snapshot lies between; 0: no */
     uint64_t covered_bytes; /* about so many are hidden like that, where not all of it is */
@@ -46,7 +47,7 @@ struct picker_view {
     size_t run_count;
     uint64_t oldest_snapshot_seq; /* UINT64_MAX: there is none */
     uint64_t flush_bytes;         /* about what one flush writes */
-    uint64_t floor_bytes; /* so much may always lie above the last level, however small that is */
+    uint64_t floor_bytes;         /* so much may always be dead, however little there is */
     uint64_t segment_size_bytes;
     uint32_t segments_max;
     uint64_t room_bytes;      /* of the disk: a larger merge would fail; 0: not known */
@@ -71,7 +72,7 @@ enum pick_reason {
     PICK_FOR_ALL,      /* varve_compact() */
 };
 
-/* What may lie above the last level, in parts of it. */
+/* What may be dead, in parts of what is not. */
 #define PICKER_UPPER_PERCENT 17
 /* The floor, in memtables: of 1 GB, with the default memtable, it is less than the percentage. */
 #define PICKER_FLOOR_MEMTABLES 2
@@ -99,11 +100,12 @@ void pick_deinit(struct pick *pick);
 struct picker_debt {
     uint64_t last_level_bytes;
     uint64_t upper_bytes;        /* above the last level */
-    uint64_t upper_target_bytes; /* what may lie there */
+    uint64_t upper_dead_bytes;   /* about so much is hidden by that, tombstones with it */
+    uint64_t upper_target_bytes; /* how much that may be */
     uint32_t level0_depth;       /* most runs of level 0 at one place */
     uint32_t last_level;
     uint64_t targets[VARVE_LEVELS_MAX];
-    uint64_t dead_bytes; /* estimate: what lies above hides as much below, and what expired */
+    uint64_t dead_bytes; /* estimate: that, and what expired */
 };
 void picker_debt(const struct picker_view *view, struct picker_debt *debt);
 

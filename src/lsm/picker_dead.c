@@ -81,7 +81,7 @@ static int is_worth(const struct picker_work *work, const struct picker_segment 
                     int is_last)
 {
     uint64_t gain = segment->expired_bytes + segment->superseded_bytes + segment->covered_bytes +
-                    picker_weight(work, segment) - segment->bytes;
+                    picker_deleted(work, segment);
 
     return (segment->ranges > 0 && is_last) ||
            gain >= (work->set.upper_bytes + work->set.lower_bytes) / 8;

@@ -1,12 +1,14 @@
 /* picker_debt.c - how large each level is and should be.
  *
- * The last level holds B bytes; all above it together may hold upper_percent of B, since most of it hides as
- * much below. Level 0 alone takes that if it can: stacked runs cost one rewrite to merge with each
+ * Of what is dead, that is all that has something newer above it, there may be upper_percent of what is needed.
+ * Segments say how much they hide (properties.hiding_bytes): keys that are all new lie above the last level
+ * as they came. Level 0 alone takes what may be dead if it can: stacked runs cost one rewrite to merge with each
  * other, a level between costs about half its ratio. Only when it would have to hold more than
  * level0_flushes_max flushes do levels of B/10, B/100 ... stand between.
  *
- * Where B is small beside the memtables the share would be passed by every flush, and all that there is be
+ * B is what the last level holds. Where that is small beside the memtables the share would be passed by every flush, and all that there is be
  * rewritten: there the floor is the budget, until nobody has written for a while. */
+#include "base/mutant.h"
 #include "lsm/picker_private.h"
 
 #define LAST_LEVEL (VARVE_LEVELS_MAX - 1)
@@ -18,6 +20,11 @@ const struct picker_tuning picker_default_tuning = {
     .level_ratio = 10,
     .level0_merges = 1,
 };
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
 
 void picker_overlap(const struct picker_run *run, struct varve_slice lower,
                     struct varve_slice upper, size_t *from, size_t *to)
@@ -57,9 +64,14 @@ uint32_t picker_depth(const struct picker_view *view, struct varve_slice key)
     return depth;
 }
 
-uint64_t picker_weight(const struct picker_work *work, const struct picker_segment *segment)
+uint64_t picker_deleted(const struct picker_work *work, const struct picker_segment *segment)
 {
-    return segment->bytes + segment->deletes * work->entry_bytes;
+    return segment->deletes * work->entry_bytes;
+}
+
+uint64_t picker_dead(const struct picker_work *work, const struct picker_segment *segment)
+{
+    return (MUTANT("hiding-uncounted") ? 0 : segment->hiding_bytes) + picker_deleted(work, segment);
 }
 
 /* How many levels lie between level 0 and a last level of that many bytes. */
@@ -81,7 +93,9 @@ static uint32_t levels_between(const struct picker_work *work, uint64_t bytes)
 
 static void set_targets(struct picker_work *work)
 {
-    uint64_t last = work->bytes[LAST_LEVEL], left = last * work->tuning->upper_percent / 100;
+    uint64_t last = work->bytes[LAST_LEVEL];
+    uint64_t needed = work->bytes_total - work->debt.upper_dead_bytes;
+    uint64_t left = needed * work->tuning->upper_percent / 100;
     uint64_t floor = work->view->floor_bytes;
     uint64_t room = work->tuning->level0_flushes_max * work->view->flush_bytes;
     uint64_t target = last;
@@ -99,8 +113,9 @@ static void set_targets(struct picker_work *work)
     wanted = LAST_LEVEL - count;
     for (uint32_t level = LAST_LEVEL - 1; level >= wanted; level--) {
         target /= work->tuning->level_ratio;
-        work->debt.targets[level] = target;
-        left -= target < left ? target : left;
+        work->debt.targets[level] = smaller(target,
+                                            left); /* the sum is what may be dead: stall.c */
+        left -= work->debt.targets[level];
     }
     work->debt.targets[0] = count > 0 && left > room ? room : left;
     work->base_level = wanted;
@@ -109,16 +124,6 @@ static void set_targets(struct picker_work *work)
             work->base_level = level;
             break;
         }
-}
-
-static uint64_t dead_bytes(const struct picker_work *work, uint64_t deletes, uint64_t expired)
-{
-    uint64_t dead = work->debt.upper_bytes + deletes * work->entry_bytes;
-
-    if (dead > work->debt.last_level_bytes)
-        dead = work->debt.last_level_bytes;
-    dead += expired;
-    return dead < work->bytes_total ? dead : work->bytes_total;
 }
 
 static void measure_depth(struct picker_work *work)
@@ -136,7 +141,7 @@ static void measure_depth(struct picker_work *work)
 void picker_work_measure(struct picker_work *work)
 {
     const struct picker_view *view = work->view;
-    uint64_t entries = 0, deletes = 0, expired = 0;
+    uint64_t entries[2] = {0}, bytes[2] = {0}, expired = 0; /* above, and in the last level */
 
     for (size_t r = 0; r < view->run_count; r++) {
         const struct picker_run *run = &view->runs[r];
@@ -146,23 +151,22 @@ void picker_work_measure(struct picker_work *work)
             work->bytes[run->level] += run->segments[i].bytes;
             expired += run->segments[i].expired_bytes + run->segments[i].superseded_bytes +
                        run->segments[i].covered_bytes;
-            if (run->level == LAST_LEVEL)
-                entries += run->segments[i].entries;
-            else
-                deletes += run->segments[i].deletes;
+            entries[run->level == LAST_LEVEL] += run->segments[i].entries;
+            bytes[run->level == LAST_LEVEL] += run->segments[i].bytes;
         }
     }
-    work->entry_bytes = entries > 0 ? work->bytes[LAST_LEVEL] / entries : 0;
+    work->entry_bytes = bytes[entries[1] > 0] / (entries[entries[1] > 0] + 1);
     for (size_t r = 0; r < view->run_count; r++)
-        for (size_t i = 0; i < view->runs[r].count; i++)
-            work->weight[view->runs[r].level] += picker_weight(work, &view->runs[r].segments[i]);
+        for (size_t i = 0; i < view->runs[r].count && view->runs[r].level < LAST_LEVEL; i++)
+            work->dead[view->runs[r].level] += picker_dead(work, &view->runs[r].segments[i]);
     for (uint32_t level = 0; level < VARVE_LEVELS_MAX; level++)
         work->bytes_total += work->bytes[level];
     for (uint32_t level = 0; level < LAST_LEVEL; level++)
-        work->upper_weight += work->weight[level];
+        work->debt.upper_dead_bytes += work->dead[level];
+    work->debt.upper_dead_bytes = smaller(work->debt.upper_dead_bytes, work->bytes_total);
     work->debt.last_level_bytes = work->bytes[LAST_LEVEL];
     work->debt.upper_bytes = work->bytes_total - work->bytes[LAST_LEVEL];
-    work->debt.dead_bytes = dead_bytes(work, deletes, expired);
+    work->debt.dead_bytes = smaller(work->debt.upper_dead_bytes + expired, work->bytes_total);
     set_targets(work);
     measure_depth(work);
 }

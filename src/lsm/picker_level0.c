@@ -9,7 +9,7 @@
  * the old ones, and each byte is rewritten a few times until it leaves. */
 #include "lsm/picker_private.h"
 
-static size_t level0_runs(const struct picker_view *view)
+size_t picker_level0_runs(const struct picker_view *view)
 {
     size_t count = 0;
 
@@ -35,10 +35,12 @@ static int close_whole(struct picker_work *work)
 }
 
 /* The best way from level 0 to the base level; 0: none. */
-static int best_to_base(struct picker_work *work, struct picker_seed *best, double *best_density)
+static int best_to_base(struct picker_work *work, double (*value_of)(const struct picker_set *set),
+                        struct picker_seed *best)
 {
     const struct picker_view *view = work->view;
-    size_t runs = level0_runs(view);
+    size_t runs = picker_level0_runs(view);
+    double best_value = 0;
     int found = 0;
 
     for (size_t r = runs; r-- > 0;)
@@ -47,29 +49,45 @@ static int best_to_base(struct picker_work *work, struct picker_seed *best, doub
             double value;
             if (view->runs[r].segments[i].busy || !picker_set_close(work, &seed))
                 continue;
-            value = picker_density(&work->set);
-            if (found && value <= *best_density)
+            value = value_of(&work->set);
+            if (found && value <= best_value)
                 continue;
             *best = seed;
-            *best_density = value;
+            best_value = value;
             found = 1;
         }
     return found;
 }
 
-int picker_choose_level0(struct picker_work *work, struct pick *pick)
+int picker_choose_level0(struct picker_work *work, double (*value_of)(const struct picker_set *set),
+                         struct pick *pick)
 {
     struct picker_seed seed;
-    double value = 0;
 
     if (work->tuning->level0_whole) {
         if (!close_whole(work))
             return 0;
-    } else if (!best_to_base(work, &seed, &value) || !picker_set_close(work, &seed)) {
+    } else if (!best_to_base(work, value_of, &seed) || !picker_set_close(work, &seed)) {
         return 0;
     }
     picker_set_pick(work, PICK_FOR_SPACE, work->base_level, pick);
     return 1;
+}
+
+int picker_choose_move(struct picker_work *work, struct pick *pick)
+{
+    const struct picker_view *view = work->view;
+
+    for (size_t r = picker_level0_runs(view); r-- > 0;)
+        for (size_t i = 0; i < view->runs[r].count; i++) {
+            struct picker_seed seed = {.run = r, .at = i, .output_level = work->base_level};
+            if (view->runs[r].segments[i].busy || !picker_set_close(work, &seed) ||
+                work->set.count > 1)
+                continue;
+            picker_set_pick(work, PICK_FOR_LEVEL0, work->base_level, pick);
+            return 1;
+        }
+    return 0;
 }
 
 /* Bytes of the base level under the set: how much of the key space it is. */

@@ -22,18 +22,18 @@ struct picker_set {
     size_t count;
     struct varve_slice lower; /* the range that all of them span, without a gap */
     struct varve_slice upper;
-    uint64_t upper_bytes;  /* of the levels above the output level */
-    uint64_t upper_weight; /* with what their tombstones hide: segment_weight() */
-    uint64_t lower_bytes;  /* of the output level */
+    uint64_t upper_bytes;   /* of the levels above the output level */
+    uint64_t upper_dead;    /* what they hide: picker_dead() */
+    uint64_t upper_deleted; /* of that, what tombstones do */
+    uint64_t lower_bytes;   /* of the output level */
 };
 
 struct picker_work {
     const struct picker_view *view;
     const struct picker_tuning *tuning;
     struct picker_debt debt;
-    uint32_t base_level;   /* where level 0 goes */
-    uint64_t upper_weight; /* of all above the last level */
-    uint64_t weight[VARVE_LEVELS_MAX];
+    uint32_t base_level;             /* where level 0 goes */
+    uint64_t dead[VARVE_LEVELS_MAX]; /* what each level hides */
     uint64_t bytes[VARVE_LEVELS_MAX];
     uint64_t bytes_total;
     uint64_t entry_bytes; /* mean of the last level */
@@ -65,9 +65,13 @@ int picker_older_overlaps(const struct picker_work *work, size_t run, size_t run
                           const struct picker_segment *segment);
 /* Is something in the set's range busy, or what it would come between, in the runs before run_end? */
 int picker_range_busy(const struct picker_work *work, size_t run_end);
-uint64_t picker_weight(const struct picker_work *work, const struct picker_segment *segment);
+/* What its tombstones hide, and what all of it does. Not of the last level. */
+uint64_t picker_deleted(const struct picker_work *work, const struct picker_segment *segment);
+uint64_t picker_dead(const struct picker_work *work, const struct picker_segment *segment);
 /* Runs of level 0 over key. */
 uint32_t picker_depth(const struct picker_view *view, struct varve_slice key);
+
+size_t picker_level0_runs(const struct picker_view *view);
 
 /* --- debt */
 void picker_work_measure(struct picker_work *work);
@@ -89,7 +93,15 @@ int picker_set_fits(struct picker_work *work, uint64_t more);
 /* Bytes that move for each byte of the output level that is rewritten; a move rewrites nothing. */
 static inline double picker_density(const struct picker_set *set)
 {
-    return set->count == 1 ? 1e18 : (double)set->upper_weight / ((double)set->lower_bytes + 1);
+    return set->count == 1 ? 1e18 : (double)set->upper_bytes / ((double)set->lower_bytes + 1);
+}
+
+/* Bytes that are dead for each byte that is rewritten. */
+static inline double picker_gain(const struct picker_set *set)
+{
+    return set->count == 1 ? 1e18
+                           : (double)set->upper_dead /
+                                 ((double)set->upper_bytes + (double)set->lower_bytes + 1);
 }
 
 /* --- choices: 1, with *pick filled from the set but for its inputs; 0: nothing to do */
@@ -98,7 +110,10 @@ int picker_choose_dead(struct picker_work *work, uint32_t percent, struct pick *
 int picker_choose_all(struct picker_work *work, struct pick *pick);
 int picker_choose_cull(struct picker_work *work, struct pick *pick);
 int picker_choose_deep(struct picker_work *work, struct pick *pick);
-int picker_choose_level0(struct picker_work *work, struct pick *pick);
+int picker_choose_level0(struct picker_work *work, double (*value_of)(const struct picker_set *set),
+                         struct pick *pick);
+/* What lies over nothing, the oldest first: it goes down as it is. */
+int picker_choose_move(struct picker_work *work, struct pick *pick);
 int picker_choose_level(struct picker_work *work, uint32_t level, struct pick *pick);
 int picker_choose_segments(struct picker_work *work, struct pick *pick);
 /* A merge of the set, or a move if it is one segment that meets nothing. */

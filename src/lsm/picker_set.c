@@ -15,7 +15,7 @@ void picker_set_clear(struct picker_work *work)
     for (size_t i = 0; i < set->count; i++)
         set->marks[set->list[i]] = 0;
     set->count = 0;
-    set->upper_bytes = set->upper_weight = set->lower_bytes = 0;
+    set->upper_bytes = set->upper_dead = set->upper_deleted = set->lower_bytes = 0;
 }
 
 void picker_set_add(struct picker_work *work, size_t run, size_t at, uint32_t output_level)
@@ -35,7 +35,8 @@ void picker_set_add(struct picker_work *work, size_t run, size_t at, uint32_t ou
         set->lower_bytes += segment->bytes;
     } else {
         set->upper_bytes += segment->bytes;
-        set->upper_weight += picker_weight(work, segment);
+        set->upper_dead += picker_dead(work, segment);
+        set->upper_deleted += picker_deleted(work, segment);
     }
 }
 
@@ -43,7 +44,7 @@ int picker_set_fits(struct picker_work *work, uint64_t more)
 {
     const struct picker_set *set = &work->set;
     uint64_t room = work->view->room_bytes;
-    uint64_t hidden = set->upper_weight - set->upper_bytes; /* by tombstones, below */
+    uint64_t hidden = set->upper_deleted;
 
     if (hidden > set->lower_bytes)
         hidden = set->lower_bytes;

@@ -6,11 +6,11 @@
  * reason to wait. */
 #define LEVEL0_SOFT_DEPTH 12
 #define LEVEL0_HARD_DEPTH 48
-/* The space above the last level, in parts of its target (PICKER_UPPER_PERCENT of the last level). Writes
- * that come as fast as they are taken settle inside, at the rate of the merges, and what they settle at is
- * the space that overwritten data take: less than a fifth, so hardly more than the target. Not below the
- * target: there nothing is merged, and nobody would end the wait. Of a database that is small beside its
- * memtables a flush is a good part of the target: there the memtables' soft limit stands for it. */
+/* What is dead, by what lies above the last level, in parts of how much that may be (PICKER_UPPER_PERCENT of
+ * what is needed). Writes that come as fast as they are taken settle inside, at the rate of the merges, and
+ * what they settle at is the space that overwritten data take: less than a fifth, so hardly more than the target.
+ * Not below the target: there nothing is merged, and nobody would end the wait. Of a database that is small beside
+ * its memtables a flush is a good part of the target: there the memtables' soft limit stands for it. */
 #define SPACE_SOFT_PERCENT 100
 #define SPACE_HARD_PERCENT 118
 #define SEGMENTS_SOFT_PERCENT 85

@@ -16,7 +16,7 @@ struct stall_load {
     uint64_t memtable_soft_bytes;
     uint64_t memtable_hard_bytes;
     uint32_t level0_depth;
-    uint64_t upper_bytes; /* above the last level */
+    uint64_t upper_bytes; /* dead, by what lies above the last level */
     uint64_t upper_target_bytes;
     uint32_t segments;
     uint32_t segments_max;

@@ -23,6 +23,7 @@ struct wal_pool {
     struct varve_env *env;
     struct varve_executor *executor;
     struct manifest *manifest;  /* used by the job only */
+    struct log_writer *begun;   /* the job's: zeros are still being written to it */
     struct log_writer *unnamed; /* the job's: a file that is whole, but whose edit failed */
     const char *dir;            /* borrowed */
     struct dir_id id;
@@ -48,9 +49,8 @@ void wal_pool_deinit(struct wal_pool *pool); /* no job may be running */
 int wal_pool_take(struct wal_pool *pool, struct wal_ready *ready);
 /* Starts the job if a dead file can be made ready, or nothing is. Any thread. */
 void wal_pool_fill(struct wal_pool *pool, uint64_t now_us);
-/* Makes a file now: on the maintenance thread, or before any job runs. prewrite as in log_writer.h. */
-int wal_pool_make(struct wal_pool *pool, uint64_t prewrite, struct wal_ready *ready,
-                  struct varve_err *err) MUST_CHECK;
+/* Makes a file now, of whatever length: on the maintenance thread, or before any job runs. */
+int wal_pool_make(struct wal_pool *pool, struct wal_ready *ready, struct varve_err *err) MUST_CHECK;
 /* Hands in a file that the manifest no longer names, of file_size bytes or more. Takes path over; returns 0
  * if the pool has no use for it. */
 int wal_pool_reuse(struct wal_pool *pool, char *path);

@@ -10,8 +10,8 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
-#include "base/mem.h"
 #include "base/mutant.h"
+#include "base/pieces.h"
 #include "segment/key_slice.h"
 
 #define HASH_SEARCH_MAX 512
@@ -107,9 +107,12 @@ static const char *fill_block(struct block_parse parse, struct fill *fill)
     return NULL;
 }
 
+/* Of all blocks of the process: what a dropped segment leaves in the cache is not to stay with the C allocator. */
+static struct pieces block_memory = PIECES_INIT(block_memory);
+
 static void block_destroy(struct cached *cached)
 {
-    mem_free(cached);
+    pieces_free(&block_memory, cached, cached->charge_bytes);
 }
 
 /* 4 bytes of the key behind what all of the block share, as a number that orders as they do. */
@@ -145,7 +148,7 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     size_t slices_at = offsets_at + count * sizeof(uint32_t);
     size_t entries_at = slices_at + count * sizeof(uint32_t);
     size_t size = entries_at + (size_t)flat_bytes;
-    uint8_t *memory = mem_alloc(size);
+    uint8_t *memory = pieces_alloc(&block_memory, size);
     if (memory == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory for a block of %zu bytes", size);
     struct fill fill = {
@@ -155,7 +158,7 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     };
     what = fill_block(parse, &fill);
     if (what != NULL) {
-        mem_free(memory);
+        pieces_free(&block_memory, memory, size);
         return err_set(err, VARVE_ECORRUPT, "block has %s", what);
     }
     struct block *block = (struct block *)(void *)memory;
@@ -166,7 +169,7 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
         .hashes = fill.hashes,
         .entries = fill.entries,
     };
-    block->cached.charge_bytes = size;
+    block->cached.charge_bytes = pieces_size(size);
     block->cached.destroy = block_destroy;
     atomic_init(&block->cached.refs, 1);
     block->prefix_len = (uint32_t)key_common_bytes(block_key(block, 0),

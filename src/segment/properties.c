@@ -26,7 +26,8 @@ enum tag {
     TAG_GROUPS = 15,
     TAG_VALUE_BYTES = 16,
     TAG_SUPERSEDED = 17, /* not there: 0 */
-    TAG_LAST = TAG_SUPERSEDED,
+    TAG_HIDING = 18,     /* not there: not known */
+    TAG_LAST = TAG_HIDING,
 };
 
 int properties_all_dead(const struct properties *properties, uint64_t now_ms)
@@ -191,6 +192,8 @@ int properties_put(const struct properties *properties, struct buf *to)
     at = put_number(at, TAG_VALUE_BYTES, properties->value_bytes);
     if (properties->superseded_bytes > 0)
         at = put_number(at, TAG_SUPERSEDED, properties->superseded_bytes);
+    if (properties->hiding_known)
+        at = put_number(at, TAG_HIDING, properties->hiding_bytes);
     to->len = (size_t)(at - to->data);
     return 0;
 }
@@ -309,6 +312,9 @@ static int take_field(struct cursor *cursor, enum tag tag, struct properties *pr
     case TAG_SUPERSEDED:
         return take_varint(cursor, &properties->superseded_bytes) &&
                properties->superseded_bytes > 0;
+    case TAG_HIDING:
+        properties->hiding_known = 1;
+        return take_varint(cursor, &properties->hiding_bytes);
     }
     return 0;
 }
@@ -321,6 +327,7 @@ static int is_consistent(const struct properties *properties)
 
     return properties->puts <= properties->entries && properties->expiring <= properties->puts &&
            properties->superseded_bytes <= properties->raw_bytes &&
+           properties->hiding_bytes <= properties->raw_bytes &&
            properties->seq_min <= properties->seq_max && segment_below_upper(lower, upper) &&
            (properties->expiring == 0) == (properties->expire_ms_max == 0) &&
            (properties->ranges == 0) == (properties->range_block.len == 0);
@@ -335,8 +342,8 @@ int properties_get(struct varve_slice payload, struct properties *properties, st
         return err_set(err, VARVE_ECORRUPT, "properties of %zu bytes", payload.len);
     for (unsigned tag = TAG_ENTRIES; tag <= TAG_LAST; tag++) {
         uint64_t len;
-        if (tag == TAG_SUPERSEDED && cursor.at == cursor.end)
-            break;
+        if (tag >= TAG_SUPERSEDED && (cursor.at == cursor.end || *cursor.at != tag))
+            continue;
         if (cursor.at == cursor.end || *cursor.at != tag)
             return err_set(err, VARVE_ECORRUPT, "properties lack field %u", tag);
         cursor.at++;

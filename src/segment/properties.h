@@ -49,6 +49,9 @@ struct properties {
     uint64_t
         superseded_bytes; /* of raw_bytes: puts and deletes under a newer version of their key, which
                                 * only a snapshot needs */
+    int hiding_known;
+    uint64_t
+        hiding_bytes; /* of raw_bytes: deletes, and about what of the puts hides older segments' */
     struct segment_bound lower;
     struct segment_bound upper;
     struct segment_place index;

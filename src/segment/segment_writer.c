@@ -39,6 +39,7 @@ struct segment_writer {
     uint64_t hash_cap;
     uint64_t value_bytes;
     struct collector collector;
+    struct hiding hiding;
 };
 
 static int writer_fail(const struct segment_writer *writer, int rc, struct varve_err *err)
@@ -161,6 +162,7 @@ int segment_writer_create(const struct segment_writer_options *options, const ch
     buf_init(&writer->compressed, SCRATCH_MAX_BYTES);
     buf_init(&writer->last_key, VARVE_KEY_MAX_BYTES);
     collector_init(&writer->collector, options->count_group, options->group_arg);
+    hiding_init(&writer->hiding, options->older_may_hold, options->older_arg);
     int rc = writer_start(writer, err);
     if (rc != 0) {
         segment_writer_destroy(writer);
@@ -358,6 +360,9 @@ int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
     if (rc != 0)
         return writer_no_memory(writer, rc, err);
     collector_add(&writer->collector, entry, same_key);
+    if (!same_key)
+        hiding_add(&writer->hiding, chunk->key, chunk->key.len + chunk->value.len,
+                   chunk->kind == CHUNK_DELETE);
     writer->last_seq = entry->seq;
     return 0;
 }
@@ -472,6 +477,8 @@ int segment_writer_finish(struct segment_writer *writer, struct varve_err *err)
 
     collector_finish(&writer->collector, buf_slice(&writer->last_key));
     properties->value_bytes = writer->value_bytes;
+    properties->hiding_known = writer->options.older_may_hold != NULL;
+    properties->hiding_bytes = hiding_bytes(&writer->hiding);
     if (rc == 0)
         rc = writer_finish_ranges(writer, &properties->range_block, err);
     if (rc == 0)

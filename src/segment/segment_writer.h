@@ -5,6 +5,7 @@
 #ifndef SEGMENT_SEGMENT_WRITER_H
 #define SEGMENT_SEGMENT_WRITER_H
 
+#include "segment/hiding.h"
 #include "segment/segment.h"
 #include "varve/options.h"
 
@@ -21,6 +22,8 @@ struct segment_writer_options {
     /* Called before each write of `bytes`, may wait: pacing. May be NULL. */
     void (*pace)(void *arg, size_t bytes);
     void *pace_arg;
+    hiding_older_fn older_may_hold; /* NULL: how much the segment hides is not said */
+    void *older_arg;
 };
 
 /* Makes the file `path`, which must not exist. */

@@ -3,7 +3,7 @@
 
     tools/build release && tests/bench/server.py [--quick] [--tests set,get,...] [--pipelines 1,16,64]
         [--values 64,1024] [--clients 50] [--keys 1m] [--rounds N] [--seconds S] [--no-always]
-        [--table FILE] [--svg FILE] [--json FILE]
+        [--io-threads N] [--table FILE] [--svg FILE] [--json FILE]
 
 All servers run all the time, pinned to core 0; redis-benchmark runs on core 1 against one of them while
 the others are idle. They take turns: a workload on varved, then the same on redis-server, and the other
@@ -22,6 +22,9 @@ threads, flushing and compaction are in it. redis-server's rewriting of its log 
 be in Redis's figures only). Delays are the client's; mixed: of its readers. A ratio below 1 in a CPU
 column and above 1 in a throughput column is in varve's favour; `must` is what varve's CPU has to stay below,
 as a ratio, for 50 clients.
+
+--io-threads N: not beside redis-server, but varved with N loops beside varved with one, both and the client free to
+use all cores: get, overwrite and mixed, unless --tests names others but blocks.
 
 Defaults take about ten minutes, --quick two.
 """
@@ -44,6 +47,7 @@ import server as servers  # noqa: E402
 import show  # noqa: E402
 
 SERVER_CORE, CLIENT_CORE = "0", "1"
+NAMES = ("varve", "redis")  # in the tables
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 IDLE_S = 1.2       # no CPU for so long: a sync a second has had its turn
 IDLE_MAX_S = 20.0
@@ -233,8 +237,9 @@ def compare(folder, mode, scale, value_bytes, workloads):
 
 
 def table(workloads):
-    lines = ["| workload | k commands/s: varve | redis | ratio | server CPU us a command: varve | redis "
-             "| ratio | must | p50 ms: varve, redis | p99 | p99.9 |",
+    ours, theirs = NAMES
+    lines = [f"| workload | k commands/s: {ours} | {theirs} | ratio | server CPU us a command: {ours} | "
+             f"{theirs} | ratio | must | p50 ms: {ours}, {theirs} | p99 | p99.9 |",
              "|---|---|---|---|---|---|---|---|---|---|---|"]
     return "\n".join(lines + [workload.row() for workload in workloads])
 
@@ -274,6 +279,20 @@ def numbers(text):
     return [int(word) for word in text.split(",")]
 
 
+def compare_loops(options):
+    """The peer is varved with one loop, and nobody is bound to a core."""
+    global SERVER_CORE, CLIENT_CORE, NAMES
+    SERVER_CORE = CLIENT_CORE = f"0-{os.cpu_count() - 1}"
+    NAMES = (f"{options.io_threads} loops", "1 loop")
+    for kind in ("varve", "memtable"):
+        KINDS[kind] = (None, ("--memtable-size", "1gb", "--io-threads", options.io_threads))
+    KINDS["redis"] = (None, ("--memtable-size", "1gb", "--io-threads", 1))
+    MUST.clear()
+    options.no_always = True
+    if options.tests == ",".join(TESTS):
+        options.tests = "get,overwrite,mixed"
+
+
 def parse_options():
     parser = argparse.ArgumentParser(description="varved beside redis-server")
     parser.add_argument("--quick", action="store_true", help="fewer keys, commands and rounds")
@@ -285,10 +304,13 @@ def parse_options():
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=540.0, help="begin no round after so long")
     parser.add_argument("--no-always", action="store_true", help="everysec only")
+    parser.add_argument("--io-threads", type=int, help="so many against one")
     parser.add_argument("--table", help="write the tables to this file, too")
     parser.add_argument("--svg", help="draw CPU ratios of the first table into this file")
     parser.add_argument("--json", help="write every measurement to this file")
     options = parser.parse_args()
+    if options.io_threads:
+        compare_loops(options)
     options.tests = options.tests.split(",")
     unknown = set(options.tests) - set(TESTS)
     if unknown:

@@ -17,6 +17,7 @@ const struct fuzz_token fuzz_tokens[] = {
     FUZZ_TOKEN("\x0f\x06\x01\x01g\x05\x01\x02"),
     FUZZ_TOKEN("\x0f\x05\xff\xff\xff\xff\x0f"),
     FUZZ_TOKEN("\x11\x01\x01"),
+    FUZZ_TOKEN("\x12\x01\0"),
     FUZZ_TOKEN("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
     FUZZ_TOKEN("\x81\x02"),
     {NULL, 0},
@@ -28,7 +29,7 @@ static void check_bounds(const struct properties *p)
     struct varve_slice upper = segment_bound_slice(&p->upper);
 
     CHECK(p->puts <= p->entries && p->expiring <= p->puts && p->seq_min <= p->seq_max);
-    CHECK(p->superseded_bytes <= p->raw_bytes);
+    CHECK(p->superseded_bytes <= p->raw_bytes && p->hiding_bytes <= p->raw_bytes);
     CHECK(lower.len < SEGMENT_BOUND_MAX_BYTES && upper.len <= SEGMENT_BOUND_MAX_BYTES);
     CHECK(upper.len == 0 || varve_slice_compare(lower, upper) < 0);
     CHECK(p->expiry_count <= SEGMENT_EXPIRY_STEPS_MAX);

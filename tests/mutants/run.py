@@ -62,6 +62,7 @@ CAMPAIGNS = {
     "net-pinned": Campaign(["tests/unit/net/test_net_pinned"], 120),
     "net-park": Campaign(["tests/unit/net/test_net_park"], 120),
     "net-rebind": Campaign(["tests/unit/net/test_net_rebind"], 120),
+    "net-team": Campaign(["tests/unit/net/test_net_team"], 120),
     "cmd-park": Campaign(["tests/unit/cmd/test_cmd_park"], 120),
     "keyspace": Campaign(["tests/unit/types/test_types_keyspace"], 120),
     "cmd-string": Campaign(["tests/unit/cmd/test_cmd_string"], 120),
@@ -93,12 +94,14 @@ CAMPAIGNS = {
     "block": Campaign(["tests/unit/segment/test_block"], 120),
     "block-refused": Campaign(["tests/unit/segment/test_block_refused"], 120),
     "bloom": Campaign(["tests/unit/segment/test_bloom"], 120),
+    "hiding": Campaign(["tests/unit/segment/test_hiding"], 120),
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
     "checkpoint": Campaign(["tests/unit/lsm/test_checkpoint"], 120),
     "checkpoint-steps": Campaign(["tests/unit/lsm/test_checkpoint_steps"], 120),
     "checkpoint-faults": Campaign(["tests/unit/lsm/test_checkpoint_faults"], 120),
     "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
+    "limits": Campaign(["tests/unit/lsm/test_limits"], 120),
     "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
     "watchdog": Campaign(["tests/unit/lsm/test_watchdog"], 120),
     "fetch": Campaign(["tests/unit/lsm/test_fetch"], 120),
@@ -209,6 +212,7 @@ MUTANTS = (
     Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
     Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),
     Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
+    Mutant("hiding-trusts-filters", "hiding", "what filters say by chance counts as hidden"),
     Mutant("bound-not-raised", "properties", "a cut upper bound lies below its key"),
     # Levels.
     Mutant("cache-never-tight", "room", "what was evicted from the cache is not freed, and fills it"),
@@ -224,6 +228,7 @@ MUTANTS = (
     # What is compacted.
     Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
     Mutant("merge-inside-skips-run", "picker", "a merge inside level 0 leaves a run out in between"),
+    Mutant("hiding-uncounted", "picker", "what is overwritten is never merged for its space"),
     Mutant("merge-beyond-room", "picker", "a merge is chosen that the disk has no room for"),
     Mutant("full-culls-nothing", "picker-sim", "a full disk never comes back where no merge fits"),
     Mutant("reserve-for-flushes-only", "room", "the reserve lies there while nothing else is left"),
@@ -249,6 +254,13 @@ MUTANTS = (
     Mutant("pin-for-slow-reader", "net-pinned", "a value stays pinned until a slow reader took it"),
     Mutant("held-not-moved", "net-pinned", "values that are copied do not move held replies behind them"),
     Mutant("release-held-early", "net-held", "a reply does not wait for the sync"),
+    # Several loops.
+    Mutant("guest-leaves-early", "net-team", "a guest's reply leaves before it is durable"),
+    Mutant("local-overtakes", "net-team", "a read overtakes a write of its own connection"),
+    Mutant("forget-recall", "net-team", "what is pushed to a client on its way waits for its next command"),
+    Mutant("read-never-holds", "db", "a read of another loop shows what is not durable"),
+    Mutant("map-shown-late", "keyspace", "a reader looks into the database that was there before SWAPDB"),
+    Mutant("torn-mget", "keyspace", "MGET on another loop sees half of an MSET"),
     # What clients may cost.
     Mutant("no-output-limit", "storm", "output grows beyond the hard limit"),
     Mutant("no-soft-limit", "storm", "output stays above the soft limit for ever"),
@@ -321,6 +333,7 @@ MUTANTS = (
     # What a compaction keeps.
     # What goes on in the background.
     Mutant("flush-ignores-snapshot", "flusher", "a flush drops what a snapshot since its build sees"),
+    Mutant("flush-starts-late", "limits", "two whole memtables lie in memory while one is flushed"),
     Mutant("tick-ends-at-full", "flusher", "with memtables full and a range due, nothing is flushed"),
     Mutant("idle-keeps-floor", "compactor", "what a small database has overwritten is never merged"),
     Mutant("flush-wakes-nobody", "watchdog", "after a flush nobody looks at the levels"),

@@ -166,8 +166,11 @@ static void fill_segment(const struct levels *levels, const struct model_segment
         .deletes = from->deletes,
         .expired_bytes = expired * levels->config.slot_bytes,
         .all_dead = expired + from->deletes == from->count,
+        .hiding_bytes = levels->config.hiding_unknown
+                            ? from->bytes
+                            : from->hiding_bytes * levels->config.hiding_percent / 100,
         .culled_seq = from->culled_seq,
-        .busy = from->busy,
+        .busy = from->job != NULL,
     };
 }
 
@@ -239,8 +242,17 @@ static uint64_t entry_bytes(const struct levels_config *config, const struct slo
     return entry->expire == TOMBSTONE ? config->tombstone_bytes : config->slot_bytes;
 }
 
+static int compare_entries(const void *a, const void *b)
+{
+    uint32_t x = ((const struct slot_entry *)a)->slot, y = ((const struct slot_entry *)b)->slot;
+
+    return (x > y) - (x < y);
+}
+
 struct cutter {
     struct levels *levels;
+    const struct model_job *job;  /* NULL: a flush */
+    size_t run;                   /* older entries lie in this one or behind it */
     const struct model_run *cuts; /* its bounds are where a segment may end; NULL: none */
     size_t cut;
     uint64_t segment_bytes;
@@ -252,7 +264,37 @@ struct cutter {
     size_t entry_cap;
     uint64_t bytes;
     uint64_t deletes;
+    uint64_t hiding_bytes;
 };
+
+static const struct model_segment *run_find_slot(const struct model_run *run, uint32_t slot)
+{
+    size_t low = 0, high = run->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (upper_of(run->segments[middle]) <= slot)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < run->count && lower_of(run->segments[low]) <= slot ? run->segments[low] : NULL;
+}
+
+/* Is there an older entry outside of the job? */
+static int hides(const struct cutter *cutter, uint32_t slot)
+{
+    const struct levels *levels = cutter->levels;
+    struct slot_entry key = {.slot = slot};
+
+    for (size_t r = cutter->run; r < levels->run_count; r++) {
+        const struct model_segment *segment = run_find_slot(&levels->runs[r], slot);
+        if (segment != NULL && (cutter->job == NULL || segment->job != cutter->job) &&
+            bsearch(&key, segment->entries, segment->count, sizeof(key), compare_entries) != NULL)
+            return 1;
+    }
+    return 0;
+}
 
 static void cutter_end(struct cutter *cutter)
 {
@@ -268,6 +310,7 @@ static void cutter_end(struct cutter *cutter)
     segment->count = cutter->entry_count;
     segment->bytes = cutter->bytes;
     segment->deletes = cutter->deletes;
+    segment->hiding_bytes = cutter->hiding_bytes;
     segment->seq_min = UINT64_MAX;
     for (size_t i = 0; i < segment->count; i++) {
         uint64_t seq = segment->entries[i].seq;
@@ -281,7 +324,7 @@ static void cutter_end(struct cutter *cutter)
     (*cutter->outputs)[(*cutter->count)++] = segment;
     cutter->entries = NULL;
     cutter->entry_count = cutter->entry_cap = 0;
-    cutter->bytes = cutter->deletes = 0;
+    cutter->bytes = cutter->deletes = cutter->hiding_bytes = 0;
 }
 
 static void cutter_add(struct cutter *cutter, const struct slot_entry *entry)
@@ -302,6 +345,8 @@ static void cutter_add(struct cutter *cutter, const struct slot_entry *entry)
     cutter->entries[cutter->entry_count++] = *entry;
     cutter->bytes += entry_bytes(config, entry);
     cutter->deletes += entry->expire == TOMBSTONE;
+    if (entry->expire == TOMBSTONE || hides(cutter, entry->slot))
+        cutter->hiding_bytes += entry_bytes(config, entry);
 }
 
 static const struct model_run *first_levelled(const struct levels *levels)
@@ -334,6 +379,8 @@ void levels_flush(struct levels *levels)
     for (uint32_t i = 0; i < levels->memtable_count; i++) {
         uint32_t slot = levels->memtable_slots[i];
         cutter_add(&cutter, &levels->memtable[slot]);
+        if (levels->config.flushed != NULL)
+            levels->config.flushed(levels->config.arg, &levels->memtable[slot]);
         levels->in_memtable[slot] = 0;
     }
     cutter_end(&cutter);
@@ -376,13 +423,6 @@ static int older_may_hold(const struct levels *levels, size_t run, uint32_t slot
     return 0;
 }
 
-static int compare_entries(const void *a, const void *b)
-{
-    uint32_t x = ((const struct slot_entry *)a)->slot, y = ((const struct slot_entry *)b)->slot;
-
-    return (x > y) - (x < y);
-}
-
 /* Does something in the runs before `run` hide it, from every snapshot? */
 static int newer_holds(const struct levels *levels, size_t run, const struct slot_entry *entry)
 {
@@ -423,6 +463,9 @@ static void merge(struct levels *levels, struct input *inputs, size_t count, siz
                 continue;
             if (entry.seq == 0)
                 entry = inputs[i].segment->entries[inputs[i].at];
+            else if (levels->config.dropped != NULL)
+                levels->config.dropped(levels->config.arg,
+                                       &inputs[i].segment->entries[inputs[i].at]);
             inputs[i].at++;
         }
         if (cull && newer_holds(levels, run_last, &entry))
@@ -460,6 +503,7 @@ static void job_merge(struct levels *levels, struct model_job *job)
 {
     struct input *inputs = mem_alloc_zero(job->pick.input_count * sizeof(*inputs));
     struct cutter cutter = {.levels = levels,
+                            .job = job,
                             .cuts = job->pick.output_level == 0 ? first_levelled(levels) : NULL,
                             .segment_bytes = job->pick.output_segment_bytes,
                             .outputs = &job->outputs,
@@ -470,24 +514,26 @@ static void job_merge(struct levels *levels, struct model_job *job)
     EXPECT(inputs != NULL);
     for (size_t i = 0; i < job->pick.input_count; i++)
         inputs[i].segment = find(levels, job->pick.inputs[i], &run, &at);
+    find(levels, job->pick.inputs[0], &cutter.run, &at);
     merge(levels, inputs, job->pick.input_count, run, job->pick.cull, &cutter);
     cutter_end(&cutter);
     note_culled(levels, job, inputs, run);
     mem_free(inputs);
 }
 
-static void check_inputs(struct levels *levels, const struct pick *pick)
+static void check_inputs(struct levels *levels, const struct model_job *job)
 {
+    const struct pick *pick = &job->pick;
     uint64_t bytes = 0;
     size_t run, at, run_before = 0, at_before = 0;
 
     EXPECT(pick->input_count > 0 && pick->input_count <= PICK_INPUTS_MAX);
     for (size_t i = 0; i < pick->input_count; i++) {
         struct model_segment *segment = find(levels, pick->inputs[i], &run, &at);
-        EXPECT(!segment->busy);
+        EXPECT(segment->job == NULL);
         EXPECT(i == 0 || run > run_before || (run == run_before && at > at_before));
         EXPECT(pick->kind == PICK_DROP || levels->runs[run].level <= pick->output_level);
-        segment->busy = 1;
+        segment->job = job;
         bytes += segment->bytes;
         run_before = run;
         at_before = at;
@@ -518,7 +564,7 @@ static void job_fail(struct levels *levels, struct model_job *job)
     for (size_t i = 0; i < job->output_count; i++)
         segment_free(job->outputs[i]);
     for (size_t i = 0; i < job->pick.input_count; i++)
-        find(levels, job->pick.inputs[i], &run, &at)->busy = 0;
+        find(levels, job->pick.inputs[i], &run, &at)->job = NULL;
     levels->room_bytes = job->pick.input_bytes / 4 * 3;
     levels->failures++;
     mem_free(job->outputs);
@@ -544,7 +590,7 @@ int levels_begin(struct levels *levels)
     job->active = 1;
     levels->picks++;
     levels->picks_by[job->pick.reason]++;
-    check_inputs(levels, &job->pick);
+    check_inputs(levels, job);
     levels->culls += (uint64_t)job->pick.cull;
     if (job->pick.kind != PICK_MERGE) {
         levels_end(levels, job); /* an edit of the manifest and no more */
@@ -564,7 +610,7 @@ void levels_end(struct levels *levels, struct model_job *job)
 
     for (size_t i = 0; i < pick->input_count; i++) {
         struct model_segment *segment = run_remove(levels, pick->inputs[i]);
-        segment->busy = 0;
+        segment->job = NULL;
         if (pick->kind == PICK_MOVE)
             run_add(levels, pick->output_level, pick->output_run_no, segment);
         else
@@ -666,6 +712,15 @@ uint64_t levels_live_bytes(const struct levels *levels)
             !is_dead(levels, &levels->truth[slot]))
             bytes += levels->config.slot_bytes;
     return bytes;
+}
+
+size_t levels_level0_runs(const struct levels *levels)
+{
+    size_t count = 0;
+
+    while (count < levels->run_count && levels->runs[count].level == 0)
+        count++;
+    return count;
 }
 
 double levels_depth(const struct levels *levels)

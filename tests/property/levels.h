@@ -30,10 +30,11 @@ struct model_segment {
     uint64_t bytes;
     uint64_t deletes;
     uint64_t expiring;
+    uint64_t hiding_bytes; /* of deletes, and of puts over older entries */
     uint64_t seq_min;
     uint64_t seq_max;
     uint64_t culled_seq;
-    int busy;
+    const struct model_job *job; /* that it is an input of; NULL: none */
 };
 
 struct model_run {
@@ -64,6 +65,12 @@ struct levels_config {
     const struct picker_tuning *tuning;
     uint64_t disk_bytes; /* 0: no limit; else a merge that does not fit fails */
     uint64_t min_free_bytes;
+    uint32_t hiding_percent; /* of what is hidden, the picker is told */
+    int hiding_unknown;      /* it is told that all hides something */
+    /* Told of what is flushed, and of what a merge drops under something newer; may be NULL. */
+    void (*flushed)(void *arg, const struct slot_entry *entry);
+    void (*dropped)(void *arg, const struct slot_entry *entry);
+    void *arg;
     int check_always; /* all rules after each step, not only now and then */
 };
 
@@ -112,6 +119,7 @@ uint64_t levels_bytes(const struct levels *levels);
 uint64_t levels_free(const struct levels *levels);       /* of the disk */
 uint64_t levels_live_bytes(const struct levels *levels); /* after a full compaction */
 size_t levels_segments(const struct levels *levels);
+size_t levels_level0_runs(const struct levels *levels);
 double levels_depth(const struct levels *levels); /* mean runs that hold a key's place */
 struct picker_debt levels_debt(const struct levels *levels);
 

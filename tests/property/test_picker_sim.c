@@ -1,11 +1,13 @@
-/* test_picker_sim [--table [POLICY]] - the picker on levels without files (levels.h).
+/* test_picker_sim [--table [WORKLOAD|- [POLICY]]] - the picker on levels without files (levels.h).
  *
  * Two parts: small key spaces where every rule is checked after each step, with up to three jobs at once; and
  * large ones where space and write amplification are measured. --table measures other policies as
- * well and prints what decisions/0006 says (minutes). */
+ * well and prints what decisions/0022 says (minutes). */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "levels.h"
 
 #define MB ((uint64_t)1 << 20)
@@ -95,6 +97,7 @@ static void test_rules(uint64_t seed)
                                    .cut_min_bytes = 1000,
                                    .segments_max = 4096,
                                    .tuning = &tuning,
+                                   .hiding_percent = 100,
                                    .check_always = 1};
     struct world world = {0};
     size_t jobs_max;
@@ -160,6 +163,7 @@ static void test_disk(uint64_t seed, const struct disk_shape *shape, uint32_t pe
                                    .cut_min_bytes = disk / shape->memtable_part / 64,
                                    .segments_max = 4096,
                                    .tuning = &tuning,
+                                   .hiding_percent = 100,
                                    .disk_bytes = disk,
                                    .min_free_bytes = disk / shape->min_free_part};
     struct world world = {0};
@@ -194,14 +198,39 @@ static void test_disks(void)
 /* The floor, in parts of what a flush writes: a memtable's 64 MB make 45. */
 #define FLOOR_PERCENT (PICKER_FLOOR_MEMTABLES * 100 * 64 / 45)
 
+struct figure_run;
+
 struct figures {
     double space;      /* live bytes to those after a full compaction, mean, nothing due */
     double space_peak; /* the most, just after a flush */
     double fill;       /* bytes flushed and merged for each byte while all keys come first */
     double write;      /* bytes flushed and merged for each byte written */
     double depth;      /* runs at one place, mean */
+    size_t runs;       /* of level 0, the most */
     uint64_t segments;
     uint64_t job_bytes;
+};
+
+/* What is written: `fill` of the slots first, in random order, then step by step. */
+struct workload {
+    const char *name;
+    double fill;
+    double before; /* writes that are not measured, in parts of the slots */
+    double rounds; /* and those that are */
+    void (*write)(struct figure_run *run);
+};
+
+struct figure_run {
+    struct levels levels;
+    struct rng rng;
+    const struct workload *workload;
+    struct figures figures;
+    uint32_t filled; /* slots up to there were written */
+    uint32_t oldest; /* of a queue */
+    uint32_t zipf_next;
+    double *zipf;
+    uint64_t samples;
+    int measuring;
 };
 
 static struct levels_config sized(uint64_t data, uint64_t flush, uint32_t slots,
@@ -215,141 +244,273 @@ static struct levels_config sized(uint64_t data, uint64_t flush, uint32_t slots,
                                   .segment_bytes = 64 * MB,
                                   .cut_min_bytes = flush / 32 > MB / 4 ? flush / 32 : MB / 4,
                                   .segments_max = 4096,
+                                  .hiding_percent = 100,
                                   .tuning = tuning};
 }
 
-/* All keys once in random order, then overwrites: `before` times the data unmeasured, `rounds` measured. */
-static struct figures measure(const struct levels_config *config, uint32_t shape, double before,
-                              double rounds)
+static double space_now(const struct levels *levels)
 {
-    struct world world = {.shape = 0};
-    struct levels *levels = &world.levels;
-    struct figures figures = {0};
-    uint64_t user = 0, written = 0, samples = 0;
-    uint64_t warm = (uint64_t)(before * config->slots);
-    uint64_t writes = warm + (uint64_t)(rounds * config->slots);
+    uint64_t live = levels_live_bytes(levels);
 
-    rng_init(&world.rng, 1);
-    levels_init(levels, config);
-    for (uint32_t i = 0; i < config->slots; i++) /* an odd factor visits each slot once */
-        if (levels_write(levels, (uint32_t)((uint64_t)i * 40503 % config->slots), 0))
-            levels_drain(levels);
-    figures.fill = (double)levels->written_bytes / (double)levels->user_bytes;
-    world.shape = shape;
-    for (uint64_t i = 0; i < writes; i++) {
-        if (i == warm) {
-            user = levels->user_bytes;
-            written = levels->written_bytes;
-        }
-        if (!levels_write(levels, world_slot(&world), 0))
-            continue;
-        if (i >= warm) {
-            double space = (double)levels_bytes(levels) /
-                           (double)(config->slots * config->slot_bytes);
-            figures.space_peak = space > figures.space_peak ? space : figures.space_peak;
-        }
-        levels_drain(levels);
-        if (i < warm)
-            continue;
-        samples++;
-        figures.space += (double)levels_bytes(levels) /
-                         (double)(config->slots * config->slot_bytes);
-        figures.depth += levels_depth(levels);
-        if (levels_segments(levels) > figures.segments)
-            figures.segments = levels_segments(levels);
-    }
-    levels_check(levels);
-    figures.space /= (double)(samples > 0 ? samples : 1);
-    figures.depth /= (double)(samples > 0 ? samples : 1);
-    figures.write = (double)(levels->written_bytes - written) / (double)(levels->user_bytes - user);
-    figures.job_bytes = levels->job_bytes_max;
-    levels_deinit(levels);
-    return figures;
+    return live == 0 ? 1 : (double)levels_bytes(levels) / (double)live;
 }
 
-static void print_row(const char *name, uint64_t data, uint64_t flush,
+static void run_write(struct figure_run *run, uint32_t slot, uint32_t expire)
+{
+    struct levels *levels = &run->levels;
+    struct figures *figures = &run->figures;
+
+    if (!levels_write(levels, slot, expire))
+        return;
+    double space = space_now(levels);
+    if (run->measuring && space > figures->space_peak)
+        figures->space_peak = space;
+    levels_drain(levels);
+    if (levels_level0_runs(levels) > figures->runs)
+        figures->runs = levels_level0_runs(levels);
+    if (levels_segments(levels) > figures->segments)
+        figures->segments = levels_segments(levels);
+    if (!run->measuring)
+        return;
+    run->samples++;
+    figures->space += space_now(levels);
+    figures->depth += levels_depth(levels);
+}
+
+/* An odd factor visits each slot once. */
+static uint32_t shuffled(const struct figure_run *run, uint32_t i)
+{
+    return (uint32_t)((uint64_t)i * 40503 % run->levels.config.slots);
+}
+
+static void write_uniform(struct figure_run *run)
+{
+    run_write(run, (uint32_t)rng_below(&run->rng, run->levels.config.slots), 0);
+}
+
+static void write_hot(struct figure_run *run)
+{
+    uint32_t slots = run->levels.config.slots;
+
+    run_write(run,
+              (uint32_t)rng_below(&run->rng, rng_below(&run->rng, 10) > 0 ? slots / 10 : slots), 0);
+}
+
+/* Zipf 0.99 of the slots in random order; the sums of the weights are made once. */
+static void write_zipf(struct figure_run *run)
+{
+    uint32_t slots = run->levels.config.slots;
+    uint32_t low = 0, high = slots - 1;
+
+    if (run->zipf == NULL) {
+        run->zipf = mem_alloc(slots * sizeof(double));
+        EXPECT(run->zipf != NULL);
+        for (uint32_t i = 0; i < slots; i++)
+            run->zipf[i] = (i > 0 ? run->zipf[i - 1] : 0) + pow(i + 1, -0.99);
+    }
+    double dice = (double)rng_below(&run->rng, 1u << 30) / (1u << 30) * run->zipf[slots - 1];
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (run->zipf[middle] < dice)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    run_write(run, shuffled(run, low), 0);
+}
+
+static void write_half_new(struct figure_run *run)
+{
+    if (rng_below(&run->rng, 2) == 0 && run->filled < run->levels.config.slots)
+        run_write(run, shuffled(run, run->filled++), 0);
+    else
+        run_write(run, shuffled(run, (uint32_t)rng_below(&run->rng, run->filled)), 0);
+}
+
+static void write_deletes(struct figure_run *run)
+{
+    run_write(run, (uint32_t)rng_below(&run->rng, run->levels.config.slots),
+              rng_below(&run->rng, 2) == 0 ? TOMBSTONE : 0);
+}
+
+static void write_in_order(struct figure_run *run)
+{
+    run_write(run, run->filled++ % run->levels.config.slots, 0);
+}
+
+/* Keys in order; the oldest are deleted when a quarter of all slots live. */
+static void write_queue(struct figure_run *run)
+{
+    uint32_t slots = run->levels.config.slots;
+
+    run_write(run, run->filled++ % slots, 0);
+    if (run->filled - run->oldest > slots / 4)
+        run_write(run, run->oldest++ % slots, TOMBSTONE);
+}
+
+/* Into the gaps of what was filled at random, in order. */
+static void write_between(struct figure_run *run)
+{
+    run_write(run, 2 * run->oldest++ + 1, 0);
+}
+
+static const struct workload workloads[] = {
+    {"first fill", 1, 0, 0, write_uniform},
+    {"uniform", 1, 1, 1.5, write_uniform},
+    {"hot tenth", 1, 1, 1.5, write_hot},
+    {"zipf 0.99", 1, 1, 1.5, write_zipf},
+    {"half new", 0.1, 0, 1.8, write_half_new},
+    {"half deletes", 1, 1, 1.5, write_deletes},
+    {"in order", 0, 0, 1, write_in_order},
+    {"queue", 0, 1, 2, write_queue},
+    {"new keys in order between others", 0.5, 0, 0.5, write_between},
+};
+
+static struct figures measure(const struct levels_config *config, const struct workload *workload)
+{
+    struct figure_run run = {.workload = workload};
+    struct figures *figures = &run.figures;
+    struct levels *levels = &run.levels;
+    uint64_t warm = (uint64_t)(workload->before * config->slots);
+    uint64_t user, written;
+
+    rng_init(&run.rng, 1);
+    levels_init(levels, config);
+    run.filled = (uint32_t)(workload->fill * config->slots);
+    for (uint32_t i = 0; i < run.filled; i++)
+        if (workload->write == write_between)
+            run_write(&run, 2 * (uint32_t)((uint64_t)i * 40503 % run.filled), 0);
+        else
+            run_write(&run, shuffled(&run, i), 0);
+    figures->fill = (double)levels->written_bytes / ((double)levels->user_bytes + 1);
+    for (uint64_t i = 0; i < warm; i++)
+        workload->write(&run);
+    user = levels->user_bytes;
+    written = levels->written_bytes;
+    run.measuring = 1;
+    for (uint64_t i = 0; i < (uint64_t)(workload->rounds * config->slots); i++)
+        workload->write(&run);
+    levels_check(levels);
+    figures->space /= (double)(run.samples > 0 ? run.samples : 1);
+    figures->depth /= (double)(run.samples > 0 ? run.samples : 1);
+    figures->write = (double)(levels->written_bytes - written) /
+                     ((double)(levels->user_bytes - user) + 1);
+    figures->job_bytes = levels->job_bytes_max;
+    if (workload->rounds == 0)
+        figures->depth = levels_depth(levels);
+    mem_free(run.zipf);
+    levels_deinit(levels);
+    return *figures;
+}
+
+static void print_row(const char *policy, const char *name, uint64_t data, uint64_t flush,
                       const struct figures *figures)
 {
-    printf("| %s | %llu MB | %llu MB | %.3f | %.3f | %.2f | %.1f | %.1f | %llu | %llu MB |\n", name,
-           (unsigned long long)(data / MB), (unsigned long long)(flush / MB), figures->space,
-           figures->space_peak, figures->fill, figures->write, figures->depth,
-           (unsigned long long)figures->segments, (unsigned long long)(figures->job_bytes / MB));
+    printf("| %s | %s | %llu MB | %llu MB | %.3f | %.3f | %.2f | %.2f | %.1f | %zu | %llu | %llu "
+           "MB |\n",
+           policy, name, (unsigned long long)(data / MB), (unsigned long long)(flush / MB),
+           figures->space, figures->space_peak, figures->fill, figures->write, figures->depth,
+           figures->runs, (unsigned long long)figures->segments,
+           (unsigned long long)(figures->job_bytes / MB));
     fflush(stdout);
 }
 
-static void test_figures(uint64_t data, uint64_t flush, uint32_t slots, uint32_t shape,
-                         double write_max)
-{
-    struct levels_config config = sized(data, flush, slots, &picker_default_tuning);
-    struct figures figures = measure(&config, shape, 1, 1.5);
-
-    print_row(shape == 0 ? "uniform" : "hot tenth", data, flush, &figures);
-    EXPECT(figures.space < 1.2);
-    EXPECT(figures.write < write_max);
-}
-
-/* 5 M small records: a memtable of 64 MB makes a file of 22 MB. */
-static void test_fill(void)
-{
-    struct levels_config config = sized(340 * MB, 22 * MB, 65536, &picker_default_tuning);
-
-    config.floor_bytes = PICKER_FLOOR_MEMTABLES * 64 * MB;
-    config.cut_min_bytes = MB;
-    struct figures figures = measure(&config, 0, 0, 0);
-    print_row("first fill", 340 * MB, 22 * MB, &figures);
-    EXPECT(figures.fill < 2.5);
-}
-
-static void print_table(const char *only)
+static void print_table(const char *only, const char *only_policy)
 {
     static const struct policy {
         const char *name;
         struct picker_tuning tuning;
+        int by_bytes;
+        uint32_t hiding_percent;
     } policies[] = {
-        {"chosen", {17, 8, 48, 10, 1, 0}},
-        {"deeper: 12 runs", {17, 12, 48, 10, 1, 0}},
-        {"flatter: 4 runs", {17, 4, 48, 10, 1, 0}},
-        {"level 0 holds 96 flushes", {17, 8, 96, 10, 1, 0}},
-        {"level 0 holds 24 flushes", {17, 8, 24, 10, 1, 0}},
-        {"level 0 not merged with itself", {17, 8, 24, 10, 0, 0}},
-        {"levelled: 4 runs, ratio 10", {17, 4, 4, 10, 0, 0}},
-        {"all of level 0 at once", {17, 8, 48, 10, 1, 1}},
-        {"tiered: as much above as below", {100, 8, 1 << 20, 10, 1, 0}},
+        {"by bytes", {17, 8, 48, 10, 1, 0}, 1, 100},
+        {"chosen", {17, 8, 48, 10, 1, 0}, 0, 100},
+        {"12 runs", {17, 12, 48, 10, 1, 0}, 0, 100},
+        {"estimate 5 % low", {17, 8, 48, 10, 1, 0}, 0, 95},
     };
     static const struct size {
         uint64_t data;
         uint64_t flush;
         uint32_t slots;
     } sizes[] = {
-        {100 * MB, 45 * MB, 16384}, {300 * MB, 45 * MB, 32768}, {600 * MB, 45 * MB, 65536},
-        {GB, 45 * MB, 65536},       {GB, 4 * MB, 65536},        {20 * GB, 45 * MB, 65536},
+        {340 * MB, 22 * MB, 65536}, {GB, 45 * MB, 65536},      {GB, 4 * MB, 65536},
+        {4 * GB, 45 * MB, 65536},   {20 * GB, 45 * MB, 65536},
     };
 
-    for (size_t i = 0; i < COUNT_OF(policies); i++) {
-        if (only != NULL && strcmp(only, policies[i].name) != 0)
-            continue;
-        for (size_t k = 0; k < COUNT_OF(sizes); k++) {
-            struct levels_config config = sized(sizes[k].data, sizes[k].flush, sizes[k].slots,
-                                                &policies[i].tuning);
-            struct figures figures = measure(&config, 0, 1, 1.5);
-            print_row(policies[i].name, sizes[k].data, sizes[k].flush, &figures);
-            EXPECT(i > 0 || sizes[k].data < GB || figures.space < 1.2);
-        }
+    for (size_t w = 0; w < COUNT_OF(workloads); w++)
+        for (size_t k = 0; k < COUNT_OF(sizes); k++)
+            for (size_t i = 0; i < COUNT_OF(policies); i++) {
+                if (only != NULL && strcmp(only, "-") != 0 && strcmp(only, workloads[w].name) != 0)
+                    continue;
+                if (only_policy != NULL && strcmp(only_policy, policies[i].name) != 0)
+                    continue;
+                struct levels_config config = sized(sizes[k].data, sizes[k].flush, sizes[k].slots,
+                                                    &policies[i].tuning);
+                config.hiding_unknown = policies[i].by_bytes;
+                config.hiding_percent = policies[i].hiding_percent;
+                struct figures figures = measure(&config, &workloads[w]);
+                print_row(policies[i].name, workloads[w].name, sizes[k].data, sizes[k].flush,
+                          &figures);
+            }
+}
+
+/* --- bounds */
+static const struct workload *workload_named(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(workloads); i++)
+        if (strcmp(workloads[i].name, name) == 0)
+            return &workloads[i];
+    levels_failed(__FILE__, __LINE__, name);
+}
+
+static struct figures figures_of(const char *name, uint64_t data, uint64_t flush,
+                                 uint32_t hiding_percent)
+{
+    struct levels_config config = sized(data, flush, 65536, &picker_default_tuning);
+
+    config.hiding_percent = hiding_percent;
+    struct figures figures = measure(&config, workload_named(name));
+    print_row("chosen", name, data, flush, &figures);
+    EXPECT(figures.job_bytes < 600 * MB);
+    EXPECT(figures.runs <= picker_default_tuning.level0_flushes_max);
+    return figures;
+}
+
+static void test_bounds(void)
+{
+    static const struct bound {
+        const char *name;
+        double write;
+        uint32_t hiding_percent;
+    } bounds[] = {{"uniform", 5, 100},
+                  {"uniform", 5, 95},
+                  {"hot tenth", 4, 100},
+                  {"zipf 0.99", 2.5, 100},
+                  {"half deletes", 6, 100}};
+
+    for (size_t i = 0; i < COUNT_OF(bounds); i++) {
+        struct figures figures = figures_of(bounds[i].name, GB, 45 * MB, bounds[i].hiding_percent);
+        EXPECT(figures.space < 1.2);
+        EXPECT(figures.write < bounds[i].write);
     }
+    /* Nothing of it is dead. 5 M small records: a memtable of 64 MB makes a file of 22 MB. */
+    EXPECT(figures_of("first fill", 340 * MB, 22 * MB, 100).fill < 1.7);
+    struct figures ordered = figures_of("in order", GB, 45 * MB, 100);
+    EXPECT(ordered.write <= 1 && ordered.job_bytes == 0);
+    EXPECT(ordered.runs <= picker_default_tuning.depth_max);
+    (void)figures_of("new keys in order between others", GB, 4 * MB, 100);
 }
 
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--table") == 0) {
-        print_table(argc > 2 ? argv[2] : NULL);
+        print_table(argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL);
         return 0;
     }
     for (uint64_t seed = 1; seed <= SMALL_SEEDS; seed++)
         test_rules(seed);
     test_disks();
-    test_fill();
-    test_figures(GB, 45 * MB, 16384, 0, 5);
-    test_figures(GB, 45 * MB, 16384, 2, 4);
+    test_bounds();
     printf("passed\n");
     return 0;
 }

@@ -47,6 +47,10 @@ static void show_properties(struct dump *dump, const struct segment *segment)
         else
             printf(" %s %" PRIu64, numbers[i].name, numbers[i].value);
     }
+    if (is->hiding_known && dump->as_json)
+        json_number(&dump->json, "hiding_bytes", is->hiding_bytes);
+    else if (is->hiding_known)
+        printf(" hiding_bytes %" PRIu64, is->hiding_bytes);
     show_bytes(dump, "lower", segment_bound_slice(&is->lower));
     show_bytes(dump, "upper", segment_bound_slice(&is->upper));
     if (!dump->as_json)

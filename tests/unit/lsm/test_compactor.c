@@ -349,6 +349,32 @@ static void test_picture__expiry(void **state)
     compactor_view_deinit(&picture);
 }
 
+/* Flushes say how much of them hides older entries, and it is known after a restart. */
+static void test_picture__hiding(void **state)
+{
+    struct bed *bed = *state;
+    const struct snapshot_list none = {.oldest_seq = UINT64_MAX, .now_ms_min = UINT64_MAX};
+    struct compactor_view picture;
+
+    bed_fill(bed, "k", 60, 1000);
+    assert_int_equal(varve_compact(bed->db, &bed->err), 0);
+    bed_run(bed);
+    assert_int_equal(bed_stats(bed).dead_bytes, 0);
+    bed_fill(bed, "k00000", 60, 1000); /* between the others */
+    bed_flush_only(bed);
+    assert_int_equal(bed_stats(bed).dead_bytes, 0);
+    bed_fill(bed, "k", 30, 1000);
+    bed_flush_only(bed);
+    assert_in_range(bed_stats(bed).dead_bytes, 30 * 1000, 33 * 1000);
+    bed_close_ok(bed);
+    bed_open_ok(bed);
+    look(bed, &none, varve_now_ms(bed->db), &picture);
+    assert_int_equal(picture.view.run_count, 3);
+    assert_int_equal(picture.runs[0].segments[0].hiding_bytes, picture.runs[0].segments[0].bytes);
+    assert_int_equal(picture.runs[1].segments[0].hiding_bytes, 0);
+    compactor_view_deinit(&picture);
+}
+
 #define WITH_BED(test) cmocka_unit_test_setup_teardown(test, bed_set_up, bed_tear_down)
 
 int main(void)
@@ -364,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_close__in_every_step),
         WITH_BED(test_picture__cover_under_snapshots),
         WITH_BED(test_picture__expiry),
+        WITH_BED(test_picture__hiding),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

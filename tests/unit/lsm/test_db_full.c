@@ -208,6 +208,7 @@ static void test_db_full__gives_way_at_n(void **state)
     for (int over = -1; over <= 1; over++) {
         uint64_t used = make_waiting(bed, 3, 1);
         bed->db->options.memtable_size_bytes = used - (uint64_t)over;
+        db_refresh_load(bed->db);
         assert_int_equal(bed_put_bytes(bed, "b", bytes(1), 0), 0);
         struct varve_stats now = stats_of(bed);
         assert_int_equal(now.memtables, 3);

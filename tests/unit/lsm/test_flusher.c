@@ -112,7 +112,7 @@ static void test_install__waits_for_the_log(void **state)
     assert_string_equal(bed_get(bed, "a"), "1");
 }
 
-/* The build needs it, and asks for it in every mode. */
+/* The install needs it, and the start of the build asks for it, in every mode. */
 static void test_install__asks_for_the_sync(void **state)
 {
     struct bed *bed = *state;
@@ -120,8 +120,9 @@ static void test_install__asks_for_the_sync(void **state)
     varve_set_durability(bed->db, VARVE_NO);
     bed_run(bed);
     assert_int_equal(bed_put(bed, "a", "1"), 0);
-    bed_swap(bed);
     assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_SYNC), 0);
+    bed_swap(bed);
+    assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_SYNC), 1);
     assert_int_equal(bed_run_class(bed, VARVE_JOB_FLUSH), 1);
     assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_SYNC), 1);
     bed_run(bed);

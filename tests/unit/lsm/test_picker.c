@@ -44,7 +44,8 @@ static struct varve_slice bound(int key)
     return varve_slice(at, 1);
 }
 
-/* Runs are made newest first, segments by rising key. Files are numbered from 1 on. */
+/* Runs are made newest first, segments by rising key. Files are numbered from 1 on. All that lies above the last
+ * level hides as much. */
 static struct picker_segment *add(uint32_t level, uint64_t no, int lower, int upper, uint64_t bytes)
 {
     struct picker_view *view = &picture.view;
@@ -60,6 +61,7 @@ static struct picker_segment *add(uint32_t level, uint64_t no, int lower, int up
     segment = &run->segments[run->count++];
     segment->file_no = ++picture.file_no;
     segment->bytes = bytes;
+    segment->hiding_bytes = level < LAST ? bytes : 0;
     segment->lower = bound(lower);
     segment->upper = bound(upper);
     segment->seq_min = 1000 - 10 * view->run_count;
@@ -91,6 +93,16 @@ static void expect_pick(enum pick_kind kind, enum pick_reason reason, uint32_t o
         if (kind == PICK_MERGE)
             assert_true(pick.output_segment_bytes > 0);
     }
+    pick_deinit(&pick);
+}
+
+static void expect_reason(enum pick_reason reason)
+{
+    struct pick pick;
+
+    assert_int_equal(picker_pick(&picture.view, &pick), 0);
+    assert_int_equal(pick.kind, PICK_MERGE);
+    assert_int_equal(pick.reason, reason);
     pick_deinit(&pick);
 }
 
@@ -148,6 +160,54 @@ static void test_debt(void **state)
     assert_int_equal(debt.dead_bytes, 40 * MB);
     assert_int_equal(debt.targets[0], debt.upper_target_bytes);
     assert_int_equal(debt.targets[LAST - 1], 0);
+}
+
+/* What hides nothing may lie above the last level, however much it is; of what does the share of what is needed may
+ * be dead, tombstones and what they hide among it. */
+static void test_debt__what_is_dead(void **state)
+{
+    struct picker_debt debt;
+
+    (void)state;
+    start();
+    struct picker_segment *over = add(0, 1, 0, 200, 512 * MB);
+    over->hiding_bytes = 0;
+    add_last(16);
+    EXPECT_NOTHING();
+    over->hiding_bytes = 200 * MB;
+    picker_debt(&picture.view, &debt);
+    assert_int_equal(debt.upper_bytes, 512 * MB);
+    assert_int_equal(debt.upper_dead_bytes, 200 * MB);
+    assert_int_equal(debt.upper_target_bytes, (1536 - 200) * MB * PICKER_UPPER_PERCENT / 100);
+    EXPECT_NOTHING();
+    over->deletes = 40 * 1024; /* of about 1 KiB each in the last level */
+    picker_debt(&picture.view, &debt);
+    assert_in_range(debt.upper_dead_bytes, 239 * MB, 240 * MB);
+    expect_reason(PICK_FOR_SPACE);
+}
+
+/* Where most is dead for what is rewritten comes first, not where most lies. */
+static void test_level0__most_dead(void **state)
+{
+    (void)state;
+    start();
+    add(0, 2, 0, 100, 300 * MB)->hiding_bytes = 30 * MB;
+    add(0, 1, 100, 200, 200 * MB)->hiding_bytes = 150 * MB;
+    add(LAST, 0, 0, 100, 64 * MB);
+    add(LAST, 0, 100, 200, 64 * MB);
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_SPACE, LAST, 2, 4);
+}
+
+/* Runs that do not meet are a price for reads, too. Those over nothing go down as they are. */
+static void test_level0__runs_that_do_not_meet(void **state)
+{
+    (void)state;
+    start();
+    for (int i = 9; i > 0; i--)
+        add(0, (uint64_t)i, 100 + 10 * i, 105 + 10 * i, 10 * MB)->hiding_bytes = 0;
+    EXPECT_PICK(PICK_MOVE, PICK_FOR_LEVEL0, LAST, 9);
+    picture.view.run_count--;
+    EXPECT_NOTHING();
 }
 
 /* How many levels lie between follows from what level 0 may hold. */
@@ -599,11 +659,14 @@ int main(void)
         cmocka_unit_test(test_nothing_is_due),
         cmocka_unit_test(test_floor),
         cmocka_unit_test(test_debt),
+        cmocka_unit_test(test_debt__what_is_dead),
         cmocka_unit_test(test_debt__levels_between),
         cmocka_unit_test(test_debt__levels_do_not_come_and_go),
         cmocka_unit_test(test_level0__older_come_along),
         cmocka_unit_test(test_level0__newer_come_if_inside),
         cmocka_unit_test(test_level0__moves),
+        cmocka_unit_test(test_level0__most_dead),
+        cmocka_unit_test(test_level0__runs_that_do_not_meet),
         cmocka_unit_test(test_level0__merges_inside),
         cmocka_unit_test(test_level0__inside_takes_all_between),
         cmocka_unit_test(test_busy),

@@ -253,9 +253,12 @@ struct picture {
     struct picker_segment segments[SEGMENTS_MAX];
     uint8_t bounds[SEGMENTS_MAX][2][4];
     size_t used;
+    uint32_t hiding_quarters; /* of each segment's bytes */
+    int deletes;              /* half of the entries are */
 };
 
-/* A run of `count` segments side by side in [first, end) of the key space, whose bytes are alike. */
+/* A run of `count` segments side by side in [first, end) of the key space, whose bytes are alike, and of which a part
+ * hides something. */
 static void picture_add_run(struct picture *picture, uint32_t level, uint64_t no, uint64_t bytes,
                             size_t count, uint32_t first, uint32_t end)
 {
@@ -279,6 +282,8 @@ static void picture_add_run(struct picture *picture, uint32_t level, uint64_t no
             .seq_min = (uint64_t)(LEVELS_MAX - level) * 1000000 + no * 1000,
             .seq_max = (uint64_t)(LEVELS_MAX - level) * 1000000 + no * 1000 + 999,
             .entries = 1 + bytes / count / 100,
+            .deletes = picture->deletes ? bytes / count / 200 : 0,
+            .hiding_bytes = bytes / count / 4 * picture->hiding_quarters,
         };
     }
 }
@@ -291,6 +296,8 @@ static void picture_draw(struct picture *picture, struct rng *rng)
     int wide = rng_below(rng, 4) == 0;
 
     memset(picture, 0, sizeof(*picture));
+    picture->hiding_quarters = (uint32_t)rng_below(rng, 5);
+    picture->deletes = rng_below(rng, 4) == 0;
     picture->view = (struct picker_view){
         .runs = picture->runs,
         .oldest_snapshot_seq = UINT64_MAX,
@@ -321,7 +328,7 @@ static struct stall_load picture_load(const struct picture *picture)
     picker_debt(&picture->view, &debt);
     return (struct stall_load){
         .level0_depth = debt.level0_depth,
-        .upper_bytes = debt.upper_bytes,
+        .upper_bytes = debt.upper_dead_bytes,
         .upper_target_bytes = debt.upper_target_bytes,
         .segments = (uint32_t)picture->used,
         .segments_max = picture->view.segments_max,

@@ -330,18 +330,23 @@ static void test_block__bounds_what_keys_share(void **state)
 
 static void test_block__charges_what_it_takes(void **state)
 {
-    struct block *block;
+    static struct block *blocks[1000];
     uint64_t before = mem_used_bytes();
+    uint64_t charged = 0;
 
     (void)state;
     model_fill(1, SHAPE_NUMBERED, 100, BLOCK_DATA);
-    block = model_block(BLOCK_DATA);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++) {
+        blocks[i] = model_block(BLOCK_DATA);
+        charged += blocks[i]->cached.charge_bytes;
+        assert_int_equal(atomic_load(&blocks[i]->cached.refs), 1);
+    }
     uint64_t took = mem_used_bytes() - before;
-    assert_true(took >= block->cached.charge_bytes);
-    assert_true(took <= block->cached.charge_bytes + block->cached.charge_bytes / 4);
-    assert_int_equal(atomic_load(&block->cached.refs), 1);
-    block->cached.destroy(&block->cached);
-    assert_true(mem_used_bytes() == before);
+    /* A chunk may have been spare before, and one has room left. */
+    assert_in_range(took, charged - MEM_HUGE_BYTES, charged + charged / 16 + MEM_HUGE_BYTES);
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        blocks[i]->cached.destroy(&blocks[i]->cached);
+    assert_in_range(mem_used_bytes(), 0, before + MEM_HUGE_BYTES); /* one may be spare */
 }
 
 static void test_block__without_memory_nothing_is_lost(void **state)

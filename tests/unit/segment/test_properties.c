@@ -84,6 +84,12 @@ static void test_properties__come_back_whole(void **state)
     check_same(&zero);
     p.superseded_bytes = 7;
     check_same(&p);
+    p.hiding_known = 1;
+    check_same(&p);
+    p.hiding_bytes = 8;
+    check_same(&p);
+    p.superseded_bytes = 0;
+    check_same(&p);
     memset(&p.groups, 0, sizeof(p.groups));
     p.group_count = SEGMENT_GROUPS_MAX + 1;
     check_same(&p);
@@ -95,7 +101,8 @@ static void test_properties__the_largest_come_back_whole(void **state)
 
     (void)state;
     p.entries = p.puts = p.expiring = p.expire_ms_max = p.ranges = UINT64_MAX;
-    p.raw_bytes = p.superseded_bytes = UINT64_MAX;
+    p.raw_bytes = p.superseded_bytes = p.hiding_bytes = UINT64_MAX;
+    p.hiding_known = 1;
     p.group_count = SEGMENT_GROUPS_MAX;
     p.expiry_count = SEGMENT_EXPIRY_STEPS_MAX;
     for (uint32_t i = 0; i < SEGMENT_GROUPS_MAX; i++) {
@@ -166,6 +173,7 @@ static void test_properties__contradictions_are_refused(void **state)
     REFUSED(p.expiring = 901);
     REFUSED(p.seq_min = 18; p.seq_max = 17);
     REFUSED(p.superseded_bytes = p.raw_bytes + 1);
+    REFUSED(p.hiding_known = 1; p.hiding_bytes = p.raw_bytes + 1);
     REFUSED(p.lower = p.upper);
     REFUSED(p.ranges = 0);
     REFUSED(p.range_block.len = 0);

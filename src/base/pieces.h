@@ -1,0 +1,49 @@
+/* pieces.h - memory for pieces of some KiB that come and go in any order, out of huge chunks: those go back to the
+ * system as soon as nothing of them is in use, whatever the C allocator keeps, and being backed by huge pages
+ * they are read at random with few misses of the TLB. Any thread. */
+#ifndef BASE_PIECES_H
+#define BASE_PIECES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/thread.h"
+
+/* A piece takes whole units; a larger one than the most comes from mem_alloc(). */
+#define PIECES_UNIT_BYTES ((size_t)256)
+#define PIECES_MAX_BYTES ((size_t)32 * 1024)
+
+struct pieces_chunk;
+
+struct pieces {
+    struct mutex mutex;
+    struct list open; /* chunks that may have room; empty before the first one: see PIECES_INIT */
+    struct list full; /* chunks that had none when they were asked last */
+    struct pieces_chunk *spare; /* one that is empty; NULL: none */
+};
+
+#define PIECES_INIT(name)                                                                          \
+    {                                                                                              \
+        .mutex = {PTHREAD_MUTEX_INITIALIZER}, .open = {&(name).open, &(name).open},                \
+        .full = {&(name).full, &(name).full},                                                      \
+    }
+
+/* What a piece of so many bytes takes; it may be asked for and freed with either size. */
+static inline size_t pieces_size(size_t size_bytes)
+{
+    if (size_bytes > PIECES_MAX_BYTES)
+        return size_bytes;
+    return size_bytes == 0
+               ? PIECES_UNIT_BYTES
+               : (size_bytes + PIECES_UNIT_BYTES - 1) / PIECES_UNIT_BYTES * PIECES_UNIT_BYTES;
+}
+
+/* Uninitialised, aligned to 16; NULL: no memory. */
+void *pieces_alloc(struct pieces *pieces, size_t size_bytes) MUST_CHECK;
+void pieces_free(struct pieces *pieces, void *at, size_t size_bytes);
+/* Gives back the spare chunk as well. */
+void pieces_trim(struct pieces *pieces);
+
+#endif
