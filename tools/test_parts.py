@@ -54,6 +54,8 @@ PARTS = (
          ("tests/crash/kill9.py", "tests/crash/kill9.c"), ("--seed", "1")),
     Part("storm", "release", "clients of every bad kind, and well-behaved ones beside them",
          ("tests/storm/storm.py",)),
+    Part("waits", "release", "the loop never waits for a disk that is slow",
+         ("tests/waits/waits.py",)),
     Part("bitrot", "asan", "damage anywhere gives the true value or an error that says where",
          ("tests/crash/bitrot.c",)),
     Part("full", "release", "a small disk fills and is freed, over and over",

@@ -204,14 +204,14 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
 
 /* After VARVE_WOULD_BLOCK: brings what a read of the key needs into memory, as a READ job, and
  * holds it there until the release. The same read, told of it (read->fetched), then succeeds
- * however small the cache is, unless a flush or compaction took effect meanwhile: then it may
- * block once more. One request at a time a struct; the caller owns it and keeps it in place
+ * however small the cache is, unless a whole memtable was filled and flushed meanwhile: then it
+ * may block once more. An error of the fetch is that of the read. One request at a time a struct; the caller owns it and keeps it in place
  * until done() was called, on the job's thread, exactly once; done() must not wait. key is
  * copied; a snapshot of the read is held by the caller until then. Returns 0, or VARVE_ENOMEM:
  * nothing was started. Any thread. */
 struct varve_fetch {
     void (*done)(struct varve_fetch *fetch); /* set by the caller; typically wakes a loop */
-    int rc;                                  /* of the read: an error is told by the read again */
+    int rc;                                  /* of the read, which tells it again */
     uint64_t count;                          /* of varve_fetch_count(), _about() */
     void *request;                           /* the engine's */
     const struct varve_fetch *next;          /* the caller's list */

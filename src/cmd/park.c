@@ -1,6 +1,7 @@
 #include "cmd/park.h"
 
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "cmd/processor_private.h"
 #include "cmd/session.h"
 
@@ -80,21 +81,34 @@ int park_fetch(struct processor *processor, struct session *session)
     return started > 0 ? 0 : VARVE_ENOMEM;
 }
 
-/* A flush or compaction makes in vain what was fetched before it, if the cache does not keep it: when they
- * come faster than fetches end, a command of many keys would be fetched for until they cease. */
+/* A flush of what was written after a fetch makes it in vain. Where memtables fill faster than fetches end, a
+ * command of many keys would be fetched for until the writes cease: so they do. */
 static int fetched_in_vain(const struct session *session, int argc)
 {
-    return session->fetch_rounds > PARK_VAIN_ROUNDS + 2 * ((unsigned)argc / KEYSPACE_BLOCKED_MAX);
+    return session->fetch_rounds > PARK_VAIN_ROUNDS + 2 * ((unsigned)argc / KEYSPACE_BLOCKED_MAX) &&
+           !MUTANT("vain-for-ever");
 }
 
-/* A read whose fetch failed is made again by a command that waits for it, and tells why. */
+int park_write_waits(const struct processor *processor, const struct session *session)
+{
+    const struct session *first = processor->parking.writes_wait_for;
+
+    return first != NULL && first != session;
+}
+
+/* A count that failed is made again by a command that waits for it, and tells why. */
 void park_resume(struct processor *processor, struct session *session, int argc)
 {
-    int wait = fetched_in_vain(session, argc);
+    struct parking *parking = &processor->parking;
+    int wait = 0;
 
+    if (parking->writes_wait_for == NULL && fetched_in_vain(session, argc)) {
+        parking->writes_wait_for = session;
+        processor->ask_delay = 1;
+    }
     for (struct parked_fetch *one = session->fetches; one != NULL; one = one->next) {
         keyspace_know_fetched(processor->keyspace, &one->wanted, &one->fetch);
-        wait |= one->fetch.rc < 0;
+        wait |= one->fetch.rc < 0 && one->wanted.counted_space != 0;
     }
     keyspace_let_wait(processor->keyspace, wait);
 }
@@ -130,6 +144,8 @@ void park_release(struct session *session)
     }
     session->fetches_running = 0;
     session->fetch_rounds = 0;
+    if (session->processor->parking.writes_wait_for == session)
+        session->processor->parking.writes_wait_for = NULL;
 }
 
 void processor_woken(struct processor *processor)

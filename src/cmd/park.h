@@ -35,6 +35,8 @@ struct parking {
     struct cond changed;
     struct parked_fetch *ended; /* what the loop has not looked at yet */
     uint64_t running;           /* fetches that did not end */
+    /* Loop's thread. Until its command ran to its end, writes of all others wait; NULL: nobody's do. */
+    struct session *writes_wait_for;
 };
 
 void parking_init(struct processor *processor);
@@ -44,11 +46,14 @@ void parking_deinit(struct processor *processor); /* when no fetch runs, and no 
  * be started. Forgets the notes. */
 int park_fetch(struct processor *processor, struct session *session) MUST_CHECK;
 
-/* Tells the keyspace what the session's fetches brought: its command, of so many words, runs next. */
+/* Tells the keyspace what the session's fetches brought: its command, of so many words, runs next. One that was
+ * fetched for in vain makes the writes of others wait. */
 void park_resume(struct processor *processor, struct session *session, int argc);
 /* The session's command ran to its end, or the session ends: what was fetched for it goes. */
 void park_release(struct session *session);
 
+/* 1: a write of this session waits for a command of another one. */
+int park_write_waits(const struct processor *processor, const struct session *session) MUST_CHECK;
 /* How long a write has to wait now, 0 mostly: asked of the engine once a turn. */
 uint64_t park_write_delay_us(struct processor *processor) MUST_CHECK;
 

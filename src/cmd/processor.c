@@ -582,7 +582,8 @@ static COLD int must_wait(struct cmd_ctx *ctx, uint32_t flags, struct processor_
         return 1;
     if (!(flags & CMD_WRITE))
         return 0;
-    outcome->park_us = park_write_delay_us(processor);
+    outcome->park_us = park_write_waits(processor, ctx->session) ? PARK_WRITE_MAX_US
+                                                                 : park_write_delay_us(processor);
     if (outcome->park_us == 0)
         return 0;
     note_delay(ctx, outcome->park_us);

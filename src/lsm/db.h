@@ -159,10 +159,10 @@ int db_lookup(const struct varve_db *db, const struct view *view, size_t from_me
 /* Whose slot of a pin's owners is whose. */
 enum pin_owner { PIN_BLOCK, PIN_MEMTABLE };
 
-/* What was fetched for a read of the key from this version, as varve_get() with `dead`; VARVE_WOULD_BLOCK:
- * nothing was. */
-int fetch_find(const struct varve_read *read, const struct version *version, struct varve_slice key,
-               struct varve_pin *pin);
+/* What was fetched for a read of the key at `seq`, which no memtable knows, as varve_get() with `dead`;
+ * flushed_seq is that of the segments. VARVE_WOULD_BLOCK: nothing was, or what was may be too old. */
+int fetch_find(const struct varve_read *read, uint64_t flushed_seq, uint64_t seq,
+               struct varve_slice key, struct varve_pin *pin, struct varve_err *err);
 
 /* WAL files of the manifest below file_no are no longer needed: forgotten with the edits that say so
  * (appended; room for all of them), and reused or removed afterwards. Maintenance. */

@@ -201,15 +201,15 @@ static int pin_value(const struct entry *entry, const struct segment_read *read,
 
 /* The same read waited for this. */
 static COLD int get_fetched(struct varve_db *db, const struct varve_read *read,
-                            struct varve_slice key, const struct version *version,
-                            struct varve_pin *pin)
+                            struct varve_slice key, const struct version *version, uint64_t seq,
+                            struct varve_pin *pin, struct varve_err *err)
 {
-    int rc = fetch_find(read, version, key, pin);
+    int rc = fetch_find(read, version->flushed_seq, seq, key, pin, err);
 
     if (rc == 0 && !read->dead && pin->expire_ms != 0 && pin->expire_ms <= db_read_now(db, read)) {
-        uint64_t seq = pin->seq;
+        uint64_t record_seq = pin->seq;
         varve_pin_release(pin);
-        pin->seq = seq;
+        pin->seq = record_seq;
         return VARVE_NOT_FOUND;
     }
     return rc;
@@ -270,7 +270,7 @@ static int get_from_segments(struct varve_db *db, const struct varve_read *read,
     if (rc == 0 || rc == VARVE_NOT_FOUND)
         pin->seq = entry.seq;
     if (rc == VARVE_WOULD_BLOCK && read->fetched != NULL)
-        return get_fetched(db, read, key, view->version, pin);
+        return get_fetched(db, read, key, view->version, seq, pin, err);
     if (rc != 0)
         return rc;
     rc = is_expired(db, read, &entry) ? VARVE_NOT_FOUND : pin_value(&entry, &how, &hold, pin, err);
@@ -278,7 +278,7 @@ static int get_from_segments(struct varve_db *db, const struct varve_read *read,
         segment_hold_release(&hold);
         *pin = (struct varve_pin){.seq = pin->seq};
         if (rc == VARVE_WOULD_BLOCK && read->fetched != NULL)
-            return get_fetched(db, read, key, view->version, pin);
+            return get_fetched(db, read, key, view->version, seq, pin, err);
         return rc;
     }
     if (newest && hold.fetched && !how.no_fill && entry.value_segment == NULL &&

@@ -1,6 +1,7 @@
 /* What a caller that must not wait has brought into memory by a READ job. */
 #include "lsm/db.h"
 
+#include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 
@@ -9,9 +10,10 @@ struct request {
     struct varve_db *db;
     struct varve_fetch *fetch;
     struct varve_read read;
-    struct varve_pin pin;    /* keeps what was fetched in memory */
-    struct version *version; /* that it was read from; NULL: from another one, or not at all */
-    int answer;              /* 0 or VARVE_NOT_FOUND */
+    struct varve_pin pin; /* keeps what was fetched in memory */
+    uint64_t seq;         /* it answers for all up to here */
+    int answer;           /* 0, VARVE_NOT_FOUND, or an error */
+    struct varve_err err;
     struct count_turn count; /* its db is NULL if a key is read */
     size_t key_len;
     uint8_t key[];
@@ -22,15 +24,16 @@ static void request_get(struct varve_job *job)
     struct request *request = CONTAINER_OF(job, struct request, job);
     struct varve_fetch *fetch = request->fetch;
 
-    struct view *view = view_acquire(&request->db->view);
+    /* A snapshot sees nothing of what is written later. */
+    request->seq = request->read.snapshot != NULL ? UINT64_MAX
+                                                  : db_read_seq(request->db, &request->read);
     int rc = varve_get(request->db, &request->read, varve_slice(request->key, request->key_len),
-                       &request->pin, NULL);
-
-    rcu_enter();
-    if (rc >= 0 && view_current(&request->db->view)->version == view->version)
-        request->version = version_ref(view->version);
-    rcu_leave();
-    view_release(&request->db->view, view);
+                       &request->pin, &request->err);
+    /* What lies in a memtable answers nobody, and its release may be the memtable's end, which takes long. */
+    if (request->pin.owner[PIN_MEMTABLE] != NULL) {
+        varve_pin_release(&request->pin);
+        rc = VARVE_WOULD_BLOCK;
+    }
     request->answer = rc;
     fetch->rc = rc < 0 ? rc : 0; /* that there is nothing is an answer */
     fetch->done(fetch);
@@ -106,17 +109,22 @@ int varve_fetch_count_about(struct varve_db *db, struct varve_slice group,
     return fetch_count(db, group, 1, fetch);
 }
 
-/* The caller's memtables say nothing of the key, and its version is the one that was read: so the answer
- * is still the same. One that lay in a memtable is none: the read would have found it there. */
-int fetch_find(const struct varve_read *read, const struct version *version, struct varve_slice key,
-               struct varve_pin *pin)
+/* The caller's memtables say nothing of the key up to `seq`, and its segments hold nothing that is newer than
+ * what the fetch saw: so the answer is still the same, however they were merged since. What a fetch found in a
+ * memtable is none: the read would have found it there, or it was flushed meanwhile. */
+int fetch_find(const struct varve_read *read, uint64_t flushed_seq, uint64_t seq,
+               struct varve_slice key, struct varve_pin *pin, struct varve_err *err)
 {
     for (const struct varve_fetch *fetch = read->fetched; fetch != NULL; fetch = fetch->next) {
         const struct request *request = fetch->request;
-        if ((request->version != version && !MUTANT("fetch-of-old-version")) ||
-            request->read.snapshot != read->snapshot ||
+        if (request->read.snapshot != read->snapshot ||
             !varve_slice_equal(varve_slice(request->key, request->key_len), key) ||
-            request->pin.owner[PIN_MEMTABLE] != NULL)
+            request->answer == VARVE_WOULD_BLOCK)
+            continue;
+        if (request->answer < 0)
+            return err_set(err, request->answer, "%s", err_text(&request->err));
+        if (request->pin.seq > seq ||
+            (flushed_seq > request->seq && !MUTANT("fetch-of-old-version")))
             continue;
         *pin = request->pin;
         pin->kept = 0;
@@ -143,7 +151,6 @@ void varve_fetch_release(struct varve_fetch *fetch)
         return;
     struct varve_db *db = request->db;
     varve_pin_release(&request->pin);
-    version_unref(request->version);
     count_turn_deinit(&request->count);
     mem_free(request);
     atomic_fetch_sub(&db->fetches, 1);

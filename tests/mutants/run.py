@@ -291,6 +291,7 @@ MUTANTS = (
     Mutant("overtake-parked", "net-park", "commands of a turn that runs again overtake one that parks"),
     Mutant("count-before-transaction", "cmd-park",
            "DBSIZE in a transaction leaves out what it wrote"),
+    Mutant("vain-for-ever", "cmd-park", "writes of others make fetches in vain for ever"),
     Mutant("blocked-is-absent", "cmd-park", "a key that is not in memory counts as absent"),
     Mutant("write-though-blocked", "cmd-park", "a command that parks has written some of its keys"),
     Mutant("increment-forgets-expiry", "cmd-string", "INCR makes a key stay for ever"),

@@ -360,6 +360,17 @@ int fake_is_cold(const struct varve_db *db, const struct varve_read *read, struc
     return cold;
 }
 
+/* The error of what was fetched for the key, 0 if there is none. */
+static int fetch_failed(const struct varve_read *read, struct varve_slice key)
+{
+    for (const struct varve_fetch *known = read->fetched; known != NULL; known = known->next) {
+        const struct fetching *f = known->request;
+        if (known->rc != 0 && varve_slice_equal(varve_slice(f->key, f->key_len), key))
+            return known->rc;
+    }
+    return 0;
+}
+
 static int fetch_add(struct varve_db *db, struct varve_slice key, enum fetch_kind kind,
                      struct varve_fetch *fetch)
 {
@@ -494,6 +505,9 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
     const struct version *v = fake_find(db, key, shown);
 
     *pin = (struct varve_pin){0};
+    int failed = fetch_failed(read, key);
+    if (failed != 0)
+        return err_set(err, failed, "failed by the test");
     if (fake_is_cold(db, read, key)) {
         db->blocked += read->no_wait != 0;
         db->waited += read->no_wait == 0;

@@ -232,6 +232,47 @@ static void test_fetch__moved_after(void **state)
     }
 }
 
+/* A merge changes no answer, and nor does a flush of what the fetch saw. */
+static void test_fetch__survives_a_merge(void **state)
+{
+    struct cold *cold = *state;
+    struct varve_read read = {.no_fill = 1};
+    struct varve_pin pin;
+    struct told told;
+
+    assert_int_equal(bed_put(&cold->bed, "other", "x"), 0);
+    bed_run_class(&cold->bed, VARVE_JOB_SYNC);
+    fetch_run(cold, &read, cold->key, &told);
+    read.fetched = &told.fetch;
+    bed_flush_only(&cold->bed);
+    assert_int_equal(get_now(cold, &read, cold->key, &pin), 0);
+    varve_pin_release(&pin);
+    compactor_compact_all(&cold->bed.db->compactor, cold->bed.db->applied_seq);
+    bed_run(&cold->bed);
+    assert_int_equal(get_now(cold, &read, cold->key, &pin), 0);
+    assert_int_equal(pin.value.len, 1000);
+    varve_pin_release(&pin);
+    flush_others(cold); /* what it did not see */
+    assert_int_equal(get_now(cold, &read, cold->key, &pin), VARVE_WOULD_BLOCK);
+    varve_fetch_release(&told.fetch);
+}
+
+/* The files that a merge replaced are removed by its job, and not by who lets go of what it fetched. */
+static void test_fetch__keeps_no_file(void **state)
+{
+    struct cold *cold = *state;
+    struct varve_read read = {.no_fill = 1};
+    struct told told;
+
+    fetch_run(cold, &read, cold->key, &told);
+    compact(cold);
+    bed_run(&cold->bed);
+    uint64_t calls = fault_env_calls(cold->bed.fault, FAULT_REMOVE);
+    varve_fetch_release(&told.fetch);
+    bed_run(&cold->bed);
+    assert_int_equal(fault_env_calls(cold->bed.fault, FAULT_REMOVE), calls);
+}
+
 /* Between the order and its job. */
 static void test_fetch__moved_before_its_job(void **state)
 {
@@ -373,7 +414,8 @@ static void test_fetch__error_is_told_by_the_read(void **state)
     assert_int_equal(fault_env_fired(cold->bed.fault), 1);
     assert_int_equal(told.fetch.rc, VARVE_EIO);
     read.fetched = &told.fetch;
-    assert_int_equal(get_now(cold, &read, cold->key, &pin), VARVE_WOULD_BLOCK);
+    assert_int_equal(get_now(cold, &read, cold->key, &pin), VARVE_EIO);
+    assert_non_null(strstr(cold->bed.err.text, ".seg"));
     varve_fetch_release(&told.fetch);
     read.fetched = NULL;
     fetch_run(cold, &read, cold->key, &told); /* the next one is well */
@@ -449,6 +491,8 @@ int main(void)
         WITH_COLD(test_fetch__answers_the_read),
         WITH_COLD(test_fetch__finds_its_key_among_others),
         cmocka_unit_test(test_fetch__moved_after),
+        WITH_COLD(test_fetch__survives_a_merge),
+        WITH_COLD(test_fetch__keeps_no_file),
         cmocka_unit_test(test_fetch__moved_before_its_job),
         cmocka_unit_test(test_fetch__moved_while_it_reads),
         WITH_COLD(test_fetch__snapshots),
