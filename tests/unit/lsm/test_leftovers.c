@@ -149,14 +149,18 @@ static void test_leftovers__the_pool_while_the_manifest_fails(void **state)
                                                    .os_errno = EIO,
                                                    .mode = FAULT_STICKY,
                                                    .path_suffix = "CURRENT"});
-    for (int i = 0; i < 300; i++)
+    for (int i = 0; i < 300; i++) {
+        wal_pool_fill(&bed->db->wal.pool, bed->db->now_us);
         bed_pass_us(bed, 100000);
+    }
     assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 0);
     assert_in_range(wal_count(bed), 1, 3);
     assert_in_range(file_count(bed, "MANIFEST-"), 1, 2);
     fault_env_heal(bed->fault);
-    for (int i = 0; i < 30; i++)
+    for (int i = 0; i < 30; i++) {
+        wal_pool_fill(&bed->db->wal.pool, bed->db->now_us);
         bed_pass_us(bed, 100000);
+    }
     assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 1);
     bed_close_ok(bed);
     bed_open_ok(bed);
