@@ -150,6 +150,13 @@ uint64_t varve_durable_seq(const struct varve_db *db);
  * byte is 2 s old; else 0. Writer thread. */
 uint64_t varve_ack_seq(const struct varve_db *db, uint64_t seq);
 
+/* The same for a read at `seq` on another thread than the writer's, now_us being the environment's
+ * now_mono_us(): 0 as well if seq is durable by now. Any thread. */
+uint64_t varve_read_ack_seq(const struct varve_db *db, uint64_t seq, uint64_t now_us);
+
+/* The newest committed operation: what reads see. Any thread. */
+uint64_t varve_visible_seq(const struct varve_db *db);
+
 /* Syncs, and blocks until seq is durable (0), or that sync failed (VARVE_EUNKNOWN: it may be
  * durable, or not). seq must be committed. For programs without a loop. Any thread. */
 int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err);
@@ -162,7 +169,7 @@ void varve_sync(struct varve_db *db);
  * thread. */
 void varve_set_durability(struct varve_db *db, enum varve_durability durability);
 
-/* 0 if writes are taken, else VARVE_EREADONLY and why. Writer thread. */
+/* 0 if writes are taken, else VARVE_EREADONLY and why. Writer thread; any, if err is NULL. */
 int varve_writable(const struct varve_db *db, struct varve_err *err);
 
 /* ---- reading (any thread) ---- */

@@ -71,6 +71,11 @@ struct varve_stats {
     uint64_t cache_used_bytes;
     uint64_t cache_hits;
     uint64_t cache_misses;
+    uint64_t row_cache_limit_bytes; /* 0: there is none */
+    uint64_t row_cache_used_bytes;  /* its tables included */
+    uint64_t row_cache_rows;
+    uint64_t row_cache_hits;
+    uint64_t row_cache_misses; /* of reads that no memtable answered, while it held rows */
     uint64_t stall_count[VARVE_STALL_CAUSES]; /* by enum varve_stall_cause */
     uint64_t stall_us[VARVE_STALL_CAUSES];    /* asked for */
     uint64_t stall_us_max;                    /* the longest single delay */

@@ -85,7 +85,7 @@ static void put_server(struct info *info, const struct cmd_ctx *ctx)
     info_u64(info, "configured_hz", (uint64_t)config_int(ctx->config, OPT_HZ));
     info_u64(info, "lru_clock", now_us / US_PER_SECOND & 0xffffff);
     info_str(info, "config_file", config_file(ctx->config));
-    info_u64(info, "io_threads_active", 0);
+    info_u64(info, "io_threads_active", config_int(ctx->config, OPT_IO_THREADS) > 1);
 }
 
 static void put_clients(struct info *info, const struct cmd_ctx *ctx)
@@ -229,8 +229,6 @@ static void put_stats(struct info *info, const struct cmd_ctx *ctx)
         "tracking_total_items",
         "tracking_total_prefixes",
         "unexpected_error_replies",
-        "io_threaded_reads_processed",
-        "io_threaded_writes_processed",
     };
     struct processor_stats stats;
     struct expirer_stats expirer;
@@ -251,6 +249,8 @@ static void put_stats(struct info *info, const struct cmd_ctx *ctx)
     info_u64(info, "total_error_replies", stats.error_replies);
     for (size_t i = 0; i < COUNT_OF(never); i++)
         info_u64(info, never[i], 0);
+    info_u64(info, "io_threaded_reads_processed", ctx->metrics->threaded_reads);
+    info_u64(info, "io_threaded_writes_processed", ctx->metrics->threaded_writes);
 }
 
 static void put_replication(struct info *info, const struct cmd_ctx *ctx)
@@ -491,6 +491,11 @@ static void put_cache(struct info *info, const struct varve_stats *engine)
     info_u64(info, "cache_misses", engine->cache_misses);
     info_fmt(info, "cache_hit_perc", "%.2f%%",
              percent(engine->cache_hits, engine->cache_hits + engine->cache_misses));
+    info_u64(info, "row_cache_limit_bytes", engine->row_cache_limit_bytes);
+    info_u64(info, "row_cache_used_bytes", engine->row_cache_used_bytes);
+    info_u64(info, "row_cache_rows", engine->row_cache_rows);
+    info_u64(info, "row_cache_hits", engine->row_cache_hits);
+    info_u64(info, "row_cache_misses", engine->row_cache_misses);
     info_fmt(info, "filter_false_perc", "%.2f%%", percent(wrong, absent));
 }
 

@@ -59,6 +59,7 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
     processor->keys = keyspace_stats(keyspace);
     processor->ask_delay = 1;
     parking_init(processor);
+    mutex_init(&processor->slow_mutex);
     return processor;
 }
 
@@ -77,6 +78,7 @@ void processor_destroy(struct processor *processor)
     CHECK(list_empty(&processor->sessions));
     processor_drain(processor); /* of fetches whose sessions are gone */
     parking_deinit(processor);
+    mutex_deinit(&processor->slow_mutex);
     expirer_destroy(processor->expirer);
     slowlog_deinit(&processor->slowlog);
     monitoring_deinit(&processor->monitoring);
@@ -186,7 +188,8 @@ const struct list *processor_sessions(const struct processor *processor)
 }
 
 /* Counts the reply that begins at `start` if it is an error. Returns 1 if so. */
-static int count_error(struct processor *processor, const struct resp_writer *out, size_t start)
+static inline int count_error(struct processor *processor, const struct resp_writer *out,
+                              size_t start)
 {
     const struct buf *reply = out->out;
     char name[ERROR_CLASS_MAX_BYTES] = "ERR";
@@ -223,8 +226,11 @@ static void note_latency(struct processor *processor, enum latency_event event, 
 {
     uint64_t threshold_ms = (uint64_t)config_int(processor->config, OPT_LATENCY_MONITOR_THRESHOLD);
 
-    if (UNLIKELY(threshold_ms > 0 && us / 1000 >= threshold_ms))
-        latency_add(&processor->latency, event, clock_real_us() / US_PER_SECOND, us / 1000);
+    if (LIKELY(threshold_ms == 0 || us / 1000 < threshold_ms))
+        return;
+    mutex_lock(&processor->slow_mutex);
+    latency_add(&processor->latency, event, clock_real_us() / US_PER_SECOND, us / 1000);
+    mutex_unlock(&processor->slow_mutex);
 }
 
 void processor_note_commit(struct processor *processor, uint64_t us)
@@ -239,15 +245,18 @@ void processor_note_sync(struct processor *processor, uint64_t us)
 
 static COLD void note_slow(const struct cmd_ctx *ctx, uint64_t ns)
 {
-    struct processor *processor = ctx->processor;
+    struct processor *processor = ctx->processor->writer != NULL ? ctx->processor->writer
+                                                                 : ctx->processor;
     uint32_t flags = ctx->command->flags;
     int64_t slow_us = config_int(processor->config, OPT_SLOWLOG_LOG_SLOWER_THAN);
 
     note_latency(processor, (flags & CMD_FAST) ? LATENCY_FAST_COMMAND : LATENCY_COMMAND, ns / 1000);
     if (slow_us < 0 || ns / 1000 < (uint64_t)slow_us || (flags & CMD_SKIP_SLOWLOG))
         return;
+    mutex_lock(&processor->slow_mutex);
     slowlog_add(&processor->slowlog, ctx, ns / 1000);
     slowlog_trim(&processor->slowlog, (uint64_t)config_int(processor->config, OPT_SLOWLOG_MAX_LEN));
+    mutex_unlock(&processor->slow_mutex);
 }
 
 /* Without memory for it there is no histogram, until the next call. */
@@ -258,7 +267,7 @@ static COLD struct histogram *histogram_make(struct processor *processor, int in
 }
 
 /* The command of ctx took effect. */
-static void note_run(const struct cmd_ctx *ctx, uint64_t ns)
+static inline void note_run(const struct cmd_ctx *ctx, uint64_t ns)
 {
     struct processor *processor = ctx->processor;
     int index = command_index(ctx->command);
@@ -280,7 +289,7 @@ static void note_run(const struct cmd_ctx *ctx, uint64_t ns)
         monitor_command(ctx);
 }
 
-static uint64_t now_ms(struct processor *processor)
+static inline uint64_t now_ms(struct processor *processor)
 {
     if (UNLIKELY(processor->now_uses == 0)) {
         processor->now_ms = keyspace_now_ms(processor->keyspace);
@@ -341,8 +350,8 @@ int processor_rename_commands(struct processor *processor, struct varve_err *err
     return 0;
 }
 
-static const struct command *lookup(const struct processor *processor, int argc,
-                                    const struct varve_slice *argv)
+static inline const struct command *lookup(const struct processor *processor, int argc,
+                                           const struct varve_slice *argv)
 {
     const struct command *command = LIKELY(processor->renames == NULL)
                                         ? command_find(NULL, argv[0])
@@ -439,6 +448,25 @@ static COLD int queued(struct cmd_ctx *ctx, size_t start)
     return 1;
 }
 
+static COLD void run_halted(struct cmd_ctx *ctx)
+{
+    const struct processor_host *host = ctx->host;
+
+    if (host->halt != NULL)
+        host->halt(host->arg);
+    ctx->command->run(ctx);
+    if (host->resume != NULL)
+        host->resume(host->arg);
+}
+
+static inline void run_handler(struct cmd_ctx *ctx)
+{
+    if (UNLIKELY(ctx->command->flags & CMD_HALT))
+        run_halted(ctx);
+    else
+        ctx->command->run(ctx);
+}
+
 /* Returns 0 if the command has to run once more, from its beginning, since it met what would block. */
 static int run(struct cmd_ctx *ctx, size_t start)
 {
@@ -447,7 +475,7 @@ static int run(struct cmd_ctx *ctx, size_t start)
     processor->hits_before = processor->keys->hits;
     processor->misses_before = processor->keys->misses;
     uint64_t began = clock_ticks();
-    ctx->command->run(ctx);
+    run_handler(ctx);
     uint64_t ticks = clock_ticks() - began;
     if (UNLIKELY((processor->keys->blocked | processor->keys->full) != 0))
         return 0;
@@ -468,7 +496,7 @@ void processor_run_queued(struct cmd_ctx *ctx, struct queued_command *queued)
     one.argc = queued->argc;
     one.argv = queued->argv;
     one.in_exec = 1;
-    queued->command->run(&one);
+    run_handler(&one);
     ctx->wait_seq = one.wait_seq;
     ctx->close_after = one.close_after;
     ctx->sync = one.sync;
@@ -708,4 +736,28 @@ enum processor_step processor_run(struct processor *processor, struct session *s
     if (UNLIKELY(session->muted != 0) && (step == PROCESSOR_DONE || step == PROCESSOR_COMMIT_NOW))
         mute(&ctx, start, outcome);
     return step;
+}
+
+/* ---- for local.c ---- */
+
+/* Copies, so that the above are inlined where commands run. */
+const struct command *processor_lookup(const struct processor *processor, int argc,
+                                       const struct varve_slice *argv)
+{
+    return lookup(processor, argc, argv);
+}
+
+uint64_t processor_now_ms(struct processor *processor)
+{
+    return now_ms(processor);
+}
+
+int processor_count_error(struct processor *processor, const struct resp_writer *out, size_t start)
+{
+    return count_error(processor, out, start);
+}
+
+void processor_note_run(const struct cmd_ctx *ctx, uint64_t ns)
+{
+    note_run(ctx, ns);
 }

@@ -31,6 +31,10 @@ struct processor_host {
     void (*push)(void *arg, void *figures_arg, struct varve_slice bytes);
     /* SHUTDOWN was accepted: stop after this turn. */
     void (*shutdown)(void *arg);
+    /* Between the two the other loops rest, and what they counted was taken (processor_take). They nest. May be
+     * NULL: there is one loop. */
+    void (*halt)(void *arg);
+    void (*resume)(void *arg);
     /* A setting that is not read where it is used was changed by CONFIG SET; returns NULL or why it
      * could not be applied (static text): the old value is then put back. */
     const char *(*config_changed)(void *arg, const char *name);
@@ -59,6 +63,28 @@ struct processor *processor_create(struct keyspace *keyspace, struct config *con
 int processor_rename_commands(struct processor *processor, struct varve_err *err) MUST_CHECK;
 /* After all its sessions, and after the threads of the engine's jobs. Takes NULL. */
 void processor_destroy(struct processor *processor);
+
+/* For a loop beside the writer's: runs commands of CMD_LOCAL by itself, on its own thread, and counts them. keyspace
+ * is a reader (types/keyspace.h) and metrics the loop's; all is borrowed for life. Made, and destroyed before the
+ * processor is, on the writer's thread. NULL: no memory. */
+struct processor *processor_create_reader(struct processor *processor, struct keyspace *keyspace,
+                                          struct metrics *metrics);
+void processor_destroy_reader(struct processor *reader); /* takes NULL */
+/* While it rests: the settings may have changed. */
+void processor_refresh_reader(struct processor *reader);
+/* A turn of that loop begins at now_us (clock_mono_us()); closed: all commands are the writer's in it. */
+void processor_begin_reads(struct processor *reader, uint64_t now_us, int closed);
+/* 1: the command ran, and its reply may be sent. 0: nothing happened, it is for processor_run(). */
+int processor_read(struct processor *reader, struct session *session, int argc,
+                   const struct varve_slice *argv, struct resp_writer *out) MUST_CHECK;
+/* While the reader rests: what it counted becomes the processor's. */
+void processor_take(struct processor *processor, struct processor *reader);
+/* On the reader's thread: the number of commands that it ran since the last call, which are to be added to the
+ * processor's. */
+uint64_t processor_take_commands(struct processor *reader);
+void processor_add_commands(struct processor *processor, uint64_t count);
+/* 1: commands of all loops are to run on the writer's (MONITOR, CLIENT PAUSE). */
+int processor_wants_all(const struct processor *processor);
 
 /* Runs one command for the session. argv is borrowed for the call. COMMIT_FIRST: nothing happened,
  * commit the open group and call again (net/hooks.h says why). PARK: nothing happened, call again later. */

@@ -65,7 +65,19 @@ struct processor {
     int ask_delay;       /* 0: it is 0 */
     struct parking parking;
     struct expirer *expirer;
+    struct mutex slow_mutex; /* of slowlog and latency: readers add to them, too */
+
+    struct processor *writer; /* of a reader: whose it is; else NULL */
+    uint64_t reads_us;        /* of a reader: when its turn began */
+    int closed;               /* and that it has to leave all to the writer */
 };
+
+/* For local.c. */
+const struct command *processor_lookup(const struct processor *processor, int argc,
+                                       const struct varve_slice *argv);
+uint64_t processor_now_ms(struct processor *processor);
+int processor_count_error(struct processor *processor, const struct resp_writer *out, size_t start);
+void processor_note_run(const struct cmd_ctx *ctx, uint64_t ns);
 
 /* Takes over the settings that are looked at too often to be read anew each time. */
 void processor_read_settings(struct processor *processor);

@@ -46,7 +46,8 @@ typedef void (*session_figures_fn)(void *arg, struct session_figures *figures);
 struct session {
     struct list node; /* in the ring of processor_sessions() */
     struct processor *processor;
-    uint64_t id; /* from 1, never reused while the program runs */
+    struct processor *reader; /* of the loop that has its socket; NULL: it has none */
+    uint64_t id;              /* from 1, never reused while the program runs */
     int db;
     int proto;         /* 2 or 3; a change is seen by the next reply */
     int authenticated; /* 1: no password was required, or it was given */

@@ -26,6 +26,8 @@ enum command_flag {
     CMD_NO_ASYNC_LOADING = 1 << 12,
     CMD_SKIP_MONITOR = 1 << 15, /* MONITOR does not show it, nor those with ADMIN */
     CMD_BARRIER = 1 << 16,      /* effects beyond the keys: runs with no open group (net/hooks.h) */
+    CMD_LOCAL = 1 << 17, /* any loop may run it: keys are looked up, nothing else is touched */
+    CMD_HALT = 1 << 18,  /* looks at, or changes, what other loops own: they rest meanwhile */
 };
 
 /* Categories, in Redis's order. */

@@ -14,6 +14,7 @@
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
 #include "lsm/pacer.h"
+#include "lsm/row_cache.h"
 #include "lsm/snapshots.h"
 #include "lsm/space.h"
 #include "lsm/stall.h"
@@ -43,6 +44,8 @@ struct undo_log {
     size_t range_cap;
 };
 
+#define CACHE_LINE_BYTES 64
+
 struct varve_db {
     struct varve_env *env;
     struct varve_options options; /* defaults filled in */
@@ -57,6 +60,7 @@ struct varve_db {
     uint64_t arenas_user_bytes; /* user_bytes when the slow tick last looked */
     struct view_slot view;
     struct cache *cache;
+    struct row_cache *rows; /* NULL: there is none */
     struct snapshots snapshots;
     struct read_counters reads[THREAD_SLOTS];
     struct wal wal;
@@ -83,17 +87,24 @@ struct varve_db {
     _Atomic uint64_t fetches; /* that are not released */
     _Atomic int stopping;     /* closing: background jobs give up */
 
-    uint64_t applied_seq;         /* writer thread: the newest operation in the memtable */
+    /* All reads load these: no line of theirs is written but by commits. */
+    char apart[CACHE_LINE_BYTES];
     _Atomic uint64_t visible_seq; /* the newest committed operation */
-    _Atomic int durability;       /* enum varve_durability */
-    _Atomic int failed;           /* writes are refused until the log healed */
-    _Atomic uint64_t clock_ms;    /* the largest time seen */
-    _Atomic uint64_t swept_ms;    /* varve_set_swept_ms() */
-    struct undo_log undo;         /* of the open group */
-    uint64_t now_us;              /* of the last commit or tick */
-    int holding;                  /* the oldest unsynced byte is so old that nothing may be
+    _Atomic uint64_t
+        hold_at_us; /* from when on VARVE_EVERYSEC holds back reads of what is not durable, on
+                                  * now_mono_us(); UINT64_MAX: all is */
+    _Atomic int durability;    /* enum varve_durability */
+    _Atomic int failed;        /* writes are refused until the log healed */
+    _Atomic uint64_t clock_ms; /* the largest time seen */
+    _Atomic uint64_t swept_ms; /* varve_set_swept_ms() */
+    char apart_too[CACHE_LINE_BYTES];
+
+    uint64_t applied_seq;     /* writer thread: the newest operation in the memtable */
+    struct undo_log undo;     /* of the open group */
+    uint64_t now_us;          /* of the last commit or tick */
+    int holding;              /* the oldest unsynced byte is so old that nothing may be
                                      * acknowledged before it is durable (VARVE_EVERYSEC) */
-    struct varve_err failure;     /* why writes are refused */
+    struct varve_err failure; /* why writes are refused */
     uint64_t failures;
     uint64_t heals;
     uint64_t user_bytes;               /* of keys and values that were committed */

@@ -427,6 +427,7 @@ void db_free(struct varve_db *db)
     while (rcu_pending()) /* what the views held */
         (void)rcu_reclaim();
     arena_pool_deinit(&db->arenas);
+    row_cache_destroy(db->rows);
     cache_destroy(db->cache);
     mem_free(db->undo.ops);
     mem_free(db->undo.ranges);
@@ -478,9 +479,12 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
     buf_init(&db->wal.ops, WAL_GROUP_MAX_BYTES);
     db->dir = mem_strndup(dir, len);
     db->cache = cache_create(options->block_cache_size_bytes);
+    if (options->row_cache_size_bytes != 0)
+        db->rows = row_cache_create(options->row_cache_size_bytes);
     db->memtable = memtable_create_pooled(&db->arenas);
     int rc = view_slot_init(&db->view, db->memtable, version_create());
-    if (db->dir == NULL || db->cache == NULL || rc != 0) {
+    if (db->dir == NULL || db->cache == NULL || rc != 0 ||
+        (options->row_cache_size_bytes != 0 && db->rows == NULL)) {
         db_free(db);
         return NULL;
     }

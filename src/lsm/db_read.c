@@ -221,6 +221,33 @@ static int is_expired(struct varve_db *db, const struct varve_read *read, const 
            db_record_expired(entry, db_read_now(db, read));
 }
 
+/* 1: a row says what the segments say. One that expired is left to them: compactions may have dropped it. */
+static int find_row(struct varve_db *db, const struct varve_read *read, struct varve_slice key,
+                    uint64_t seq, struct entry *entry, struct segment_hold *hold)
+{
+    if (!row_cache_find(db->rows, key, seq, entry, &hold->cached))
+        return 0;
+    if (entry->chunk.expire_ms == 0 || entry->chunk.expire_ms > db_read_now(db, read) ||
+        MUTANT("row-expired"))
+        return 1;
+    *hold = (struct segment_hold){0};
+    return 0;
+}
+
+static int get_row(const struct entry *entry, const struct segment_hold *hold,
+                   struct varve_pin *pin, struct varve_err *err)
+{
+    int rc = db_record_check(entry, err);
+
+    pin->seq = entry->seq;
+    if (rc != 0)
+        return rc;
+    pin->value = entry->chunk.value;
+    pin->expire_ms = entry->chunk.expire_ms;
+    pin->owner[PIN_BLOCK] = hold->cached;
+    return 0;
+}
+
 /* What no memtable knows. */
 static int get_from_segments(struct varve_db *db, const struct varve_read *read,
                              struct varve_slice key, const struct view *view, uint64_t seq,
@@ -236,6 +263,9 @@ static int get_from_segments(struct varve_db *db, const struct varve_read *read,
 
     if (view->version->run_count == 0)
         return VARVE_NOT_FOUND;
+    int newest = db->rows != NULL && (read == NULL || read->snapshot == NULL);
+    if (newest && !row_cache_is_empty(db->rows) && find_row(db, read, key, seq, &entry, &hold))
+        return get_row(&entry, &hold, pin, err);
     rc = lookup_version(db, view, key, seq, &how, &entry, &hold, err);
     if (rc == 0 || rc == VARVE_NOT_FOUND)
         pin->seq = entry.seq;
@@ -251,6 +281,9 @@ static int get_from_segments(struct varve_db *db, const struct varve_read *read,
             return get_fetched(db, read, key, view->version, pin);
         return rc;
     }
+    if (newest && hold.fetched && !how.no_fill && entry.value_segment == NULL &&
+        row_cache_offer(db->rows, &entry, view->version->flushed_seq))
+        db_reclaim(db);
     pin->value.len = entry.chunk.value.len;
     pin->expire_ms = entry.chunk.expire_ms;
     pin->owner[PIN_BLOCK] = hold.cached;
@@ -303,9 +336,17 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
 
 void varve_prefetch(struct varve_db *db, const struct varve_slice *keys, size_t count)
 {
+    int rows = db->rows != NULL && !row_cache_is_empty(db->rows);
+    uint64_t hashes[MEMTABLE_PREFETCH_MAX];
+
+    if (count > MEMTABLE_PREFETCH_MAX)
+        count = MEMTABLE_PREFETCH_MAX;
     rcu_enter();
-    memtable_prefetch(view_current(&db->view)->active, keys,
-                      count < MEMTABLE_PREFETCH_MAX ? count : MEMTABLE_PREFETCH_MAX);
+    if (rows)
+        row_cache_prefetch_index(db->rows, keys, count, hashes);
+    memtable_prefetch(view_current(&db->view)->active, keys, count);
+    if (rows)
+        row_cache_prefetch_rows(db->rows, hashes, count);
     rcu_leave();
 }
 

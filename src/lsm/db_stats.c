@@ -52,6 +52,19 @@ static void stats_of_levels(struct varve_db *db, const struct version *version,
     stats->range_tombstones = range_set_count(version->ranges);
 }
 
+static void stats_of_rows(struct varve_db *db, struct varve_stats *stats)
+{
+    struct row_cache_stats rows = {0};
+
+    if (db->rows != NULL)
+        row_cache_get_stats(db->rows, &rows);
+    stats->row_cache_limit_bytes = rows.limit_bytes;
+    stats->row_cache_used_bytes = rows.used_bytes;
+    stats->row_cache_rows = rows.rows;
+    stats->row_cache_hits = rows.hits;
+    stats->row_cache_misses = rows.misses;
+}
+
 static void stats_of_memory(struct varve_db *db, struct varve_stats *stats)
 {
     struct cache_stats cache;
@@ -74,6 +87,7 @@ static void stats_of_memory(struct varve_db *db, struct varve_stats *stats)
     stats->cache_hits = cache.hits;
     stats->cache_misses = cache.misses;
     stats->pinned_bytes = cache.reserved_bytes;
+    stats_of_rows(db, stats);
 }
 
 static void stats_of_background(struct varve_db *db, struct varve_stats *stats)

@@ -463,6 +463,15 @@ static void db_blot_out(struct varve_db *db)
     (void)db->env->ops->write_at(db->env, log->file, &part, 1, log->offset, NULL);
 }
 
+/* So old is the oldest byte that a power cut could take. */
+static void db_note_age(struct varve_db *db, uint64_t age_us)
+{
+    uint64_t hold_at_us = age_us == 0 ? UINT64_MAX : db->now_us - age_us + HOLD_AFTER_US;
+
+    db->holding = age_us >= HOLD_AFTER_US;
+    atomic_store_explicit(&db->hold_at_us, hold_at_us, memory_order_relaxed);
+}
+
 int varve_group_commit(struct varve_db *db, struct varve_err *err)
 {
     struct varve_err why = {0};
@@ -495,7 +504,7 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
     db->undo.range_count = 0;
     db->now_us = db->wal.last_write_us;
     struct wal_mark written = {.seq = db->applied_seq, .place = wal_end(&db->wal)};
-    db->holding = wal_sync_written(&db->wal.sync, written, db->now_us) >= HOLD_AFTER_US;
+    db_note_age(db, wal_sync_written(&db->wal.sync, written, db->now_us));
     atomic_store_explicit(&db->visible_seq, db->applied_seq - (MUTANT("publish-late") ? 1 : 0),
                           memory_order_release);
     int always = atomic_load_explicit(&db->durability, memory_order_relaxed) == VARVE_ALWAYS;
@@ -556,6 +565,22 @@ uint64_t varve_ack_seq(const struct varve_db *db, uint64_t seq)
     if (mode == VARVE_NO || MUTANT("never-hold"))
         return 0;
     return db->holding ? seq : 0;
+}
+
+uint64_t varve_read_ack_seq(const struct varve_db *db, uint64_t seq, uint64_t now_us)
+{
+    int mode = atomic_load_explicit(&db->durability, memory_order_relaxed);
+
+    if (mode == VARVE_NO || seq <= varve_durable_seq(db) || MUTANT("read-never-holds"))
+        return 0;
+    if (mode == VARVE_ALWAYS)
+        return seq;
+    return now_us >= atomic_load_explicit(&db->hold_at_us, memory_order_relaxed) ? seq : 0;
+}
+
+uint64_t varve_visible_seq(const struct varve_db *db)
+{
+    return atomic_load_explicit(&db->visible_seq, memory_order_acquire);
 }
 
 int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err)
@@ -708,7 +733,7 @@ void varve_tick(struct varve_db *db)
         heal_tick(&db->heal, db->now_us);
         return;
     }
-    db->holding = wal_sync_age_us(&db->wal.sync, db->now_us) >= HOLD_AFTER_US;
+    db_note_age(db, wal_sync_age_us(&db->wal.sync, db->now_us));
     db_tick_sync(db);
     if (db->undo.count == 0 &&
         wal_promise(&db->wal, db->applied_seq + 1, varve_now_ms(db), &err) != 0) {

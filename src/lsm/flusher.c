@@ -345,6 +345,8 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
         view_discard(next);
         return rc;
     }
+    if (db->rows != NULL)
+        row_cache_flush(db->rows, memtable, change.flushed_seq);
     view_install(&db->view, next, memtable);
     /* Files before the one in which the log is durable are so with their seals, but for one that healing ended. */
     uint64_t durable_no = wal_sync_durable(&db->wal.sync).place.file_no;

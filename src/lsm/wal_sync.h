@@ -32,6 +32,7 @@ struct wal_sync {
     _Atomic uint64_t durable_seq;
     _Atomic uint64_t durable_changes; /* how often `durable` changed */
     _Atomic int failed;
+    char apart[64]; /* readers load the above; the writer takes this at each commit */
 
     struct mutex mutex; /* held for a few loads and stores, never across I/O */
     struct cond changed;

@@ -61,6 +61,36 @@ void metrics_reset(struct metrics *metrics)
     memcpy(metrics->replid, old.replid, sizeof(old.replid));
 }
 
+static void take(uint64_t *to, uint64_t *from)
+{
+    *to += *from;
+    *from = 0;
+}
+
+static void take_max(uint64_t *to, uint64_t *from)
+{
+    if (*from > *to)
+        *to = *from;
+    *from = 0;
+}
+
+void metrics_take(struct metrics *to, struct metrics *loop)
+{
+    to->threaded_reads += loop->net_reads;
+    to->threaded_writes += loop->net_writes;
+    take(&to->net_input_bytes, &loop->net_input_bytes);
+    take(&to->net_output_bytes, &loop->net_output_bytes);
+    take(&to->net_reads, &loop->net_reads);
+    take(&to->net_writes, &loop->net_writes);
+    take(&to->protocol_errors, &loop->protocol_errors);
+    take(&to->idle_closes, &loop->idle_closes);
+    take(&to->query_limit_closes, &loop->query_limit_closes);
+    take(&to->output_limit_closes, &loop->output_limit_closes);
+    take(&to->turns, &loop->turns);
+    take_max(&to->input_buffer_max_bytes, &loop->input_buffer_max_bytes);
+    take_max(&to->output_buffer_max_bytes, &loop->output_buffer_max_bytes);
+}
+
 void metrics_tick(struct metrics *metrics, uint64_t now_mono_us, uint64_t commands)
 {
     const uint64_t totals[METRICS_RATES] = {

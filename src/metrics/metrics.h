@@ -18,10 +18,12 @@ struct metrics {
     uint64_t rejected_connections; /* turned away: maxclients, protected mode */
     uint64_t net_input_bytes;
     uint64_t net_output_bytes;
-    uint64_t net_reads;           /* read calls that brought bytes */
-    uint64_t net_writes;          /* write calls that took bytes */
-    uint64_t protocol_errors;     /* clients closed for one */
-    uint64_t idle_closes;         /* clients closed by `timeout` */
+    uint64_t net_reads;       /* read calls that brought bytes */
+    uint64_t net_writes;      /* write calls that took bytes */
+    uint64_t threaded_reads;  /* of those, by loops beside the writer's: of that one alone, as it */
+    uint64_t threaded_writes; /* took them (metrics_take) */
+    uint64_t protocol_errors; /* clients closed for one */
+    uint64_t idle_closes;     /* clients closed by `timeout` */
     uint64_t query_limit_closes;  /* by client-query-buffer-limit */
     uint64_t output_limit_closes; /* by client-output-buffer-limit */
     uint64_t turns;               /* of the loop, that had commands */
@@ -58,6 +60,9 @@ int metrics_init(struct metrics *metrics) MUST_CHECK;
 
 /* CONFIG RESETSTAT: counters, peaks and rates. */
 void metrics_reset(struct metrics *metrics);
+
+/* What a loop beside the writer's counted becomes the other's; nobody counts meanwhile. */
+void metrics_take(struct metrics *to, struct metrics *loop);
 
 /* To be called often, from the loop's tick; does nothing until METRICS_SAMPLE_US have passed.
  * now_mono_us is clock_mono_us(), commands the total ever executed (processor_get_stats). */

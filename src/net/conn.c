@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "net/internal.h"
+#include "net/team.h"
 
 #define SWEEP_TICKS 10    /* every connection is looked at once in so many ticks */
 #define TRIM_IDLE_MS 1000 /* an idle connection keeps no memory after so long */
@@ -38,11 +39,34 @@ static void on_room(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *room)
     *room = uv_buf_init((char *)data, (unsigned)len);
 }
 
+/* It is not ours just now; the reader is, and what it gave out stays in place. */
+static COLD void read_away(struct conn *conn, ssize_t len)
+{
+    if (len == 0)
+        return;
+    conn_stop_reading(conn);
+    if (len > 0) {
+        conn->home->metrics->net_input_bytes += (uint64_t)len;
+        conn->home->metrics->net_reads++;
+        resp_reader_filled(conn->reader, (size_t)len);
+        conn->fresh = 1;
+    } else if (len == UV_EOF) {
+        conn->eof = 1;
+    } else {
+        conn->broken = 1;
+        atomic_store_explicit(&conn->recalled, 1, memory_order_relaxed);
+    }
+}
+
 static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *room)
 {
     struct conn *conn = stream->data;
 
     (void)room;
+    if (UNLIKELY(conn->away)) {
+        read_away(conn, len);
+        return;
+    }
     if (LIKELY(len > 0)) {
         conn->loop->metrics->net_input_bytes += (uint64_t)len;
         conn->loop->metrics->net_reads++;
@@ -83,17 +107,19 @@ void conn_pace(struct conn *conn, int clogged)
 
 /* ---- birth and death ---- */
 
-static struct conn *conn_create(struct net_loop *loop)
+struct conn *conn_create(struct net_loop *loop, struct net_loop *home)
 {
     struct conn *conn = mem_alloc_zero(sizeof(*conn));
 
     if (conn == NULL)
         return NULL;
     conn->loop = loop;
+    conn->home = home;
+    conn->fd = -1;
     conn->limits = loop->limits.resp;
     if (MUTANT("strangers-unlimited"))
         conn->limits.unauthenticated = 0;
-    conn->reader = resp_reader_create(&conn->limits, loop->pool);
+    conn->reader = resp_reader_create(&conn->limits, home->pool);
     if (conn->reader == NULL) {
         mem_free(conn);
         return NULL;
@@ -103,31 +129,50 @@ static struct conn *conn_create(struct net_loop *loop)
     list_init(&conn->held_node);
     list_init(&conn->dead_node);
     list_init(&conn->delay_node);
+    list_init(&conn->travel_node);
+    list_init(&conn->recall_node);
+    list_init(&conn->want_node);
+    list_init(&conn->guest_node);
+    list_init(&conn->all_node);
+    buf_init(&conn->pushes, SIZE_MAX / 2);
     conn->born_ms = loop->now_ms;
     conn->unauthenticated_ms = loop->now_ms;
     conn->active_ms = loop->now_ms;
     return conn;
 }
 
+/* On its home loop's thread, which has it. */
+void conn_open(struct conn *conn, int fd)
+{
+    struct net_loop *loop = conn->home;
+
+    CHECK(uv_tcp_init(&loop->uv, &conn->tcp) == 0);
+    conn->tcp.data = conn;
+    list_push_back(&loop->all, &conn->all_node);
+    if (uv_tcp_open(&conn->tcp, fd) == 0)
+        return;
+    close(fd);
+    conn_kill(conn);
+}
+
 void conn_accept(struct net_loop *loop, int fd, const char *peer, const char *local)
 {
-    struct conn *conn = NULL;
-
     loop->now_ms = loop->now_fn();
-    conn = conn_create(loop);
+    struct net_loop *home = loop->team == NULL ? loop : team_choose(loop);
+    if (home != loop) {
+        team_place(loop, home, fd, peer, local);
+        return;
+    }
+    struct conn *conn = conn_create(loop, loop);
     if (conn == NULL) {
         close(fd);
         return;
     }
-    CHECK(uv_tcp_init(&loop->uv, &conn->tcp) == 0);
-    conn->tcp.data = conn;
-    list_push_back(&loop->all, &conn->all_node);
     loop->conn_count++;
-    if (uv_tcp_open(&conn->tcp, fd) != 0) {
-        close(fd);
-        conn_kill(conn);
+    loop->placed++;
+    conn_open(conn, fd);
+    if (conn->dead)
         return;
-    }
     conn->session = loop->hooks.session_open(loop->hooks.arg, conn, peer, local);
     if (conn->session == NULL)
         conn_kill(conn);
@@ -139,15 +184,35 @@ void conn_kill(struct conn *conn)
 {
     if (conn->dead)
         return;
+    if (UNLIKELY(conn->in_transit)) {
+        conn->doomed = 1;
+        return;
+    }
     conn->dead = 1;
     list_push_back(&conn->loop->dying, &conn->dead_node);
 }
 
+/* A guest that is not here just now gets it when it comes. */
+static COLD void push_later(struct conn *conn, struct varve_slice bytes)
+{
+    size_t max = conn->home->main->limits.push_max_bytes;
+
+    if (max != 0 && conn->pushes.len + bytes.len > max)
+        conn->push_failed = VARVE_EFULL;
+    else if (conn->push_failed == 0)
+        conn->push_failed = buf_append(&conn->pushes, bytes.data, bytes.len);
+    team_recall(conn);
+}
+
 void conn_push(struct conn *conn, struct varve_slice bytes)
 {
-    const struct net_limits *limits = &conn->loop->limits;
     int rc = 0;
 
+    if (UNLIKELY(conn->home->main != NULL && !conn->visiting)) {
+        push_later(conn, bytes);
+        return;
+    }
+    const struct net_limits *limits = &conn->loop->limits;
     if (conn->dead || conn->close_after || conn->writer.failed != 0)
         return;
     if (limits->output_max_bytes == 0 && limits->push_max_bytes != 0 &&
@@ -174,8 +239,19 @@ void conn_bury(struct net_loop *loop)
         struct conn *conn = CONTAINER_OF(loop->dying.next, struct conn, dead_node);
         list_remove(&conn->dead_node);
         list_remove(&conn->turn_node);
+        conn->in_turn = 0;
+        if (UNLIKELY(conn_is_guest(conn))) {
+            guest_bury(conn);
+            continue;
+        }
+        if (UNLIKELY(loop->main != NULL && conn->session != NULL)) {
+            conn_depart(conn);
+            continue;
+        }
         list_remove(&conn->all_node);
         loop->conn_count--;
+        if (LIKELY(loop->main == NULL)) /* else it is that loop's */
+            loop->placed--;
         conn_forget_park(conn);
         if (conn->session != NULL)
             loop->hooks.session_close(conn->session);
@@ -185,16 +261,22 @@ void conn_bury(struct net_loop *loop)
     }
 }
 
+void conn_free(struct conn *conn)
+{
+    mem_free(conn->again);
+    buf_deinit(&conn->pushes);
+    if (!MUTANT("keep-closed-input"))
+        resp_reader_destroy(conn->reader);
+    mem_free(conn);
+}
+
 void conn_reap(struct net_loop *loop)
 {
     while (UNLIKELY(!list_empty(&loop->closed))) {
         struct conn *conn = CONTAINER_OF(loop->closed.next, struct conn, dead_node);
         list_remove(&conn->dead_node);
         CHECK(conn->writing == NULL);
-        mem_free(conn->again);
-        if (!MUTANT("keep-closed-input"))
-            resp_reader_destroy(conn->reader);
-        mem_free(conn);
+        conn_free(conn);
     }
 }
 
@@ -221,7 +303,7 @@ static void sweep_output(struct conn *conn, uint64_t unsent_bytes)
 
 /* 1 if a connection that neither reads nor writes, so that the poll does not look at it, was reset. A peer
  * that merely sends no more may still wait for its replies. */
-static int peer_is_gone(const struct conn *conn)
+int peer_is_gone(const struct conn *conn)
 {
     struct pollfd look = {.fd = -1};
 
@@ -271,14 +353,19 @@ static void sweep_conn(struct conn *conn)
 
 void conn_sweep(struct net_loop *loop)
 {
-    uint64_t count = loop->conn_count / SWEEP_TICKS + 1;
+    uint32_t own = loop->main == NULL ? loop->placed : loop->conn_count;
+    uint64_t count = own / SWEEP_TICKS + 1;
 
     for (; count > 0 && !list_empty(&loop->all); count--) {
         struct conn *conn = CONTAINER_OF(loop->all.next, struct conn, all_node);
         list_remove(&conn->all_node);
         list_push_back(&loop->all, &conn->all_node);
-        if (!conn->dead)
+        if (UNLIKELY(conn->away)) {
+            if (peer_is_gone(conn))
+                atomic_store_explicit(&conn->recalled, 1, memory_order_relaxed);
+        } else if (!conn->dead) {
             sweep_conn(conn);
+        }
     }
 }
 

@@ -22,8 +22,9 @@ struct conn_figures {
 
 void conn_figures(const struct conn *conn, struct conn_figures *figures);
 
-/* Marks the connection: it is closed at the end of the turn, unsent output is dropped. */
-void conn_kill(struct conn *conn);
+/* Marks the connection: it is closed at the end of the turn, unsent output is dropped. One of another loop
+ * (net/team.h) is closed soon; at once, if the loops are halted. */
+void net_kill(struct conn *conn);
 
 /* Appends bytes that nobody asked for to the replies so far, in a turn and outside of those of its commands that
  * commit() may undo. A client that reads them too slowly is closed, as for its replies; without a limit

@@ -33,6 +33,7 @@ enum net_step {
     NET_COMMIT_FIRST, /* it did not run: commit the turn, then call again */
     NET_COMMIT_NOW,   /* it ran, and the turn has grown large: commit before the next command */
     NET_PARK,         /* it did not run: call again when it is unparked */
+    NET_FORWARD,      /* it did not run: it is for the writer's loop (net/team.h) */
 };
 
 struct net_outcome {

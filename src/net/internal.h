@@ -17,6 +17,8 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "base/mutant.h"
+#include "base/thread.h"
 #include "metrics/metrics.h"
 #include "net/conn.h"
 #include "net/loop.h"
@@ -36,6 +38,12 @@ struct held {
     uint64_t seq;
 };
 
+enum conn_leaving {
+    CONN_STAYS,
+    CONN_LEAVES,      /* at the end of the turn, with its replies */
+    CONN_LEAVES_SOON, /* in the turn after the one that sends them */
+};
+
 struct out_write {
     uv_write_t req;
     struct conn *conn;
@@ -44,7 +52,34 @@ struct out_write {
 };
 
 struct conn {
-    struct net_loop *loop;
+    struct net_loop
+        *loop; /* whose it is: that loop's thread alone touches it, but for what follows */
+    struct net_loop *home; /* that has its socket, for life */
+
+    /* The home loop's, wherever the connection is. */
+    uint8_t reading;      /* uv_read_start is in force */
+    uint8_t eof;          /* the peer sends no more */
+    uint8_t away;         /* the writer's loop has it, or it is on its way */
+    uint8_t fresh;        /* input came while it was away */
+    uint8_t broken;       /* the socket failed while it was away */
+    uint8_t wanted;       /* it was recalled while it was away */
+    int fd;               /* accepted, and not yet given to the handle; -1: none */
+    _Atomic int recalled; /* it is of no use to wait on for a guest: its peer is gone */
+
+    /* The writer's loop's, wherever the connection is. */
+    uint8_t visiting;      /* it is a guest there */
+    uint8_t unwanted;      /* it is closed once it comes */
+    int push_failed;       /* likewise: what was to be pushed was too much */
+    struct buf pushes;     /* what is to be pushed once it comes */
+    struct list want_node; /* in loop->recalling of its home */
+    struct list guest_node;
+
+    /* Of whose mail it is in. */
+    struct list recall_node; /* under the mail's mutex */
+    struct list travel_node;
+    uint8_t in_transit;
+    uint8_t doomed; /* killed on its way */
+
     void *session;
     struct resp_reader *reader;
     struct resp_writer writer; /* into out */
@@ -70,9 +105,8 @@ struct conn {
     size_t turn_bytes;
 
     unsigned in_turn : 1;     /* in loop->turn */
-    unsigned reading : 1;     /* uv_read_start is in force */
     unsigned more : 1;        /* the reader may have whole commands that did not run yet */
-    unsigned eof : 1;         /* the peer sends no more */
+    unsigned leaving : 2;     /* enum conn_leaving: what comes next is for the writer's loop */
     unsigned close_after : 1; /* nothing more is run; closed once all replies have left */
     unsigned bad_input : 1;   /* protocol error: its text follows the replies of the turn */
     unsigned dead : 1;        /* in loop->dying, or beyond */
@@ -87,6 +121,7 @@ struct conn {
     size_t mark_len;
     uint32_t mark_held;
 
+    size_t queued_bytes;       /* that the system had not taken when it went to the writer's loop */
     size_t swept_unsent_bytes; /* when the sweep last looked */
     uint64_t active_ms;
     uint64_t unauthenticated_ms; /* since when it is, if it is */
@@ -122,6 +157,16 @@ struct logged {
     struct resp_command command;
 };
 
+/* What other loops hand to one. */
+struct mail {
+    struct mutex mutex;
+    struct list travellers; /* connections, by travel_node */
+    struct list recalls;    /* by recall_node: the writer's loop wants them */
+    int stop;               /* the loop is to end */
+    uv_async_t news;        /* and the next one: the loop's */
+    int open;
+};
+
 struct net_loop {
     struct net_hooks hooks;
     struct net_limits limits;
@@ -146,7 +191,7 @@ struct net_loop {
     int stopping;
 
     struct list all;
-    uint32_t conn_count; /* in all */
+    uint32_t conn_count; /* in all; of the writer's loop: with those of the others */
     struct list dying;   /* marked, not yet given to uv_close */
     struct list closed;  /* closed, to be freed by the reaper */
     struct resp_pool *pool;
@@ -158,6 +203,18 @@ struct net_loop {
     uint32_t listener_count;
     int reserve_fd; /* given up to accept and close a client when descriptors have run out */
     uint64_t shed_log_ms;
+
+    /* The loops of a team (team.h). */
+    struct team *team;     /* NULL: it is alone */
+    struct net_loop *main; /* the writer's loop, NULL for that one itself */
+    uint32_t no;           /* 0: the writer's */
+    uint32_t placed;       /* connections that were given to it; counted by the writer's loop */
+    struct mail mail;      /* in */
+    struct list guests;    /* of the writer's loop, by guest_node */
+    struct list departing; /* of another one: to the writer's loop at the end of the turn */
+    struct list returning; /* to this one; the writer's loop's, like the next */
+    struct list recalling;
+    unsigned guest_sweep;
 
     uv_loop_t uv;
     uv_check_t check;
@@ -176,15 +233,55 @@ void conn_bad_status(struct conn *conn, enum resp_status status);
 void turn_commit(struct net_loop *loop);
 void turn_end(struct net_loop *loop);
 
+/* Has it a command that was parsed, and did not run? */
+static inline int conn_has_parsed(const struct conn *conn)
+{
+    return conn->ahead_at < conn->ahead_count ||
+           (conn->again != NULL && conn->again_at < conn->again_count);
+}
+
+/* The writer's loop has it as a guest. */
+static inline int conn_is_guest(const struct conn *conn)
+{
+    return conn->loop != conn->home;
+}
+
+/* team.c */
+void conn_depart(struct conn *conn);                        /* to the writer's loop */
+void guest_settle(struct conn *conn, uint64_t durable_seq); /* it stays, or goes home */
+void guest_bury(struct conn *conn);                         /* its session ends; it goes home */
+struct net_loop *team_choose(struct net_loop *loop);        /* the home of the next connection */
+/* A connection for another home than the writer's loop, which accepted it. */
+void team_place(struct net_loop *loop, struct net_loop *home, int fd, const char *peer,
+                const char *local);
+/* It is at home, or on its way: the writer's loop wants it. */
+void team_recall(struct conn *conn);
+void team_post(struct net_loop *loop); /* the mail of a turn */
+void team_rest(struct net_loop *loop); /* if the writer's loop wants it */
+void team_sweep(struct net_loop *loop);
+void team_destroy(struct net_loop *loop);
+
 /* park.c */
 void conn_park(struct conn *conn, uint64_t delay_us);
 void conn_forget_park(struct conn *conn); /* of one that dies */
 void park_on_delay(uv_timer_t *timer);
 
+/* turn.c */
+/* Takes so many commands, and about so many bytes of them, out of the input; conn->ahead_status says what is
+ * behind them. Returns how many there were. */
+uint32_t conn_parse(struct conn *conn, struct resp_command *commands, uint32_t max,
+                    size_t bytes_max);
+int conn_output_failed(struct conn *conn); /* 1: and it is killed */
+
 /* conn.c; fd is the loop's from here on, also if it fails. */
+struct conn *conn_create(struct net_loop *loop, struct net_loop *home);
+void conn_free(struct conn *conn);
+void conn_open(struct conn *conn, int fd);
+int peer_is_gone(const struct conn *conn);
 void conn_accept(struct net_loop *loop, int fd, const char *peer, const char *local);
 /* Reads, or not, or closes, as its state wants; clogged: too much output waits. */
 void conn_pace(struct conn *conn, int clogged);
+void conn_kill(struct conn *conn); /* by its owner */
 void conn_bury(struct net_loop *loop);
 void conn_reap(struct net_loop *loop);
 void conn_sweep(struct net_loop *loop);
@@ -207,5 +304,26 @@ void output_spare_deinit(struct net_loop *loop);
 void listener_close_all(struct net_loop *loop);
 void listener_tick(struct net_loop *loop);
 void listener_keepalive(struct net_loop *loop);
+
+static inline int conn_is_open(const struct conn *conn)
+{
+    return !conn->dead && !conn->close_after && conn->writer.failed == 0;
+}
+
+static inline int conn_can_run(const struct conn *conn)
+{
+    return conn_is_open(conn) && !conn->parked && !conn->leaving;
+}
+
+/* Output or held replies are at their bounds: nothing is run or read until some have left. */
+static inline int conn_is_clogged(const struct conn *conn)
+{
+    const struct net_limits *limits = &conn->loop->limits;
+
+    if (MUTANT("run-when-clogged"))
+        return 0;
+    return output_unsent_bytes(conn) > limits->output_pause_bytes ||
+           conn->held_count >= limits->held_max_count;
+}
 
 #endif

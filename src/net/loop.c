@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "net/internal.h"
+#include "net/team.h"
 
 #define INPUT_BUFFER_BYTES ((size_t)16 * 1024)
 #define INPUT_BUFFERS_KEPT 256
@@ -42,6 +43,8 @@ static void on_check(uv_check_t *check)
     struct net_loop *loop = check->data;
 
     turn_end(loop);
+    if (UNLIKELY(loop->main != NULL))
+        team_rest(loop);
     if (!loop->stopping)
         return;
     listener_close_all(loop);
@@ -54,8 +57,11 @@ static void on_timer(uv_timer_t *timer)
 
     loop->now_ms = loop->now_fn();
     loop->hooks.tick(loop->hooks.arg);
-    listener_tick(loop);
+    if (loop->main == NULL)
+        listener_tick(loop);
     conn_sweep(loop);
+    if (UNLIKELY(loop->team != NULL))
+        team_sweep(loop);
 }
 
 static uint64_t system_now_ms(void)
@@ -72,6 +78,12 @@ static int loop_init(struct net_loop *loop, struct varve_err *err)
     list_init(&loop->all);
     list_init(&loop->dying);
     list_init(&loop->closed);
+    list_init(&loop->guests);
+    list_init(&loop->departing);
+    list_init(&loop->returning);
+    list_init(&loop->recalling);
+    list_init(&loop->mail.travellers);
+    list_init(&loop->mail.recalls);
     loop->turn_no = 1;
     loop->group_no = 1;
     loop->failed_seq = UINT64_MAX;
@@ -98,6 +110,8 @@ static int loop_init(struct net_loop *loop, struct varve_err *err)
 
 static void loop_free(struct net_loop *loop)
 {
+    if (loop->mail.open)
+        mutex_deinit(&loop->mail.mutex);
     output_spare_deinit(loop);
     resp_pool_destroy(loop->pool);
     if (loop->reserve_fd >= 0)
@@ -134,6 +148,8 @@ void net_loop_destroy(struct net_loop *loop)
 {
     if (loop == NULL)
         return;
+    if (loop->team != NULL && loop->main == NULL)
+        team_destroy(loop);
     for (struct list *node = loop->all.next; node != &loop->all; node = node->next)
         conn_kill(CONTAINER_OF(node, struct conn, all_node));
     conn_bury(loop);
@@ -142,6 +158,8 @@ void net_loop_destroy(struct net_loop *loop)
     uv_close((uv_handle_t *)&loop->idle, NULL);
     uv_close((uv_handle_t *)&loop->timer, NULL);
     uv_close((uv_handle_t *)&loop->delay_timer, NULL);
+    if (loop->mail.open)
+        uv_close((uv_handle_t *)&loop->mail.news, NULL);
     while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0)
         continue;
     conn_reap(loop);
@@ -195,9 +213,12 @@ uint64_t net_loop_held_seq(const struct net_loop *loop)
 void net_loop_set_limits(struct net_loop *loop, const struct net_limits *limits)
 {
     loop->limits = *limits;
-    listener_keepalive(loop);
+    if (loop->main == NULL)
+        listener_keepalive(loop);
     for (struct list *node = loop->all.next; node != &loop->all; node = node->next)
         conn_resize_limits(CONTAINER_OF(node, struct conn, all_node));
+    for (uint32_t no = 1; loop->main == NULL && net_team_loop(loop, no) != NULL; no++)
+        net_loop_set_limits(net_team_loop(loop, no), limits);
 }
 
 struct uv_loop_s *net_loop_uv(struct net_loop *loop)

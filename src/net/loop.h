@@ -88,6 +88,7 @@ void net_durable(struct net_loop *loop, uint64_t seq, int failed);
 /* The highest sequence that a held reply waits for; 0: none is held. */
 uint64_t net_loop_held_seq(const struct net_loop *loop);
 
+/* Of one with others beside it (net/team.h): theirs too, and they are halted. */
 void net_loop_set_limits(struct net_loop *loop, const struct net_limits *limits);
 struct uv_loop_s *net_loop_uv(struct net_loop *loop);
 

@@ -11,6 +11,8 @@ size_t output_unsent_bytes(const struct conn *conn)
 {
     size_t unsent = conn->out.len - conn->out_sent + conn->pins.bytes;
 
+    if (UNLIKELY(conn_is_guest(conn)))
+        return unsent + conn->queued_bytes;
     if (LIKELY(conn->writing == NULL))
         return unsent;
     return unsent + uv_stream_get_write_queue_size((const uv_stream_t *)&conn->tcp);
@@ -222,13 +224,17 @@ static void on_written(uv_write_t *req, int status)
     struct conn *conn = writing->conn;
 
     conn->writing = NULL;
-    conn->active_ms = conn->loop->now_ms;
     if (status == 0)
-        conn->loop->metrics->net_output_bytes += writing->unsent_bytes;
-    else
-        conn_kill(conn);
-    spare_give(conn->loop, &writing->data);
+        conn->home->metrics->net_output_bytes += writing->unsent_bytes;
+    spare_give(conn->home, &writing->data);
     mem_free(writing);
+    if (UNLIKELY(conn->away)) {
+        conn->broken |= status != 0;
+        return;
+    }
+    conn->active_ms = conn->home->now_ms;
+    if (status != 0)
+        conn_kill(conn);
     if (!conn->dead)
         turn_touch(conn);
 }

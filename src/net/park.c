@@ -60,10 +60,11 @@ void conn_forget_park(struct conn *conn)
 
 void net_unpark(struct conn *conn)
 {
-    struct net_loop *loop = conn->loop;
-
+    if (conn->home->main != NULL && !conn->visiting) /* it comes, and its command is called then */
+        return;
     if (!conn->parked || conn->dead)
         return;
+    struct net_loop *loop = conn->loop;
     conn_forget_park(conn);
     conn->active_ms = loop->now_ms;
     turn_touch(conn);

@@ -24,16 +24,6 @@ void turn_touch(struct conn *conn)
     list_push_back(&conn->loop->turn, &conn->turn_node);
 }
 
-static int conn_is_open(const struct conn *conn)
-{
-    return !conn->dead && !conn->close_after && conn->writer.failed == 0;
-}
-
-static int conn_can_run(const struct conn *conn)
-{
-    return conn_is_open(conn) && !conn->parked;
-}
-
 /* ---- the log of what may have to run again ---- */
 
 /* Room for one more: always so right after a commit. */
@@ -199,25 +189,35 @@ void conn_bad_status(struct conn *conn, enum resp_status status)
     conn_kill(conn);
 }
 
+/* The only call of resp_reader_next(), which is inlined here. */
+uint32_t conn_parse(struct conn *conn, struct resp_command *commands, uint32_t max,
+                    size_t bytes_max)
+{
+    enum resp_status status = RESP_COMMAND;
+    uint32_t count = 0;
+    size_t bytes = 0;
+
+    while (count < max && bytes < bytes_max) {
+        status = resp_reader_next(conn->reader, &commands[count]);
+        if (status != RESP_COMMAND)
+            break;
+        bytes += commands[count++].wire_bytes;
+    }
+    conn->ahead_status = (uint8_t)status;
+    return count;
+}
+
 /* Parses some commands before the first of them runs, so that the memory that they will touch can be
  * fetched side by side. Limits that one of them changes hold for what is parsed after it; before a
  * client has authenticated, when that matters most, nothing is parsed ahead. */
 static void conn_parse_ahead(struct conn *conn)
 {
     const struct net_hooks *hooks = &conn->loop->hooks;
-    uint8_t max = conn->limits.unauthenticated ? 1 : NET_AHEAD_MAX;
-    enum resp_status status = RESP_COMMAND;
-    uint8_t count = 0;
+    uint32_t count = conn_parse(conn, conn->ahead, conn->limits.unauthenticated ? 1 : NET_AHEAD_MAX,
+                                SIZE_MAX);
 
-    while (count < max) {
-        status = resp_reader_next(conn->reader, &conn->ahead[count]);
-        if (status != RESP_COMMAND)
-            break;
-        count++;
-    }
     conn->ahead_at = 0;
-    conn->ahead_count = count;
-    conn->ahead_status = (uint8_t)status;
+    conn->ahead_count = (uint8_t)count;
     if (count > 1)
         hooks->prefetch(conn->session, conn->ahead, count);
 }
@@ -233,6 +233,8 @@ static const struct resp_command *conn_next_slowly(struct conn *conn)
         conn->again_at = 0;
         conn->again_count = 0;
     }
+    if (UNLIKELY(conn_is_guest(conn)) && conn->ahead_at == conn->ahead_count)
+        return NULL; /* the reader is the home loop's */
     if (conn->ahead_at == conn->ahead_count && conn->ahead_status == RESP_COMMAND)
         conn_parse_ahead(conn);
     if (conn->ahead_at < conn->ahead_count)
@@ -280,6 +282,15 @@ static void conn_execute(struct conn *conn, const struct resp_command *command)
         step = loop->hooks.execute(conn->session, command, &conn->writer, &outcome);
         CHECK(step != NET_COMMIT_FIRST);
     }
+    if (UNLIKELY(step == NET_FORWARD)) {
+        conn_put_back(conn);
+        if (MUTANT("local-overtakes") && conn->ahead_at + 1 < conn->ahead_count) {
+            conn->ahead[conn->ahead_at] = conn->ahead[conn->ahead_at + 1];
+            conn->ahead[conn->ahead_at + 1] = *command;
+        }
+        conn->leaving = CONN_LEAVES;
+        return;
+    }
     if (outcome.uncommitted && (step != NET_PARK || MUTANT("log-parked")))
         logged_add(conn, command, start, held_count);
     if (UNLIKELY(step == NET_PARK)) {
@@ -293,17 +304,6 @@ static void conn_execute(struct conn *conn, const struct resp_command *command)
         conn->close_after = 1;
     if (UNLIKELY(step == NET_COMMIT_NOW))
         turn_commit(loop);
-}
-
-/* Output or held replies are at their bounds: nothing is run or read until some have left. */
-static int conn_is_clogged(const struct conn *conn)
-{
-    const struct net_limits *limits = &conn->loop->limits;
-
-    if (MUTANT("run-when-clogged"))
-        return 0;
-    return output_unsent_bytes(conn) > limits->output_pause_bytes ||
-           conn->held_count >= limits->held_max_count;
 }
 
 void turn_run_conn(struct conn *conn)
@@ -326,7 +326,7 @@ void turn_run_conn(struct conn *conn)
         conn->writer.failed = VARVE_ENOMEM;
         return;
     }
-    if (conn->ahead_at == conn->ahead_count)
+    if (conn->ahead_at == conn->ahead_count && LIKELY(!conn_is_guest(conn)))
         conn->ahead_status = RESP_COMMAND; /* more may have come */
     loop->running = conn;
     while (conn_can_run(conn) && conn->turn_commands < limits->turn_commands &&
@@ -374,13 +374,32 @@ static void append_protocol_error(struct conn *conn)
         resp_error(&conn->writer, "ERR Protocol error: %s", resp_reader_error(conn->reader));
 }
 
-/* Sends what may leave; decides whether the connection reads on, runs on, or ends. */
-static void conn_settle(struct conn *conn, uint64_t durable_seq)
+int conn_output_failed(struct conn *conn)
 {
     size_t max = conn->loop->limits.output_max_bytes;
 
+    if (UNLIKELY(max != 0 && output_unsent_bytes(conn) > max && !MUTANT("no-output-limit")))
+        conn->writer.failed = VARVE_EFULL;
+    if (LIKELY(conn->writer.failed == 0))
+        return 0;
+    log_output_failure(conn);
+    conn_kill(conn);
+    return 1;
+}
+
+/* Sends what may leave; decides whether the connection reads on, runs on, or ends. */
+static void conn_settle(struct conn *conn, uint64_t durable_seq)
+{
     if (conn->dead)
         return;
+    if (UNLIKELY(conn->leaving == CONN_LEAVES)) {
+        conn_depart(conn);
+        return;
+    }
+    if (UNLIKELY(conn_is_guest(conn))) {
+        guest_settle(conn, durable_seq);
+        return;
+    }
     if (UNLIKELY(conn->bad_input))
         append_protocol_error(conn);
     /* Else their arguments are still needed. */
@@ -390,15 +409,14 @@ static void conn_settle(struct conn *conn, uint64_t durable_seq)
         output_release(conn, durable_seq);
     if (LIKELY(conn->writer.failed == 0))
         output_flush(conn);
-    if (UNLIKELY(max != 0 && output_unsent_bytes(conn) > max && !MUTANT("no-output-limit")))
-        conn->writer.failed = VARVE_EFULL;
-    if (UNLIKELY(conn->writer.failed != 0)) {
-        log_output_failure(conn);
-        conn_kill(conn);
+    if (UNLIKELY(conn_output_failed(conn)))
         return;
-    }
     output_give_back(conn);
     conn_pace(conn, conn_is_clogged(conn));
+    if (UNLIKELY(conn->leaving == CONN_LEAVES_SOON) && !conn->dead) {
+        conn->leaving = CONN_LEAVES;
+        turn_touch(conn);
+    }
     if (conn->more && conn_can_run(conn) && !conn_is_clogged(conn))
         turn_touch(conn);
 }
@@ -467,6 +485,8 @@ void turn_end(struct net_loop *loop)
     turn_settle(loop);
     conn_bury(loop);
     conn_reap(loop);
+    if (UNLIKELY(loop->team != NULL))
+        team_post(loop);
     loop->turn_no++;
     if (list_empty(&loop->turn))
         uv_idle_stop(&loop->idle);

@@ -64,6 +64,7 @@ struct segment_read {
 struct segment_hold {
     struct cached *cached; /* the block, or a value read by itself */
     int counted;           /* it holds a reference; else it lives until the thread leaves rcu */
+    int fetched;           /* it was not in the cache */
 };
 void segment_hold_keep(struct segment_hold *hold); /* makes it counted */
 void segment_hold_release(struct segment_hold *hold);

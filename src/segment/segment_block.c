@@ -90,6 +90,7 @@ int segment_get_block(const struct segment *segment, uint32_t i, const struct se
         return rc;
     hold->cached = &block->cached;
     hold->counted = 1;
+    hold->fetched = 1;
     if (segment->cache != NULL && !read->no_fill && cache_insert(segment->cache, &block->cached)) {
         cached_unref(&block->cached); /* the cache's own, and rcu, keep it */
         hold->counted = 0;

@@ -25,6 +25,8 @@
 #include "metrics/metrics.h"
 #include "net/conn.h"
 #include "net/loop.h"
+#include "net/team.h"
+#include "server/loops.h"
 #include "server/signals.h"
 #include "types/keyspace.h"
 #include "varve/db.h"
@@ -44,8 +46,9 @@ struct server {
     struct varve_db *db;
     struct keyspace *keyspace;
     struct processor *processor;
-    uv_async_t news;    /* of the log's durability, or of a signal */
-    uv_timer_t expirer; /* runs out when the expirer is to have its turn */
+    struct loops *loops; /* NULL: there is one */
+    uv_async_t news;     /* of the log's durability, or of a signal */
+    uv_timer_t expirer;  /* runs out when the expirer is to have its turn */
     int news_open;
     _Atomic uint64_t failed_after; /* news: a sync failed, this was durable; UINT64_MAX: none did */
     uint64_t durable_seq;          /* as the loop may know it */
@@ -80,8 +83,12 @@ static void session_figures_of(void *arg, struct session_figures *figures)
 static void *hook_session_open(void *arg, struct conn *conn, const char *peer, const char *local)
 {
     struct server *server = arg;
+    struct session *session = session_create(server->processor, peer, local, session_figures_of,
+                                             conn);
 
-    return session_create(server->processor, peer, local, session_figures_of, conn);
+    if (session != NULL)
+        session->reader = loops_reader(server->loops, conn_home(conn));
+    return session;
 }
 
 static void hook_session_close(void *session)
@@ -129,7 +136,9 @@ static void hook_turn_begin(void *arg)
 
 static void hook_turn_end(void *arg)
 {
-    (void)arg;
+    const struct server *server = arg;
+
+    loops_publish(server->loops);
     varve_leave();
 }
 
@@ -150,6 +159,7 @@ static int hook_commit(void *arg)
     int rc = varve_group_commit(server->db, NULL);
     if (UNLIKELY(began_us != 0))
         processor_note_commit(server->processor, clock_mono_us() - began_us);
+    loops_committed(server->loops);
     processor_group_ended(server->processor, rc == 0);
     return rc;
 }
@@ -244,6 +254,7 @@ static void hook_tick(void *arg)
     server->engine_ticked_us = now_us;
     tell_durable(server); /* before the tick, which may start to heal */
     varve_tick(server->db);
+    loops_tick(server->loops);
     processor_get_stats(server->processor, &stats);
     metrics_tick(&server->metrics, clock_mono_us(), stats.commands);
     log_slowed(server, &stats, now_us);
@@ -391,13 +402,27 @@ static void host_unpark(void *arg, void *conn)
 static void host_kill(void *arg, void *conn)
 {
     (void)arg;
-    conn_kill(conn);
+    net_kill(conn);
 }
 
 static void host_push(void *arg, void *conn, struct varve_slice bytes)
 {
     (void)arg;
     conn_push(conn, bytes);
+}
+
+static void host_halt(void *arg)
+{
+    const struct server *server = arg;
+
+    loops_halt(server->loops);
+}
+
+static void host_resume(void *arg)
+{
+    const struct server *server = arg;
+
+    loops_resume(server->loops);
 }
 
 static void host_shutdown(void *arg)
@@ -540,6 +565,7 @@ static void fill_engine_options(struct server *server, uint32_t compaction_jobs,
         .memtable_size_bytes = (uint64_t)config_int(config, OPT_MEMTABLE_SIZE),
         .memtables_max = (uint32_t)config_int(config, OPT_MEMTABLES_MAX),
         .block_cache_size_bytes = (uint64_t)config_int(config, OPT_BLOCK_CACHE_SIZE),
+        .row_cache_size_bytes = (uint64_t)config_int(config, OPT_ROW_CACHE_SIZE),
         .block_size_bytes = (uint32_t)config_int(config, OPT_BLOCK_SIZE),
         .segment_size_bytes = (uint64_t)config_int(config, OPT_SEGMENT_SIZE),
         .segments_max = (uint32_t)config_int(config, OPT_MAX_OPEN_SEGMENTS),
@@ -589,6 +615,8 @@ static int start_processor(struct server *server, struct varve_err *err)
         .kill = host_kill,
         .push = host_push,
         .shutdown = host_shutdown,
+        .halt = host_halt,
+        .resume = host_resume,
         .config_changed = host_config_changed,
     };
 
@@ -597,6 +625,19 @@ static int start_processor(struct server *server, struct varve_err *err)
         return err_set(err, VARVE_ENOMEM, "no memory");
     uv_timer_start(&server->expirer, on_expirer, 0, 0);
     return processor_rename_commands(server->processor, err);
+}
+
+static int start_loops(struct server *server, struct varve_err *err)
+{
+    const struct loops_base base = {
+        .main = server->loop,
+        .keyspace = server->keyspace,
+        .processor = server->processor,
+        .metrics = &server->metrics,
+    };
+    uint32_t threads = (uint32_t)config_int(server->config, OPT_IO_THREADS);
+
+    return threads > 1 ? loops_start(&base, threads - 1, &server->loops, err) : 0;
 }
 
 static int write_pidfile(struct server *server, struct varve_err *err)
@@ -650,6 +691,8 @@ int server_start(struct config *config, struct server **out, struct varve_err *e
     if (rc == 0)
         rc = start_processor(server, err);
     if (rc == 0)
+        rc = start_loops(server, err);
+    if (rc == 0)
         rc = write_pidfile(server, err);
     if (rc == 0)
         rc = net_loop_listen(server->loop, (int)config_int(config, OPT_TCP_BACKLOG), err);
@@ -693,6 +736,7 @@ int server_stop(struct server *server, struct varve_err *err)
         return 0;
     if (server->processor != NULL) {
         settle(server);
+        loops_stop(server->loops);
         processor_drain(server->processor);
     }
     /* The sync thread may still send news: the handle goes last, with the loop. */
@@ -707,6 +751,7 @@ int server_stop(struct server *server, struct varve_err *err)
         uv_close((uv_handle_t *)&server->news, NULL);
     }
     net_loop_destroy(server->loop);
+    loops_destroy(server->loops);
     processor_destroy(server->processor);
     if (server->pidfile_written)
         (void)unlink(config_str(server->config, OPT_PIDFILE));

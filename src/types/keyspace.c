@@ -84,6 +84,7 @@ void keyspace_close(struct keyspace *keyspace)
     buf_deinit(&keyspace->scratch);
     walk_page_deinit(&keyspace->page);
     blocked_deinit(&keyspace->blocked);
+    keyspace_unshow(keyspace);
     mem_free(keyspace);
 }
 
@@ -233,7 +234,8 @@ static int record_get(struct keyspace *keyspace, const struct space *space, stru
                       uint64_t now_ms, struct varve_pin *pin, struct varve_err *err)
 {
     struct varve_read read = {.now_ms = now_ms,
-                              .uncommitted = !MUTANT("read-before-turn"),
+                              .uncommitted = keyspace->writer == NULL &&
+                                             !MUTANT("read-before-turn"),
                               .dead = 1,
                               .no_wait = !keyspace->blocked.wait};
     struct buf *scratch = &keyspace->scratch;
@@ -277,7 +279,8 @@ static COLD void sweep_expired(struct keyspace *keyspace, const struct space *sp
     struct name_prefix prefix;
     uint64_t seq;
 
-    if (keyspace->keep_expired || varve_writable(keyspace->db, NULL) != 0)
+    if (keyspace->keep_expired || keyspace->writer != NULL ||
+        varve_writable(keyspace->db, NULL) != 0)
         return;
     name_prefix_set(&prefix, &space->prefix, name_hash(key));
     struct varve_slice parts[2] = {name_prefix_slice(&prefix), key};
@@ -314,8 +317,11 @@ int keyspace_lookup_live(struct keyspace *keyspace, int db, struct varve_slice k
     struct space shown;
     int rc = 0;
 
+    keyspace->looked++;
     keyspace_settle(keyspace);
     if (UNLIKELY(varve_writable(keyspace->db, NULL) != 0)) {
+        if (keyspace->writer != NULL)
+            return VARVE_WOULD_BLOCK;
         rc = space_shown(keyspace, db, &shown, err);
         if (rc != 0)
             return rc;
@@ -683,6 +689,8 @@ static void map_applied(struct keyspace *keyspace, uint64_t seq)
     keyspace->map_group = keyspace->map_before;
     keyspace->map_group_seq = seq;
     keyspace->map_unsettled = !MUTANT("map-not-undone");
+    if (UNLIKELY(keyspace->shown != NULL))
+        keyspace_hide(keyspace);
 }
 
 int keyspace_apply(struct keyspace *keyspace, uint64_t *seq, struct varve_err *err)

@@ -48,8 +48,26 @@ int keyspace_open(struct varve_db *db, struct keyspace **keyspace,
                   struct varve_err *err) MUST_CHECK;
 void keyspace_close(struct keyspace *keyspace); /* takes NULL; what was not applied is dropped */
 
+/* ---- readers on other threads ---- */
+
+/* A keyspace that only reads, for one other thread: of the calls below keyspace_get(), _exists(), _release(),
+ * _prefetch(), those of statistics, and _forget_blocked(), which then starts no fetch. It sees what is
+ * committed; an expired name is absent, and not deleted. Opened, and closed before the writer is, on the
+ * writer's thread. */
+int keyspace_open_reader(struct keyspace *writer, struct keyspace **reader,
+                         struct varve_err *err) MUST_CHECK;
+/* Around the lookups of one command. begin: 0 if it is to be run by the writer, since the databases change just
+ * now, or writes are refused. end: 0 if what it answered is no good, as they did so meanwhile, or a commit
+ * came between its lookups. */
+int keyspace_read_begin(struct keyspace *reader) MUST_CHECK;
+int keyspace_read_end(struct keyspace *reader) MUST_CHECK;
+/* The writer's, after each commit, or its failure. */
+void keyspace_show(struct keyspace *writer);
+
 /* Borrowed for the keyspace's life. */
 const struct keyspace_stats *keyspace_stats(const struct keyspace *keyspace);
+/* While the reader rests: its hits and misses become the writer's. */
+void keyspace_take_stats(struct keyspace *writer, struct keyspace *reader);
 /* Sets hits and misses back to what they were: the lookups since are made again. */
 void keyspace_uncount_lookups(struct keyspace *keyspace, uint64_t hits, uint64_t misses);
 void keyspace_get_stats(const struct keyspace *keyspace, struct keyspace_stats *stats);

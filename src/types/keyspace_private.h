@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/thread.h"
 #include "types/blocked.h"
 #include "types/expire.h"
 #include "types/keyspace.h"
@@ -34,8 +35,23 @@ struct wanted_walk {
     struct walk_query query;
 };
 
+/* The map of databases as readers of other threads take it. `version` is odd from the map's change in the open
+ * group until the commit, or its failure; so who reads, and finds the same even number before and after,
+ * looked with the map of what it saw. */
+struct shown_map {
+    _Atomic uint64_t version;
+    struct mutex mutex;
+    struct space_map map; /* under the mutex */
+};
+
 struct keyspace {
     struct varve_db *db;
+    struct keyspace
+        *writer; /* of a reader (keyspace_open_reader): the one that writes; else NULL */
+    struct shown_map *shown;   /* of a writer that has readers, or had any; else NULL */
+    uint64_t map_version;      /* a reader's: of its map */
+    uint64_t begun_seq;        /* a reader's: visible when its command began */
+    unsigned looked;           /* likewise: lookups since */
     struct varve_batch *batch; /* between begin and apply; NULL: to be made */
     struct varve_batch *sweep; /* one tombstone of an expired name */
     struct buf scratch;        /* an engine key, for reads */
@@ -71,6 +87,9 @@ static inline struct space *space_of(struct keyspace *keyspace, int db)
 /* The space of a database as reads see it now; *seq is raised to the record that says so. */
 int keyspace_space_now(struct keyspace *keyspace, int db, struct space *space, uint64_t *seq,
                        struct varve_err *err) MUST_CHECK;
+/* Its map changed in the open group: readers are to leave their commands to the writer. */
+void keyspace_hide(struct keyspace *writer);
+void keyspace_unshow(struct keyspace *keyspace); /* it ends */
 /* To be called before the group changes: see the map of databases in keyspace.c. */
 void keyspace_settle(struct keyspace *keyspace);
 /* So many bytes were added to the group, which they opened, or not. */

@@ -3,7 +3,7 @@
 
     tools/build release && tests/bench/server.py [--quick] [--tests set,get,...] [--pipelines 1,16,64]
         [--values 64,1024] [--clients 50] [--keys 1m] [--rounds N] [--seconds S] [--no-always]
-        [--table FILE] [--svg FILE] [--json FILE]
+        [--io-threads N] [--server "OPTIONS"] [--table FILE] [--svg FILE] [--json FILE]
 
 All servers run all the time, pinned to core 0; redis-benchmark runs on core 1 against one of them while
 the others are idle. They take turns: a workload on varved, then the same on redis-server, and the other
@@ -16,12 +16,18 @@ way round in the next round; the tables have medians over the rounds. All write 
                4 MB were flushed, and a cache that holds everything; it has read them all once)
     missing    GET of names that are not there
     mixed      nine in ten connections GET, the others SET, side by side; for at least 10 clients
+    hot        the same, where the keys lie among ten times as many that nobody reads: more data than the
+               block cache holds, and in each block two or three of the keys. Runs last, on servers of its own;
+               not one of the defaults. --server "--row-cache-size 0" shows what the row cache is for
 
 CPU is user + system time of the whole server process from before the workload until it is idle again: log
 threads, flushing and compaction are in it. redis-server's rewriting of its log is switched off (it would
 be in Redis's figures only). Delays are the client's; mixed: of its readers. A ratio below 1 in a CPU
 column and above 1 in a throughput column is in varve's favour; `must` is what varve's CPU has to stay below,
 as a ratio, for 50 clients.
+
+--io-threads N: not beside redis-server, but varved with N loops beside varved with one, both and the client free to
+use all cores: get, overwrite and mixed, unless --tests names others but blocks.
 
 Defaults take about ten minutes, --quick two.
 """
@@ -30,6 +36,7 @@ import json
 import os
 import platform
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -44,6 +51,7 @@ import server as servers  # noqa: E402
 import show  # noqa: E402
 
 SERVER_CORE, CLIENT_CORE = "0", "1"
+NAMES = ("varve", "redis")  # in the tables
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 IDLE_S = 1.2       # no CPU for so long: a sync a second has had its turn
 IDLE_MAX_S = 20.0
@@ -64,7 +72,12 @@ TESTS = {  # name: (what runs on varve's side, the command, what the table calls
     "blocks": ("blocks", ("GET", "key:__rand_int__"), "GET, cached blocks"),
     "missing": ("varve", ("GET", "gone:__rand_int__"), "GET, missing"),
     "mixed": ("varve", ("GET", "key:__rand_int__"), "9 GET : 1 SET"),
+    "hot": ("varve", ("GET", "key:__rand_int__"), "9 GET : 1 SET, hot keys"),
 }
+MIXED = ("mixed", "hot")
+NOT_BY_DEFAULT = ("hot",)
+COLD_PER_HOT = 10
+HOT_WARM_UPS = 5   # reads of each hot key, about, before the first round
 NEW_KEYS = 10 ** 9  # of so many names, hardly one comes twice
 MUST = {  # CPU ratios: test, bytes of a value: by pipeline
     ("get", 64): {1: 0.91, 16: 0.56, 64: 0.40},
@@ -116,8 +129,9 @@ def cpu_when_idle(pid):
     return cpu_s(pid)
 
 
-def start(folder, kind, mode):
+def start(folder, kind, mode, extra):
     program, options = KINDS[kind]
+    options += tuple(extra) if program is None else ()
     place = os.path.join(folder, f"{kind}-{mode}")
     os.mkdir(place)
     return servers.Server(place, *options, "--appendfsync", mode, program=program,
@@ -137,6 +151,22 @@ def load(server, keys, value_bytes, read_back):
                 for _ in range(count):
                     connection.read()
         servers.expect(connection.call("DBSIZE"), keys, "keys loaded")
+
+
+def load_cold(server, keys, value_bytes):
+    """Keys of other names, so many that a reply cannot be parsed for each."""
+    value = b"x" * value_bytes
+    with socket.create_connection(("127.0.0.1", server.port), timeout=300) as link:
+        for begin in range(0, keys, 20000):
+            count = min(20000, keys - begin)
+            link.sendall(b"".join(b"*3\r\n$3\r\nSET\r\n$17\r\ncold:%012d\r\n$%d\r\n%s\r\n" %
+                                  (begin + i, value_bytes, value) for i in range(count)))
+            left = count * len(b"+OK\r\n")
+            while left > 0:
+                got = link.recv(min(left, 1 << 20))
+                if not got or got.strip(b"+OK\r\n"):
+                    raise servers.Failed(f"SET of cold keys: {got[:80]!r}")
+                left -= len(got)
 
 
 def spawn(server, command, names, value_bytes, clients, pipeline, count):
@@ -171,7 +201,7 @@ class Workload:
         self.got = {"varve": [], "redis": []}
 
     def run(self, server, count):
-        if self.test != "mixed":
+        if self.test not in MIXED:
             return parse(spawn(server, self.command, self.names, self.value_bytes, self.clients,
                                self.pipeline, count))
         writers = self.clients // 10
@@ -213,13 +243,16 @@ class Workload:
                 f"{theirs['cpu_us']:.2f} | {self.ratio('cpu_us'):.2f} | {self.must() or ''} | {delays} |")
 
 
-def compare(folder, mode, scale, value_bytes, workloads):
+def compare(folder, mode, scale, value_bytes, workloads, extra, hot=False):
     """All workloads of one size of values, in rounds."""
     running = {}
     try:
         for kind in ["redis", *{workload.kind for workload in workloads}]:
-            running[kind] = start(folder, kind, mode)
+            running[kind] = start(folder, kind, mode, extra)
             load(running[kind], scale.keys, value_bytes, kind == "blocks")
+            if hot:
+                load_cold(running[kind], scale.keys * COLD_PER_HOT, value_bytes)
+                workloads[0].run(running[kind], scale.keys * HOT_WARM_UPS)
         for number in range(scale.rounds):
             if number > 0 and time.monotonic() > scale.deadline:
                 print(f"  out of time after {number} rounds", file=sys.stderr)
@@ -233,8 +266,9 @@ def compare(folder, mode, scale, value_bytes, workloads):
 
 
 def table(workloads):
-    lines = ["| workload | k commands/s: varve | redis | ratio | server CPU us a command: varve | redis "
-             "| ratio | must | p50 ms: varve, redis | p99 | p99.9 |",
+    ours, theirs = NAMES
+    lines = [f"| workload | k commands/s: {ours} | {theirs} | ratio | server CPU us a command: {ours} | "
+             f"{theirs} | ratio | must | p50 ms: {ours}, {theirs} | p99 | p99.9 |",
              "|---|---|---|---|---|---|---|---|---|---|---|"]
     return "\n".join(lines + [workload.row() for workload in workloads])
 
@@ -274,10 +308,24 @@ def numbers(text):
     return [int(word) for word in text.split(",")]
 
 
+def compare_loops(options):
+    """The peer is varved with one loop, and nobody is bound to a core."""
+    global SERVER_CORE, CLIENT_CORE, NAMES
+    SERVER_CORE = CLIENT_CORE = f"0-{os.cpu_count() - 1}"
+    NAMES = (f"{options.io_threads} loops", "1 loop")
+    for kind in ("varve", "memtable"):
+        KINDS[kind] = (None, ("--memtable-size", "1gb", "--io-threads", options.io_threads))
+    KINDS["redis"] = (None, ("--memtable-size", "1gb", "--io-threads", 1))
+    MUST.clear()
+    options.no_always = True
+    if options.tests == ",".join(TESTS):
+        options.tests = "get,overwrite,mixed"
+
+
 def parse_options():
     parser = argparse.ArgumentParser(description="varved beside redis-server")
     parser.add_argument("--quick", action="store_true", help="fewer keys, commands and rounds")
-    parser.add_argument("--tests", default=",".join(TESTS), help=", ".join(TESTS))
+    parser.add_argument("--tests", default=",".join(test for test in TESTS if test not in NOT_BY_DEFAULT), help=", ".join(TESTS))
     parser.add_argument("--pipelines", type=numbers, default=[1, 16, 64])
     parser.add_argument("--values", type=numbers, default=[64], help="bytes of a value")
     parser.add_argument("--clients", type=numbers, default=[50])
@@ -285,10 +333,14 @@ def parse_options():
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=540.0, help="begin no round after so long")
     parser.add_argument("--no-always", action="store_true", help="everysec only")
+    parser.add_argument("--server", type=str.split, metavar="OPTIONS", default=[], help="options of every varved")
+    parser.add_argument("--io-threads", type=int, help="so many against one")
     parser.add_argument("--table", help="write the tables to this file, too")
     parser.add_argument("--svg", help="draw CPU ratios of the first table into this file")
     parser.add_argument("--json", help="write every measurement to this file")
     options = parser.parse_args()
+    if options.io_threads:
+        compare_loops(options)
     options.tests = options.tests.split(",")
     unknown = set(options.tests) - set(TESTS)
     if unknown:
@@ -299,7 +351,7 @@ def parse_options():
 def plan(options, scale, value_bytes, clients):
     return [Workload(test, pipeline, value_bytes, clients, scale.count(pipeline, value_bytes), scale.keys)
             for test in options.tests for pipeline in options.pipelines
-            if test != "mixed" or clients >= MIXED_MIN_CLIENTS]
+            if test not in MIXED or clients >= MIXED_MIN_CLIENTS]
 
 
 def main():
@@ -312,8 +364,11 @@ def main():
     done = []  # (mode, title, workloads)
     for value_bytes in options.values:
         groups = [plan(options, scale, value_bytes, clients) for clients in options.clients]
-        with servers.scratch("bench") as folder:
-            compare(folder, "everysec", scale, value_bytes, [w for group in groups for w in group])
+        for hot in (False, True):
+            some = [w for group in groups for w in group if (w.test == "hot") == hot]
+            if some:
+                with servers.scratch("bench") as folder:
+                    compare(folder, "everysec", scale, value_bytes, some, options.server, hot)
         done += [("everysec", f"`appendfsync everysec`, values of {value_bytes} bytes, {clients} clients",
                   group) for clients, group in zip(options.clients, groups)]
     if not options.no_always:
@@ -321,7 +376,7 @@ def main():
                            if pipeline > 1 else scale.always_commands, scale.keys)
                   for pipeline in (1, 16)]
         with servers.scratch("bench") as folder:
-            compare(folder, "always", scale, 64, always)
+            compare(folder, "always", scale, 64, always, options.server)
         done.append(("always", "`appendfsync always`, values of 64 bytes, 50 clients", always))
     print(f"{scale.keys} keys, medians of at most {scale.rounds} rounds; {platform.machine()}, "
           f"load {os.getloadavg()[0]:.1f}")

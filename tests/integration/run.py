@@ -20,10 +20,12 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "support"))
 import server as servers  # noqa: E402
 
 MODULES = ("cases_start", "cases_data", "cases_limits", "cases_admin", "cases_cli", "cases_expiry",
-           "cases_benchmark")
+           "cases_threads", "cases_benchmark")
 # Of redis-compat/, with their arguments.
 PROGRAMS = (("diff.py",), ("table.py", "--check"), ("random_diff.py",), ("watch_race.py",),
             ("scan_under_load.py",))
+# The same of a server with several loops.
+PROGRAMS_THREADED = (("diff.py",), ("random_diff.py", "--budget", "20000"))
 PROGRAM_TIMEOUT_S = 400
 
 
@@ -43,17 +45,18 @@ def run_case(tally, title, case):
             print(f"ok     {title} {time.monotonic() - began:.1f} s", flush=True)
 
 
-def run_program(tally, name, arguments):
+def run_program(tally, name, arguments, options=""):
     """One of redis-compat/; what it waits for, it says, and then it counts no case."""
     program = os.path.join(servers.ROOT, "redis-compat", name)
     try:
         done = subprocess.run([sys.executable, program, *arguments], stdout=subprocess.PIPE,
-                              timeout=PROGRAM_TIMEOUT_S)
+                              timeout=PROGRAM_TIMEOUT_S,
+                              env={**os.environ, "VARVED_OPTIONS": options})
     except subprocess.TimeoutExpired:
         tally.fail(name, f"still running after {PROGRAM_TIMEOUT_S} s")
         return
     text = done.stdout.decode("utf-8", "replace")
-    print(f"redis-compat/{name}:\n{text}", end="", flush=True)
+    print(f"redis-compat/{name} {options}:\n{text}", end="", flush=True)
     closing = re.findall(r"^(\d+) passed, (\d+) failed$", text, re.MULTILINE)
     if not closing or (done.returncode != 0) != (closing[-1][1] != "0"):
         tally.fail(name, f"ended with {done.returncode}")
@@ -73,6 +76,9 @@ def main():
     for name, *arguments in PROGRAMS:
         if not texts or any(text in name for text in texts):
             run_program(tally, name, arguments)
+    for name, *arguments in PROGRAMS_THREADED:
+        if not texts or any(text in name + " io-threads" for text in texts):
+            run_program(tally, name, arguments, "--io-threads 4")
     return tally.close()
 
 

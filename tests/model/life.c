@@ -34,6 +34,8 @@ static void draw_knobs(struct model *model)
     options->block_size_bytes = (uint32_t)ONE_OF(model, 512, 512, 1024, 4096, 64 * KIB);
     options->segment_size_bytes = ONE_OF(model, 16 * KIB, 16 * KIB, 64 * KIB, 1 * MIB);
     options->block_cache_size_bytes = ONE_OF(model, 1 * MIB, 1 * MIB, 8 * MIB);
+    /* Not drawn, so that old seeds stay what they were. */
+    options->row_cache_size_bytes = model->plan.seed % 4 == model->plan.config ? 0 : 64 * KIB;
     options->bloom_bits_per_key = (uint32_t)ONE_OF(model, VARVE_NO_FILTER, 5, 10);
     options->compression = ONE_OF(model, 0, 1) ? VARVE_SNAPPY : VARVE_COMPRESSION_NONE;
     options->compaction_jobs = (uint32_t)ONE_OF(model, 1, 2, 3);
@@ -46,14 +48,14 @@ static void draw_knobs(struct model *model)
     model->jobs_chance = (int)ONE_OF(model, 0, 1, 8, 64);
     if (model->plan.twin && model->huge_values && options->memtable_size_bytes < 4 * MIB)
         options->memtable_size_bytes = 4 * MIB;
-    model_tell(model,
-               "memtable %" PRIu64 " x %u, block %u, segment %" PRIu64 ", cache %" PRIu64
-               ", bloom %d, compression %d, jobs %u, wal %" PRIu64 " x %u, durability %d",
-               options->memtable_size_bytes, options->memtables_max, options->block_size_bytes,
-               options->segment_size_bytes, options->block_cache_size_bytes,
-               (int)options->bloom_bits_per_key, (int)options->compression,
-               options->compaction_jobs, options->wal_size_bytes, options->wal_pool_size,
-               (int)options->durability);
+    model_tell(
+        model,
+        "memtable %" PRIu64 " x %u, block %u, segment %" PRIu64 ", cache %" PRIu64 ", rows %" PRIu64
+        ", bloom %d, compression %d, jobs %u, wal %" PRIu64 " x %u, durability %d",
+        options->memtable_size_bytes, options->memtables_max, options->block_size_bytes,
+        options->segment_size_bytes, options->block_cache_size_bytes, options->row_cache_size_bytes,
+        (int)options->bloom_bits_per_key, (int)options->compression, options->compaction_jobs,
+        options->wal_size_bytes, options->wal_pool_size, (int)options->durability);
 }
 
 /* ---- open, close ---- */

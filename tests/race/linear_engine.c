@@ -214,6 +214,7 @@ static void run_threads(struct round *round, uint64_t readers)
         .block_size_bytes = 512,
         .segment_size_bytes = (uint64_t)32 * 1024,
         .block_cache_size_bytes = (uint64_t)1024 * 1024,
+        .row_cache_size_bytes = (uint64_t)64 * 1024,
         .wal_size_bytes = (uint64_t)256 * 1024,
         .min_free_bytes = VARVE_NO_RESERVE,
         .reserve_size_bytes = VARVE_NO_RESERVE,

@@ -2,7 +2,7 @@
  * server, over loopback, while it flushes and compacts, and is killed now and then; what each was told, and
  * when, is recorded and must be linearizable (linear.h). What a kill left unanswered may have been done.
  *
- *   linear_server [--seed N] [--budget COUNT|TIME] [--mode always|everysec]
+ *   linear_server [--seed N] [--budget COUNT|TIME] [--mode always|everysec] [--io-threads N]
  *
  * The server is VARVED of the environment, else the one of the same build. A budget counts commands; default
  * 300,000. They come in rounds, each on a new directory, in turn everysec and always; in two
@@ -66,14 +66,16 @@ static const char *program_path(void)
 static void server_exec(const struct round *round)
 {
     char port[16];
+    char threads[16];
 
     snprintf(port, sizeof(port), "%u", round->port);
+    snprintf(threads, sizeof(threads), "%u", round->io_threads);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)dup2(STDERR_FILENO, STDOUT_FILENO);
     execl(program_path(), "varved", "--bind", "127.0.0.1", "--port", port, "--dir", round->dir,
           "--appendfsync", round->mode, "--memtable-size", "65536", "--segment-size", "65536",
-          "--wal-size", "262144", "--loglevel", "warning", "--min-free", "0", "--reserve-size", "0",
-          (char *)NULL);
+          "--wal-size", "262144", "--io-threads", threads, "--loglevel", "warning", "--min-free",
+          "0", "--reserve-size", "0", (char *)NULL);
     fprintf(stderr, "linear_server: cannot run %s: %s\n", program_path(), strerror(errno));
     _exit(127);
 }
@@ -177,9 +179,11 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"seed", 1, NULL, 's'},
                                             {"budget", 1, NULL, 'b'},
                                             {"mode", 1, NULL, 'm'},
+                                            {"io-threads", 1, NULL, 'i'},
                                             {NULL, 0, NULL, 0}};
     struct budget budget = {.count = 300000};
     const char *mode = NULL;
+    uint32_t io_threads = 0;
     uint64_t seed = 1;
     uint64_t ops = 0;
     uint64_t passed = 0;
@@ -192,17 +196,23 @@ int main(int argc, char **argv)
         case 's': wrong |= seed_parse(optarg, &seed); break;
         case 'b': wrong |= budget_parse(optarg, &budget); break;
         case 'm': mode = optarg; break;
+        case 'i': io_threads = (uint32_t)strtoul(optarg, NULL, 10); break;
         default: wrong = 1;
         }
     }
     if (wrong) {
-        fprintf(stderr, "usage: linear_server [--seed N] [--budget B] [--mode MODE]\n");
+        fprintf(stderr, "usage: linear_server [--seed N] [--budget B] [--mode MODE] "
+                        "[--io-threads N]\n");
         return 2;
     }
     double began_s = campaign_now_s();
     for (uint64_t no = 0; budget_left(&budget, ops, began_s); no++) {
         struct round round = {.seed = seed * 1000003 + no,
                               .mode = mode != NULL ? mode : modes[no % 2],
+                              /* Four rounds with four loops, four with one. */
+                              .io_threads = io_threads != 0   ? io_threads
+                                            : no / 4 % 2 == 0 ? 4
+                                                              : 1,
                               .part = ROUND_OPS / (THREADS * CONNECTIONS)};
         round.count = round.part * THREADS * CONNECTIONS;
         enum linear_verdict verdict = run_round(&round, no % 4 >= 2);

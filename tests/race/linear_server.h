@@ -18,6 +18,7 @@
 struct round {
     char dir[32];
     const char *mode;
+    uint32_t io_threads;
     uint16_t port;
     pid_t pid;
     uint64_t seed;

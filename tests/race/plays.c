@@ -113,6 +113,8 @@ static void flush(uint64_t seq)
     struct version_add add = {.segment = segments[seq], .run_no = seq};
     struct version_change change = {.added = &add, .added_count = 1, .flushed_seq = seq};
 
+    if (db.rows != NULL)
+        row_cache_flush(db.rows, oldest, seq);
     install(&change, oldest);
     view_release(&db.view, view);
 }
@@ -323,6 +325,28 @@ static void flush_and_merge(void)
     (void)rcu_reclaim();
 }
 
+static void put_swap_flush(void)
+{
+    put(2);
+    swap();
+    flush(2);
+    (void)rcu_reclaim();
+}
+
+static void flush_swap_flush(void)
+{
+    flush(2);
+    put(3);
+    swap();
+    flush(3);
+}
+
+static void read_pinned_twice(void)
+{
+    read_pinned();
+    read_pinned();
+}
+
 static void read_twice(void)
 {
     read_newest();
@@ -377,13 +401,57 @@ static void begin_merge(void)
     reclaim_all();
 }
 
+/* Offered so often; segments have no cache here, so that each read of them offers its record, too. */
+static void begin_rows(int offers)
+{
+    char text[24];
+    struct entry entry = {.seq = 1, .chunk = the_chunk(1, text)};
+
+    db.rows = row_cache_create(ROW_CACHE_TINY_BYTES);
+    for (int i = 0; i < offers; i++)
+        (void)row_cache_offer(db.rows, &entry, 1);
+}
+
+/* The first value lies in a segment, and the next read of it makes a row. */
+static void begin_row_to_come(void)
+{
+    begin();
+    swap();
+    flush(1);
+    reclaim_all();
+    begin_rows(1);
+}
+
+/* There is a row, which was read. */
+static void begin_row(void)
+{
+    begin();
+    swap();
+    flush(1);
+    reclaim_all();
+    begin_rows(2);
+    read_pinned();
+}
+
+/* The same, and the second value waits for its flush. */
+static void begin_row_waiting(void)
+{
+    begin_row();
+    put(2);
+    swap();
+    reclaim_all();
+}
+
 static void end(void)
 {
+    if (db.rows != NULL) /* twice, as the first may make a row */
+        read_pinned_twice();
     uint64_t seq;
 
     check_view(db_read_view(&db, NULL, &seq), atomic_load(&db.visible_seq));
     view_slot_deinit(&db.view);
     reclaim_all();
+    row_cache_destroy(db.rows);
     for (uint64_t i = 1; i <= SEQS_MAX; i++)
         WEAVE_CHECK(atomic_load(&segments[i]->refs) == 1);
 }
@@ -422,6 +490,14 @@ const struct play plays[] = {
     {PLAY("merge", begin_merge, end, read_newest, merge_and_reclaim)},
     {PLAY("merge, held", begin_merge, end, read_held, merge_and_reclaim)},
     {PLAY("swap twice", begin, end, read_newest, swap_twice, reclaim)},
+    {PLAY("row to come", begin_row_to_come, end, read_pinned, put_swap_flush)},
+    {PLAY("row", begin_row, end, read_pinned, put_swap_flush)},
+    {PLAY("row, flush", begin_row_waiting, end, read_pinned, flush_and_reclaim)},
+    {PLAY("row to come, two readers", begin_row_to_come, end, read_pinned, read_pinned,
+          put_swap_flush),
+     .large = 1},
+    {PLAY("row, two flushes", begin_row_waiting, end, read_pinned_twice, flush_swap_flush),
+     .large = 1},
     {PLAY("two readers", begin_waiting, end, read_newest, read_pinned, flush_and_reclaim),
      .large = 1},
     {PLAY("flush, swap, reclaim", begin_waiting, end, read_twice, swap_next, flush_and_reclaim),

@@ -243,6 +243,7 @@ static void open_db(struct race *race, const char *dir, struct varve_executor *e
         .block_size_bytes = 512,
         .segment_size_bytes = 32 * KIB,
         .block_cache_size_bytes = 1024 * KIB,
+        .row_cache_size_bytes = 64 * KIB,
         .compaction_jobs = 2,
         .wal_size_bytes = 256 * KIB,
         .min_free_bytes = VARVE_NO_RESERVE,

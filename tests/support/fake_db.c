@@ -244,6 +244,20 @@ void fake_db_fill_group(struct varve_db *db, int full)
     db->group_full = full;
 }
 
+uint64_t varve_visible_seq(const struct varve_db *db)
+{
+    return db->committed;
+}
+
+/* Nothing is synced, and everysec. */
+uint64_t varve_read_ack_seq(const struct varve_db *db, uint64_t seq, uint64_t now_us)
+{
+    (void)db;
+    (void)seq;
+    (void)now_us;
+    return 0;
+}
+
 int varve_writable(const struct varve_db *db, struct varve_err *err)
 {
     return db->refuse == 0 ? 0 : err_set(err, VARVE_EREADONLY, "refused by the test");
@@ -473,6 +487,9 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
     size_t shown = db->versions.count;
 
     while (!varve_group_open(db) && shown > 0 && db->versions.at[shown - 1].seq > db->show_up_to)
+        shown--;
+    while (read != NULL && !read->uncommitted && shown > 0 &&
+           db->versions.at[shown - 1].seq > db->committed)
         shown--;
     const struct version *v = fake_find(db, key, shown);
 

@@ -71,6 +71,8 @@ class Server:
             os.makedirs(data, exist_ok=True)
             self.argv += ["--dir", data]
         self.argv += [str(option) for option in options]
+        if program is None:  # for a whole run with other settings, a word each
+            self.argv += os.environ.get("VARVED_OPTIONS", "").split()
         self.log_path = os.path.join(folder, f"log-{self.port}")
         self.process = None
 

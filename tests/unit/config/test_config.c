@@ -109,6 +109,7 @@ static void test_values__of_the_levels(void **state)
         {"memtable-size", OPT_MEMTABLE_SIZE, 64 << 20, "65536", "65535", "100gb", NULL},
         {"memtables-max", OPT_MEMTABLES_MAX, 4, "2", "1", "16", "17"},
         {"block-cache-size", OPT_BLOCK_CACHE_SIZE, 256 << 20, "1mb", "1048575", "100gb", NULL},
+        {"row-cache-size", OPT_ROW_CACHE_SIZE, 64 << 20, "0", "-1", "1024gb", "1025gb"},
         {"block-size", OPT_BLOCK_SIZE, 4096, "512", "511", "1mb", "1048577"},
         {"segment-size", OPT_SEGMENT_SIZE, 64 << 20, "16kb", "16383", "100gb", NULL},
         {"max-open-segments", OPT_MAX_OPEN_SEGMENTS, 4096, "16", "15", "32768", "32769"},

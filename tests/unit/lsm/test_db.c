@@ -591,6 +591,13 @@ static void test_db__group_is_undone_when_its_log_write_fails(void **state)
 
 /* ---- acknowledgements ---- */
 
+static uint64_t now_mono_us(const struct bed *bed)
+{
+    struct varve_env *env = sim_as_env(bed->sim);
+
+    return env->ops->now_mono_us(env);
+}
+
 /* What an OK waits for: its sync in always, nothing in no, and in everysec its sync only once the oldest
  * unsynced byte is near 2 s old. */
 static void test_db__acknowledgement_waits_by_mode(void **state)
@@ -599,6 +606,8 @@ static void test_db__acknowledgement_waits_by_mode(void **state)
 
     bed_put(bed, "a", "1");
     assert_int_equal(varve_ack_seq(bed->db, bed->seq), 1);
+    assert_int_equal(varve_read_ack_seq(bed->db, bed->seq, 0), 1);
+    assert_int_equal(varve_visible_seq(bed->db), bed->seq);
     varve_set_durability(bed->db, VARVE_NO);
     bed_put(bed, "a", "2");
     assert_int_equal(varve_ack_seq(bed->db, bed->seq), 0);
@@ -612,8 +621,11 @@ static void test_db__acknowledgement_waits_by_mode(void **state)
         varve_tick(bed->db);
         bed_put(bed, "a", "4");
         assert_int_equal(varve_ack_seq(bed->db, bed->seq), 0);
+        assert_int_equal(varve_read_ack_seq(bed->db, bed->seq, now_mono_us(bed)), 0);
     }
     sim_clock_advance_us(bed->sim, 200000);
+    /* A reader sees it by its own clock. */
+    assert_int_equal(varve_read_ack_seq(bed->db, bed->seq, now_mono_us(bed)), bed->seq);
     varve_tick(bed->db);
     bed_put(bed, "a", "held");
     assert_int_equal(varve_ack_seq(bed->db, bed->seq), bed->seq);

@@ -176,6 +176,7 @@ static const char *const needed[] = {
     "segment_bytes",
     "write_amplification",
     "cache_hits",
+    "row_cache_hits",
     "write_stall",
     "stall_level0",
     "delayed_writes",

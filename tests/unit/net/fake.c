@@ -171,6 +171,8 @@ static enum net_step execute(void *arg, const struct resp_command *command, stru
         resp_ok(out);
         outcome->wait_seq = fake->seq;
         outcome->sync = 1;
+    } else if (is(command, "SEEN")) {
+        resp_integer(out, (int64_t)fake->committed);
     } else if (is(command, "BIG")) {
         reply_big(out, strtoul((const char *)command->argv[1].data, NULL, 10));
     } else if (is(command, "PINNED")) {
@@ -185,7 +187,7 @@ static enum net_step execute(void *arg, const struct resp_command *command, stru
         resp_ok(out);
         outcome->close_after = 1;
     } else if (is(command, "SUICIDE")) {
-        conn_kill(session->conn);
+        net_kill(session->conn);
     }
     outcome->uncommitted = fake->seq != fake->committed;
     return step;
@@ -194,7 +196,7 @@ static enum net_step execute(void *arg, const struct resp_command *command, stru
 static void prefetch(void *session, const struct resp_command *commands, size_t count)
 {
     (void)session;
-    assert_in_range(count, 2, 64);
+    assert_in_range(count, 1, 64);
     for (size_t i = 0; i < count; i++)
         assert_in_range(commands[i].argc, 1, INT32_MAX);
 }
@@ -296,8 +298,69 @@ void fake_start(struct fake *fake)
     assert_int_equal(net_loop_listen(fake->loop, 64, &err), 0);
 }
 
+static enum net_step local_execute(void *arg, const struct resp_command *command,
+                                   struct resp_writer *out, struct net_outcome *outcome)
+{
+    struct fake_session *session = arg;
+    struct fake *fake = session->fake;
+
+    (void)outcome;
+    if (is(command, "ECHO"))
+        resp_bulk(out, command->argv[1]);
+    else if (is(command, "SEEN"))
+        resp_integer(out, (int64_t)fake->committed);
+    else if (is(command, "BIG"))
+        reply_big(out, strtoul((const char *)command->argv[1].data, NULL, 10));
+    else if (is(command, "PINNED"))
+        reply_pinned(fake, out, strtoul((const char *)command->argv[1].data, NULL, 10));
+    else
+        return NET_FORWARD;
+    atomic_fetch_add(&fake->local, 1);
+    return NET_DONE;
+}
+
+static void local_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static int local_commit(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+void fake_start_team(struct fake *fake, uint32_t count)
+{
+    struct net_member members[FAKE_LOOPS_MAX];
+    struct varve_err err;
+
+    assert_in_range(count, 1, FAKE_LOOPS_MAX);
+    fake_start(fake);
+    for (uint32_t i = 0; i < count; i++)
+        members[i] = (struct net_member){
+            .hooks = {.arg = fake,
+                      .execute = local_execute,
+                      .turn_begin = local_nothing,
+                      .turn_end = local_nothing,
+                      .tick = local_nothing,
+                      .prefetch = prefetch,
+                      .commit = local_commit},
+            .metrics = &fake->team_metrics[i],
+        };
+    fake->team = count;
+    assert_int_equal(net_team_create(fake->loop, members, count, &err), 0);
+}
+
+void fake_turn(struct fake *fake)
+{
+    for (uint32_t i = 0; i <= fake->team; i++)
+        net_loop_turn(net_team_loop(fake->loop, i), 0);
+}
+
 void fake_stop(struct fake *fake)
 {
+    net_team_stop(fake->loop);
     net_loop_destroy(fake->loop);
     assert_int_equal(fake->opened, fake->closed);
     assert_int_equal(fake->metrics.held_replies_now, 0);
@@ -309,9 +372,13 @@ void fake_stop(struct fake *fake)
 
 int client_connect_raw(struct fake *fake)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(net_loop_port(fake->loop, 0)),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return fake_dial(net_loop_port(fake->loop, 0));
+}
+
+int fake_dial(uint16_t port)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     assert_true(fd >= 0);
@@ -341,7 +408,7 @@ void client_send_bytes(struct fake *fake, int fd, const void *bytes, size_t len)
         if (n > 0)
             sent += (size_t)n;
         else
-            net_loop_turn(fake->loop, 0);
+            fake_turn(fake);
     }
 }
 
@@ -365,7 +432,7 @@ void client_expect(struct fake *fake, int fd, const char *bytes)
         if (n > 0)
             used += (size_t)n;
         else
-            net_loop_turn(fake->loop, 0);
+            fake_turn(fake);
     }
     got[used] = '\0';
     assert_string_equal(got, bytes);
@@ -377,7 +444,7 @@ void client_expect_nothing(struct fake *fake, int fd)
     char byte;
 
     for (int i = 0; i < QUIET_TURNS; i++)
-        net_loop_turn(fake->loop, 0);
+        fake_turn(fake);
     assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
     assert_int_equal(errno, EAGAIN);
 }

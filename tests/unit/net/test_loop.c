@@ -187,8 +187,8 @@ static void test_kill__closes_without_an_answer(void **state)
     int other = client_connect(&fake);
     client_send(&fake, fd, "ECHO a\r\nSUICIDE\r\nECHO b\r\n");
     client_expect_end(&fake, fd);
-    conn_kill(fake.conns[1]);
-    conn_kill(fake.conns[1]);
+    net_kill(fake.conns[1]);
+    net_kill(fake.conns[1]);
     client_expect_end(&fake, other);
     assert_int_equal(fake.closed, 2);
     fake_stop(&fake);

@@ -98,7 +98,7 @@ static void test_close__of_a_parked_connection(void **state)
     client_send(&fake, left, "DELAY 500000\r\nECHO b\r\n");
     client_expect(&fake, killed, ":1\r\n");
     run_until(&fake, fake.metrics.parked_now == 3);
-    conn_kill(fake.conns[0]);
+    net_kill(fake.conns[0]);
     net_unpark(fake.conns[0]);
     client_expect_end(&fake, killed);
     run_until(&fake, fake.closed == 1);

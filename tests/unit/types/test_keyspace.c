@@ -516,6 +516,125 @@ static void test_memory__that_is_not_there_is_an_error(void **state)
     assert_string_equal(get(f, 0, "a"), "1");
 }
 
+/* ---- readers on other threads ---- */
+
+static void commit_shown(struct fixture *f)
+{
+    assert_int_equal(varve_group_commit(f->db, &f->err), 0);
+    keyspace_show(f->keyspace);
+}
+
+/* As look(), by a reader. */
+static const char *read_one(struct fixture *f, struct keyspace *reader, int db, const char *key)
+{
+    struct keyspace *writer = f->keyspace;
+    uint64_t seq = 0;
+
+    assert_int_equal(keyspace_read_begin(reader), 1);
+    f->keyspace = reader;
+    const char *text = look(f, db, key, NOW, &seq);
+    f->keyspace = writer;
+    assert_int_equal(keyspace_read_end(reader), 1);
+    return text;
+}
+
+static void test_reader__sees_what_is_committed(void **state)
+{
+    struct fixture *f = *state;
+    struct keyspace *reader;
+    struct keyspace_stats stats;
+
+    assert_int_equal(keyspace_open_reader(f->keyspace, &reader, &f->err), 0);
+    assert_null(read_one(f, reader, 0, "a"));
+    put(f, 0, "a", "1");
+    assert_int_equal(keyspace_read_begin(reader), 0); /* the database gets its space just now */
+    commit_shown(f);
+    assert_string_equal(read_one(f, reader, 0, "a"), "1");
+    put(f, 0, "a", "2");
+    assert_string_equal(read_one(f, reader, 0, "a"), "1");
+    commit_shown(f);
+    assert_string_equal(read_one(f, reader, 0, "a"), "2");
+    keyspace_take_stats(f->keyspace, reader);
+    keyspace_get_stats(f->keyspace, &stats);
+    assert_int_equal(stats.hits, 3);
+    assert_int_equal(stats.misses, 1);
+    keyspace_get_stats(reader, &stats);
+    assert_int_equal(stats.hits + stats.misses, 0);
+    keyspace_close(reader);
+}
+
+static void test_reader__keeps_away_while_databases_change(void **state)
+{
+    struct fixture *f = *state;
+    struct keyspace *reader;
+    uint64_t seq = 0;
+
+    put(f, 0, "a", "1");
+    commit_shown(f);
+    assert_int_equal(keyspace_open_reader(f->keyspace, &reader, &f->err), 0);
+    assert_int_equal(keyspace_read_begin(reader), 1);
+    keyspace_begin(f->keyspace);
+    assert_int_equal(keyspace_swap(f->keyspace, 0, 1, &f->err), 0);
+    assert_int_equal(keyspace_apply(f->keyspace, &seq, &f->err), 0);
+    assert_int_equal(keyspace_read_end(reader), 0); /* it began before */
+    assert_int_equal(keyspace_read_begin(reader), 0);
+    commit_shown(f);
+    assert_null(read_one(f, reader, 0, "a"));
+    assert_string_equal(read_one(f, reader, 1, "a"), "1");
+
+    assert_int_equal(keyspace_flush_all(f->keyspace, &f->err), 0);
+    assert_int_equal(keyspace_apply(f->keyspace, &seq, &f->err), 0);
+    fake_db_fail_commit(f->db);
+    assert_int_equal(varve_group_commit(f->db, NULL), VARVE_EIO);
+    assert_int_equal(keyspace_read_begin(reader), 0);
+    keyspace_show(f->keyspace);
+    assert_string_equal(read_one(f, reader, 1, "a"), "1"); /* it was not flushed after all */
+
+    fake_db_refuse(f->db, VARVE_EREADONLY);
+    assert_int_equal(keyspace_read_begin(reader), 0);
+    keyspace_close(reader);
+}
+
+static void test_reader__several_lookups_are_of_one_moment(void **state)
+{
+    struct fixture *f = *state;
+    struct keyspace *reader;
+    uint64_t seq = 0;
+
+    put(f, 0, "a", "1");
+    put(f, 0, "b", "1");
+    commit_shown(f);
+    assert_int_equal(keyspace_open_reader(f->keyspace, &reader, &f->err), 0);
+    for (int both = 0; both < 2; both++) {
+        assert_int_equal(keyspace_read_begin(reader), 1);
+        assert_int_equal(
+            keyspace_exists(reader, 0, varve_slice_str("a"), NOW, KEYSPACE_READ, &seq, &f->err), 0);
+        put(f, 0, "b", "2");
+        commit_shown(f);
+        if (both)
+            assert_int_equal(
+                keyspace_exists(reader, 0, varve_slice_str("b"), NOW, KEYSPACE_READ, &seq, &f->err),
+                0);
+        assert_int_equal(keyspace_read_end(reader), !both);
+    }
+    keyspace_close(reader);
+}
+
+static void test_reader__deletes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct keyspace *reader;
+    uint64_t seq = 0;
+
+    assert_int_equal(put_at(f, 0, "a", "1", NOW, &seq), 0);
+    commit_shown(f);
+    assert_int_equal(keyspace_open_reader(f->keyspace, &reader, &f->err), 0);
+    uint64_t versions = fake_db_version_count(f->db);
+    assert_null(read_one(f, reader, 0, "a"));
+    assert_int_equal(fake_db_version_count(f->db), versions);
+    keyspace_close(reader);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -541,6 +660,10 @@ int main(void)
         TEST(test_undecodable_value__is_an_error_with_the_key),
         TEST(test_open__refuses_a_map_that_cannot_be),
         TEST(test_memory__that_is_not_there_is_an_error),
+        TEST(test_reader__sees_what_is_committed),
+        TEST(test_reader__keeps_away_while_databases_change),
+        TEST(test_reader__several_lookups_are_of_one_moment),
+        TEST(test_reader__deletes_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
