@@ -51,7 +51,8 @@ struct varve_options {
                                    * fast as flushes do, one that is up to half as large */
     uint32_t memtables_max; /* default 4, 2 .. 16: the active one and those that wait; when all
                                    * are full, writes wait */
-    uint64_t block_cache_size_bytes; /* default 256 MiB, at least 1 MiB: blocks, indexes, filters */
+    uint64_t block_cache_size_bytes; /* default 256 MiB, at least 1 MiB: blocks, indexes, filters;
+                                      * varve_set_cache_size() changes it */
     uint32_t block_size_bytes;       /* default 4 KiB, 512 B .. 1 MiB, uncompressed */
     uint64_t segment_size_bytes;     /* default 64 MiB, at least 16 KiB: where a run is cut */
     uint32_t segments_max;           /* default 4096, 16 .. 32768: each is an open file */
