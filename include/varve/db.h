@@ -142,6 +142,11 @@ int varve_group_is_full(const struct varve_db *db);
  * record is one small write() to the log. Writer thread. */
 void varve_tick(struct varve_db *db);
 
+/* Another size for the block cache (varve_options.block_cache_size_bytes; at least 1 MiB, or it is that).
+ * What is too much leaves by a job; where memory is then, or was before, held in crumbs, that job gives up
+ * blocks that lie among them. Cheap if it is the present size. Any thread. */
+void varve_set_cache_size(struct varve_db *db, uint64_t size_bytes);
+
 /* The sequence up to which all is durable. Any thread. */
 uint64_t varve_durable_seq(const struct varve_db *db);
 

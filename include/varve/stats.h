@@ -69,6 +69,10 @@ struct varve_stats {
                                    * amplification */
     uint64_t cache_limit_bytes;
     uint64_t cache_used_bytes;
+    uint64_t
+        cache_held_bytes; /* of the memory that the process's blocks lie in, what the system gave, */
+    uint64_t cache_free_bytes;      /* and what of that is free */
+    uint64_t memtables_spare_bytes; /* kept of past memtables for the next ones */
     uint64_t cache_hits;
     uint64_t cache_misses;
     uint64_t row_cache_limit_bytes; /* 0: there is none */

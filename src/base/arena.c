@@ -71,6 +71,14 @@ void arena_pool_clear(struct arena_pool *pool)
         mem_free_huge(chunk, MEM_HUGE_BYTES);
 }
 
+size_t arena_pool_bytes(struct arena_pool *pool)
+{
+    mutex_lock(&pool->mutex);
+    size_t bytes = pool->spare_bytes;
+    mutex_unlock(&pool->mutex);
+    return bytes;
+}
+
 void arena_pool_deinit(struct arena_pool *pool)
 {
     arena_pool_clear(pool);

@@ -23,6 +23,7 @@ struct arena_pool {
 void arena_pool_init(struct arena_pool *pool, size_t max_bytes);
 void arena_pool_deinit(struct arena_pool *pool);
 void arena_pool_clear(struct arena_pool *pool); /* gives all back to the system */
+size_t arena_pool_bytes(struct arena_pool *pool);
 
 struct arena {
     struct arena_chunk *chunks; /* newest first */

@@ -4,6 +4,7 @@
  * paid for by a piece that was freed. For what is larger the chunks are asked one after the other. */
 #include "base/pieces.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -17,6 +18,7 @@
 struct pieces_chunk {
     struct list list; /* first */
     int is_full;      /* in that list */
+    _Atomic int is_leaving;
     size_t used_units;
     uint64_t used[WORDS]; /* bits */
 };
@@ -107,6 +109,7 @@ static void *take_locked(struct pieces *pieces, size_t count)
         size_t at = find_run(chunk, count);
         if (at < UNITS) {
             mark(chunk, at, count, 1);
+            pieces->used_units += count;
             return (uint8_t *)chunk + at * PIECES_UNIT_BYTES;
         }
         next = node->next;
@@ -149,6 +152,8 @@ void *pieces_alloc(struct pieces *pieces, size_t size_bytes)
         mutex_lock(&pieces->mutex);
         open_locked(pieces, chunk);
         mark(chunk, HEAD_UNITS, count, 1);
+        pieces->chunk_count++;
+        pieces->used_units += count;
         mutex_unlock(&pieces->mutex);
         at = (uint8_t *)chunk + HEAD_UNITS * PIECES_UNIT_BYTES;
     }
@@ -168,10 +173,14 @@ void pieces_free(struct pieces *pieces, void *at, size_t size_bytes)
     __asan_poison_memory_region(at, units_of(size_bytes) * PIECES_UNIT_BYTES);
     mutex_lock(&pieces->mutex);
     mark(chunk, offset / PIECES_UNIT_BYTES, units_of(size_bytes), 0);
+    pieces->used_units -= units_of(size_bytes);
+    int leaves = atomic_load_explicit(&chunk->is_leaving, memory_order_relaxed);
     if (chunk->used_units == HEAD_UNITS) {
         list_remove(&chunk->list);
-        unused = pieces->spare;
-        pieces->spare = chunk;
+        unused = leaves ? chunk : pieces->spare;
+        if (!leaves)
+            pieces->spare = chunk;
+        pieces->chunk_count -= unused != NULL;
     } else if (chunk->is_full) {
         list_remove(&chunk->list);
         open_locked(pieces, chunk);
@@ -185,6 +194,66 @@ void pieces_trim(struct pieces *pieces)
     mutex_lock(&pieces->mutex);
     struct pieces_chunk *unused = pieces->spare;
     pieces->spare = NULL;
+    pieces->chunk_count -= unused != NULL;
     mutex_unlock(&pieces->mutex);
     chunk_destroy(unused);
+}
+
+void pieces_get_stats(struct pieces *pieces, struct pieces_stats *stats)
+{
+    mutex_lock(&pieces->mutex);
+    *stats = (struct pieces_stats){.held_bytes = pieces->chunk_count * MEM_HUGE_BYTES,
+                                   .used_bytes = pieces->used_units * PIECES_UNIT_BYTES};
+    mutex_unlock(&pieces->mutex);
+}
+
+/* ---- giving up what is nearly empty ---- */
+
+#define LEAVE_STEPS 8  /* how finely the emptiest are told apart */
+#define LEAVE_PARTS 12 /* of those parts of a chunk a leaving one uses at most LEAVE_STEPS */
+
+/* Those of one list that use no more than so many units, while free_units is below what is wanted. */
+static void leave_list(struct pieces *pieces, struct list *list, size_t units_max,
+                       size_t units_wanted, size_t *free_units)
+{
+    struct list *next;
+
+    for (struct list *node = list->next; node != list && *free_units < units_wanted; node = next) {
+        struct pieces_chunk *chunk = CONTAINER_OF(node, struct pieces_chunk, list);
+        next = node->next;
+        if (chunk->used_units > units_max)
+            continue;
+        atomic_store_explicit(&chunk->is_leaving, 1, memory_order_relaxed);
+        chunk->is_full = 0;
+        list_remove(node);
+        list_push_back(&pieces->leaving, node);
+        *free_units += UNITS - chunk->used_units;
+    }
+}
+
+size_t pieces_leave(struct pieces *pieces, size_t free_bytes)
+{
+    size_t units_wanted = free_bytes / PIECES_UNIT_BYTES;
+    size_t free_units = 0;
+    size_t used_units = 0;
+
+    mutex_lock(&pieces->mutex);
+    for (struct list *node = pieces->leaving.next; node != &pieces->leaving; node = node->next)
+        free_units += UNITS - CONTAINER_OF(node, struct pieces_chunk, list)->used_units;
+    for (size_t step = 1; step <= LEAVE_STEPS && free_units < units_wanted; step++) {
+        leave_list(pieces, &pieces->open, UNITS * step / LEAVE_PARTS, units_wanted, &free_units);
+        leave_list(pieces, &pieces->full, UNITS * step / LEAVE_PARTS, units_wanted, &free_units);
+    }
+    for (struct list *node = pieces->leaving.next; node != &pieces->leaving; node = node->next)
+        used_units += CONTAINER_OF(node, struct pieces_chunk, list)->used_units - HEAD_UNITS;
+    mutex_unlock(&pieces->mutex);
+    return used_units * PIECES_UNIT_BYTES;
+}
+
+int pieces_is_leaving(const void *at)
+{
+    size_t offset = (uintptr_t)at % MEM_HUGE_BYTES;
+    const struct pieces_chunk *chunk = (const void *)((const uint8_t *)at - offset);
+
+    return atomic_load_explicit(&chunk->is_leaving, memory_order_relaxed);
 }

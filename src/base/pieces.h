@@ -21,13 +21,21 @@ struct pieces {
     struct mutex mutex;
     struct list open; /* chunks that may have room; empty before the first one: see PIECES_INIT */
     struct list full; /* chunks that had none when they were asked last */
+    struct list leaving;        /* chunks that hand out nothing more: pieces_leave() */
     struct pieces_chunk *spare; /* one that is empty; NULL: none */
+    size_t chunk_count;         /* the spare one included */
+    size_t used_units;
+};
+
+struct pieces_stats {
+    size_t held_bytes; /* of chunks */
+    size_t used_bytes; /* of pieces in them */
 };
 
 #define PIECES_INIT(name)                                                                          \
     {                                                                                              \
         .mutex = {PTHREAD_MUTEX_INITIALIZER}, .open = {&(name).open, &(name).open},                \
-        .full = {&(name).full, &(name).full},                                                      \
+        .full = {&(name).full, &(name).full}, .leaving = {&(name).leaving, &(name).leaving},       \
     }
 
 /* What a piece of so many bytes takes; it may be asked for and freed with either size. */
@@ -45,5 +53,14 @@ void *pieces_alloc(struct pieces *pieces, size_t size_bytes) MUST_CHECK;
 void pieces_free(struct pieces *pieces, void *at, size_t size_bytes);
 /* Gives back the spare chunk as well. */
 void pieces_trim(struct pieces *pieces);
+
+void pieces_get_stats(struct pieces *pieces, struct pieces_stats *stats);
+/* Chooses the emptiest chunks, of which at least a third is free, until what is free in all that leave is
+ * free_bytes: nothing new is put there, and who frees the pieces of which pieces_is_leaving() says so, gets their
+ * memory back to the system. Returns how many bytes are still in use in them. Takes time by the number of
+ * chunks. */
+size_t pieces_leave(struct pieces *pieces, size_t free_bytes);
+/* Of a piece of up to PIECES_MAX_BYTES, which stays there during the call. */
+int pieces_is_leaving(const void *at);
 
 #endif

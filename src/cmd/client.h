@@ -19,4 +19,7 @@ int client_type_parse(struct cmd_ctx *ctx, int at, int *normal) MUST_CHECK;
 /* Appends the session's line of CLIENT LIST, with its newline. Returns 0 or the code of buf_append. */
 int client_describe(const struct session *session, uint64_t now_ms, struct buf *out) MUST_CHECK;
 
+/* What all clients take: their sessions, input, replies not sent yet. Walks over them. */
+uint64_t clients_memory_bytes(const struct processor *processor);
+
 #endif

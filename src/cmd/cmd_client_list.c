@@ -31,6 +31,30 @@ static int append_text(struct buf *out, const struct buf *text)
     return buf_append(out, text->data, text->len);
 }
 
+static size_t session_bytes(const struct session *session, const struct session_figures *f)
+{
+    size_t transaction_bytes = session->transaction == NULL ? 0 : session->transaction->bytes;
+
+    return transaction_bytes + sizeof(*session) + session->name.cap + session->lib_name.cap +
+           session->lib_ver.cap + f->qbuf_bytes + f->qbuf_free + f->argv_mem + f->reply_buf_size +
+           f->omem;
+}
+
+uint64_t clients_memory_bytes(const struct processor *processor)
+{
+    const struct list *head = processor_sessions(processor);
+    uint64_t bytes = 0;
+
+    for (struct list *at = head->next; at != head; at = at->next) {
+        const struct session *session = CONTAINER_OF(at, struct session, node);
+        struct session_figures f = {.fd = -1};
+        if (session->figures != NULL)
+            session->figures(session->figures_arg, &f);
+        bytes += session_bytes(session, &f);
+    }
+    return bytes;
+}
+
 static int describe_figures(const struct session *session, struct buf *out)
 {
     struct session_figures f = {.fd = -1};
@@ -38,9 +62,7 @@ static int describe_figures(const struct session *session, struct buf *out)
     if (session->figures != NULL)
         session->figures(session->figures_arg, &f);
     size_t transaction_bytes = session->transaction == NULL ? 0 : session->transaction->bytes;
-    size_t total = transaction_bytes + sizeof(*session) + session->name.cap +
-                   session->lib_name.cap + session->lib_ver.cap + f.qbuf_bytes + f.qbuf_free +
-                   f.argv_mem + f.reply_buf_size + f.omem;
+    size_t total = session_bytes(session, &f);
     return append_fmt(out,
                       " qbuf=%zu qbuf-free=%zu argv-mem=%zu multi-mem=%zu rbs=%zu rbp=%zu obl=%zu "
                       "oll=%zu omem=%zu tot-mem=%zu events=%s",

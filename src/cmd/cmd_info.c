@@ -2,8 +2,8 @@
  * what varve alone has is in the sections Varve and LSM. A field whose thing does not exist here is 0 if
  * tools ask for it, and otherwise left out (exporters skip what is absent):
  *
- *   allocator_*, rss_overhead_*, mem_clients_*, mem_aof_buffer, mem_not_counted_for_evict and the
- *   other mem_* parts   the inside of Redis's allocation
+ *   allocator_*, rss_overhead_*, mem_aof_buffer, mem_not_counted_for_evict and other mem_* parts
+ *   the inside of Redis's allocation; ours are mem_memtables to mem_other
  *   used_memory_vm_*, used_memory_scripts*, used_memory_functions, number_of_*   no scripts yet
  *   current_cow_*, current_fork_perc, current_save_keys_*, module_fork_*, rdb_last_cow_size,
  *   rdb_last_load_*, aof_last_cow_size   nothing is forked, nothing is saved as a whole
@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cmd/client.h"
 #include "cmd/ctx.h"
 #include "cmd/persistence.h"
 #include "cmd/table.h"
@@ -119,6 +120,25 @@ static double percent(uint64_t part, uint64_t whole)
     return whole == 0 ? 0 : (double)part * 100 / (double)whole;
 }
 
+/* Who has what of used_memory. mem_other is the program itself and the buffers of flushes and merges. */
+static void put_owners(struct info *info, const struct cmd_ctx *ctx,
+                       const struct varve_stats *engine, uint64_t used)
+{
+    uint64_t clients = clients_memory_bytes(ctx->processor);
+    uint64_t known = clients + engine->memtables_bytes + engine->memtables_spare_bytes +
+                     engine->cache_used_bytes + engine->cache_free_bytes + engine->pinned_bytes;
+
+    info_u64(info, "mem_memtables", engine->memtables_bytes);
+    info_u64(info, "mem_memtables_spare", engine->memtables_spare_bytes);
+    info_u64(info, "mem_block_cache", engine->cache_used_bytes);
+    info_u64(info, "mem_block_cache_free", engine->cache_free_bytes);
+    info_u64(info, "mem_block_cache_limit", engine->cache_limit_bytes);
+    info_u64(info, "mem_indexes_filters", engine->pinned_bytes);
+    info_u64(info, "mem_clients_normal", clients);
+    info_u64(info, "mem_clients_slaves", 0);
+    info_u64(info, "mem_other", used > known ? used - known : 0);
+}
+
 static void put_memory(struct info *info, const struct cmd_ctx *ctx,
                        const struct varve_stats *engine)
 {
@@ -138,13 +158,16 @@ static void put_memory(struct info *info, const struct cmd_ctx *ctx,
     info_u64(info, "used_memory_dataset", data);
     info_fmt(info, "used_memory_dataset_perc", "%.2f%%", percent(data, used));
     info_bytes(info, "total_system_memory",
-               (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
+               ctx->metrics->memory_machine_bytes != 0
+                   ? ctx->metrics->memory_machine_bytes
+                   : (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
     info_bytes(info, "used_memory_lua", 0);
-    info_bytes(info, "maxmemory", (uint64_t)config_int(ctx->config, OPT_MAXMEMORY));
+    info_bytes(info, "maxmemory", ctx->metrics->memory_budget_bytes); /* that is in force */
     info_str(info, "maxmemory_policy", config_str(ctx->config, OPT_MAXMEMORY_POLICY));
     info_fmt(info, "mem_fragmentation_ratio", "%.2f",
              used == 0 ? 0 : (double)resident / (double)used);
     info_fmt(info, "mem_fragmentation_bytes", "%" PRId64, (int64_t)(resident - used));
+    put_owners(info, ctx, engine, used);
     put_allocator(info);
     info_u64(info, "active_defrag_running", 0);
     info_u64(info, "lazyfree_pending_objects", 0);

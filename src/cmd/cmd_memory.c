@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "cmd/client.h"
 #include "cmd/ctx.h"
 #include "cmd/table.h"
 #include "metrics/metrics.h"
@@ -137,8 +138,7 @@ static void put_allocator(struct cmd_ctx *ctx, const struct memory_figures *figu
 
 void cmd_memory_stats(struct cmd_ctx *ctx)
 {
-    static const char *const never[] = {"replication.backlog", "clients.slaves", "clients.normal",
-                                        "cluster.links",       "aof.buffer",     "lua.caches",
+    static const char *const never[] = {"cluster.links", "aof.buffer", "lua.caches",
                                         "functions.caches"};
     struct varve_err err = {0};
     struct memory_figures figures;
@@ -154,6 +154,9 @@ void cmd_memory_stats(struct cmd_ctx *ctx)
     put_integer(ctx, "peak.allocated", peak);
     put_integer(ctx, "total.allocated", figures.used);
     put_integer(ctx, "startup.allocated", startup);
+    put_integer(ctx, "replication.backlog", 0);
+    put_integer(ctx, "clients.slaves", 0);
+    put_integer(ctx, "clients.normal", clients_memory_bytes(ctx->processor));
     for (size_t i = 0; i < COUNT_OF(never); i++)
         put_integer(ctx, never[i], 0);
     put_databases(ctx, &figures);

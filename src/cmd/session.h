@@ -26,7 +26,7 @@ struct session_figures {
     size_t qbuf_bytes;     /* input held */
     size_t qbuf_free;      /* room left in the input buffer */
     size_t argv_mem;       /* of a command that is not whole yet */
-    size_t reply_buf_size; /* rbs */
+    size_t reply_buf_size; /* rbs; here with what the connection itself takes */
     size_t reply_buf_peak; /* rbp */
     size_t obl;            /* output in the reply buffer */
     size_t oll_count;      /* output buffers beyond it */

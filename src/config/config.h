@@ -51,6 +51,7 @@ enum config_flags {
     CONFIG_PROTECTED = 16, /* CONFIG SET is refused with Redis's word for it */
     CONFIG_PERCENT = 64,   /* a SIZE may be "N%", up to 100: its number is then negative */
     CONFIG_HIDDEN = 128,   /* CONFIG GET tells it by its whole name only */
+    CONFIG_OR_ZERO = 256,  /* 0 is good besides what lies between min and max */
     CONFIG_SAME = 32,      /* CONFIG SET accepts the present value and no other */
 };
 

@@ -110,6 +110,8 @@ static int parse_bounded(const struct config_row *row, const char *text, int64_t
     if (row->type == CONFIG_SIZE && parse_size(word, number) != 0)
         return err_set(err, VARVE_EINVAL, "argument must be a memory%s value",
                        (row->flags & CONFIG_PERCENT) ? " or percent" : "");
+    if (*number == 0 && (row->flags & CONFIG_OR_ZERO))
+        return 0;
     if (*number < row->min || *number > row->max)
         return err_set(err, VARVE_EINVAL,
                        "argument must be between %" PRId64 " and %" PRId64 " inclusive", row->min,

@@ -76,7 +76,8 @@ struct varve_db {
     struct mutex reclaim_mutex;
     struct cond reclaim_changed;
     int reclaim_running;
-    int reclaim_again; /* something was retired since the job began */
+    int reclaim_again;       /* something was retired since the job began */
+    _Atomic int cache_unfit; /* a job is to make the cache as small as its limit says */
 
     struct pacer pacer;
     struct count_memory count_memory;
@@ -121,6 +122,7 @@ struct varve_db {
 
 /* Fills defaults in and checks the bounds. 0 or VARVE_EINVAL. */
 int db_options_fill(struct varve_options *options, struct varve_err *err) MUST_CHECK;
+#define DB_CACHE_SIZE_MIN ((uint64_t)1024 * 1024)
 /* Frees everything; no job is running. Takes NULL. */
 void db_free(struct varve_db *db);
 /* Under the reclaim mutex, for db_wait(). */

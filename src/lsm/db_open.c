@@ -16,6 +16,7 @@
 #include "lsm/log_reader.h"
 #include "lsm/names.h"
 #include "lsm/recovery.h"
+#include "segment/block.h"
 
 /* The part of a memtable's size that may lie in the pool: what a flushed one leaves, the active one needs on
  * the way to its own size. With all of it kept the peak of a fill was 149 MiB, with the half 110. */
@@ -493,11 +494,48 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
 
 /* ---- what others retire ---- */
 
+/* As much may be free in what blocks lie in, beside one chunk. */
+#define CACHE_FREE_SHARE(held) ((held) / 16)
+
+static void db_fit_cache(struct varve_db *db)
+{
+    uint64_t held = 0;
+    uint64_t used = 0;
+
+    cache_fit(db->cache);
+    (void)rcu_reclaim();
+    block_memory_get(&held, &used);
+    uint64_t allowed = CACHE_FREE_SHARE(held) + MEM_HUGE_BYTES;
+    if (held - used > allowed && block_memory_leave(held - used - allowed) > 0)
+        cache_drop_which(db->cache, block_memory_is_leaving);
+}
+
+void varve_set_cache_size(struct varve_db *db, uint64_t size_bytes)
+{
+    uint64_t held = 0;
+    uint64_t used = 0;
+
+    if (size_bytes < DB_CACHE_SIZE_MIN)
+        size_bytes = DB_CACHE_SIZE_MIN;
+    uint64_t before = cache_limit(db->cache);
+    if (size_bytes != before)
+        cache_set_limit(db->cache, size_bytes);
+    block_memory_get(&held, &used);
+    if (size_bytes >= before && held - used <= 2 * CACHE_FREE_SHARE(held) + 2 * MEM_HUGE_BYTES)
+        return;
+    atomic_store(&db->cache_unfit, 1);
+    db_reclaim(db);
+}
+
 static void db_reclaim_run(struct varve_job *job)
 {
     struct varve_db *db = CONTAINER_OF(job, struct varve_db, reclaim_job);
 
     (void)rcu_reclaim();
+    if (atomic_exchange(&db->cache_unfit, 0)) {
+        db_fit_cache(db);
+        (void)rcu_reclaim();
+    }
     mutex_lock(&db->reclaim_mutex);
     int again = db->reclaim_again;
     db->reclaim_again = 0;

@@ -9,7 +9,6 @@
 #define MEMTABLE_SIZE_MIN ((uint64_t)64 * 1024)
 #define MEMTABLES_DEFAULT 4
 #define CACHE_SIZE_DEFAULT ((uint64_t)256 * 1024 * 1024)
-#define CACHE_SIZE_MIN ((uint64_t)1024 * 1024)
 #define BLOCK_SIZE_DEFAULT 4096u
 #define BLOCK_SIZE_MIN 512u
 #define BLOCK_SIZE_MAX (1024u * 1024)
@@ -76,7 +75,7 @@ int db_options_fill(struct varve_options *options, struct varve_err *err)
     const struct option_bound bounds[] = {
         {"memtable size", options->memtable_size_bytes, MEMTABLE_SIZE_MIN, UINT64_MAX},
         {"number of memtables", options->memtables_max, 2, MEMTABLES_MAX},
-        {"block cache size", options->block_cache_size_bytes, CACHE_SIZE_MIN, UINT64_MAX},
+        {"block cache size", options->block_cache_size_bytes, DB_CACHE_SIZE_MIN, UINT64_MAX},
         {"row cache size",
          options->row_cache_size_bytes == 0 ? ROW_CACHE_MIN_BYTES : options->row_cache_size_bytes,
          ROW_CACHE_MIN_BYTES, ROW_CACHE_MAX_BYTES},

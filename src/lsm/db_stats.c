@@ -1,5 +1,6 @@
 /* The engine's figures at one moment, gathered from its parts. */
 #include "lsm/db.h"
+#include "segment/block.h"
 
 static void stats_of_log(struct varve_db *db, struct varve_stats *stats)
 {
@@ -84,6 +85,10 @@ static void stats_of_memory(struct varve_db *db, struct varve_stats *stats)
     cache_get_stats(db->cache, &cache);
     stats->cache_limit_bytes = cache.limit_bytes;
     stats->cache_used_bytes = cache.used_bytes;
+    uint64_t used = 0;
+    block_memory_get(&stats->cache_held_bytes, &used);
+    stats->cache_free_bytes = stats->cache_held_bytes - used;
+    stats->memtables_spare_bytes = arena_pool_bytes(&db->arenas);
     stats->cache_hits = cache.hits;
     stats->cache_misses = cache.misses;
     stats->pinned_bytes = cache.reserved_bytes;

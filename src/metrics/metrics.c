@@ -52,6 +52,8 @@ void metrics_reset(struct metrics *metrics)
         .parked_now = old.parked_now,
         .memory_peak_bytes = mem_used_bytes(),
         .tcp_port = old.tcp_port,
+        .memory_budget_bytes = old.memory_budget_bytes,
+        .memory_machine_bytes = old.memory_machine_bytes,
         .memory_startup_bytes = old.memory_startup_bytes,
         .start_mono_us = old.start_mono_us,
         .start_real_us = old.start_real_us,

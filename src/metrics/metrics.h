@@ -41,6 +41,8 @@ struct metrics {
 
     /* Facts. */
     int tcp_port;                          /* that is really listened on; set by the server */
+    uint64_t memory_budget_bytes;          /* maxmemory as it is in force; set by the server */
+    uint64_t memory_machine_bytes;         /* what the machine or its cgroup has; likewise */
     uint64_t memory_startup_bytes;         /* mem_used_bytes() when it began to listen; likewise */
     uint64_t start_mono_us;                /* clock_mono_us() of metrics_init() */
     uint64_t start_real_us;                /* clock_real_us() of metrics_init() */

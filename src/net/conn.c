@@ -413,6 +413,7 @@ void conn_figures(const struct conn *conn, struct conn_figures *figures)
         .input_bytes = pending_bytes,
         .input_free_bytes = held_bytes > pending_bytes ? held_bytes - pending_bytes : 0,
         .output_bytes = conn->out.len - conn->out_sent + conn->pins.bytes,
+        .held_bytes = sizeof(*conn) + conn->out.cap + conn->held_cap * sizeof(*conn->held),
         .writing_count = conn->writing != NULL,
         .writing_bytes = conn->writing == NULL ? 0 : conn->writing->data.cap,
         .idle_ms = conn->loop->now_ms - conn->active_ms,

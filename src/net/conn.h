@@ -14,6 +14,7 @@ struct conn_figures {
     uint64_t input_bytes;      /* received, of commands that did not end yet: qbuf */
     uint64_t input_free_bytes; /* held for input beyond that: qbuf-free */
     uint64_t output_bytes;     /* replies not handed to the system: obl */
+    uint64_t held_bytes;       /* memory for the connection itself, and for replies to come */
     uint64_t writing_count;    /* buffers that the system did not take at once: oll */
     uint64_t writing_bytes;    /* and their size: omem */
     uint64_t idle_ms;          /* since the last byte in or out */

@@ -115,6 +115,27 @@ static void block_destroy(struct cached *cached)
     pieces_free(&block_memory, cached, cached->charge_bytes);
 }
 
+void block_memory_get(uint64_t *held_bytes, uint64_t *used_bytes)
+{
+    struct pieces_stats stats;
+
+    pieces_get_stats(&block_memory, &stats);
+    *held_bytes = stats.held_bytes;
+    *used_bytes = stats.used_bytes;
+}
+
+uint64_t block_memory_leave(uint64_t free_bytes)
+{
+    pieces_trim(&block_memory);
+    return pieces_leave(&block_memory, free_bytes);
+}
+
+int block_memory_is_leaving(const struct cached *cached)
+{
+    return cached->destroy == block_destroy && cached->charge_bytes <= PIECES_MAX_BYTES &&
+           pieces_is_leaving(cached);
+}
+
 /* 4 bytes of the key behind what all of the block share, as a number that orders as they do. */
 static inline uint32_t slice_of(const struct block *block, struct varve_slice key)
 {

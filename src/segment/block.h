@@ -92,6 +92,13 @@ static inline uint8_t block_hash_byte(struct bloom_hash hash)
     return (uint8_t)(hash.half[0] & 0xff);
 }
 
+/* Of the memory that all blocks of the process lie in: what it takes from the system, and what of it is in use. */
+void block_memory_get(uint64_t *held_bytes, uint64_t *used_bytes);
+/* Chooses chunks of it to be given back, which have about so many bytes free; returns how many are in use in
+ * them. They go once the blocks are freed of which block_memory_is_leaving() says 1: for cache_drop_which(). */
+uint64_t block_memory_leave(uint64_t free_bytes);
+int block_memory_is_leaving(const struct cached *cached);
+
 /* Decodes the payload of a data or ranges block; nothing of it is borrowed. Everything is checked: lengths,
  * order of the keys, kinds, that nothing is left over; but no chunk CRC: those are checked on each read.
  * value_limit: value blocks end at or below it. The block has one reference; cached.destroy frees it.

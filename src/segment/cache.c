@@ -72,7 +72,7 @@ struct cache {
     uint64_t ghost_mask;
     struct shard *shards;
     uint32_t shard_count; /* a power of two */
-    uint64_t limit_bytes;
+    _Atomic uint64_t limit_bytes;
     uint8_t apart[LINE_BYTES]; /* readers share no line with what follows */
     _Atomic uint64_t used_bytes;
     _Atomic uint64_t reserved_bytes;
@@ -107,7 +107,7 @@ struct cache *cache_create(uint64_t limit_bytes)
 
     if (cache == NULL)
         return NULL;
-    cache->limit_bytes = limit_bytes;
+    atomic_init(&cache->limit_bytes, limit_bytes);
     uint32_t shard_count = shard_count_for(limit_bytes);
     uint64_t blocks = limit_bytes / shard_count / BLOCK_BYTES;
     uint64_t per_shard = power_of_two_from(blocks > GHOST_WAYS ? blocks : GHOST_WAYS);
@@ -196,6 +196,20 @@ struct cached *cache_find_slot(struct cache *cache, struct cached *_Atomic *slot
 
 /* ---- room ---- */
 
+static uint64_t limit_of(const struct cache *cache)
+{
+    return atomic_load_explicit(&cache->limit_bytes, memory_order_relaxed);
+}
+
+/* What is left to blocks. */
+static uint64_t room_of(const struct cache *cache)
+{
+    uint64_t reserved = atomic_load_explicit(&cache->reserved_bytes, memory_order_relaxed);
+    uint64_t limit = limit_of(cache);
+
+    return reserved < limit ? limit - reserved : 0;
+}
+
 /* Takes room for a block; 0 if there is none. */
 static int room_take(struct cache *cache, uint64_t bytes)
 {
@@ -204,7 +218,7 @@ static int room_take(struct cache *cache, uint64_t bytes)
 
     do {
         after = used + bytes;
-        if (after + atomic_load(&cache->reserved_bytes) > cache->limit_bytes)
+        if (after + atomic_load(&cache->reserved_bytes) > limit_of(cache))
             return 0;
     } while (!atomic_compare_exchange_weak_explicit(&cache->used_bytes, &used, after,
                                                     memory_order_acquire, memory_order_relaxed));
@@ -214,8 +228,7 @@ static int room_take(struct cache *cache, uint64_t bytes)
 int cache_is_tight(const struct cache *cache)
 {
     uint64_t used = atomic_load_explicit(&cache->used_bytes, memory_order_relaxed);
-    uint64_t reserved = atomic_load_explicit(&cache->reserved_bytes, memory_order_relaxed);
-    uint64_t room = reserved < cache->limit_bytes ? cache->limit_bytes - reserved : 0;
+    uint64_t room = room_of(cache);
 
     return !MUTANT("cache-never-tight") &&
            used > TABLE_SHARE(room) + (room - TABLE_SHARE(room)) / 2;
@@ -230,8 +243,7 @@ static void room_give_back(struct cache *cache, uint64_t bytes)
 /* What the queues of one shard may hold. */
 static uint64_t shard_target_bytes(struct cache *cache)
 {
-    uint64_t reserved = atomic_load_explicit(&cache->reserved_bytes, memory_order_relaxed);
-    uint64_t room = reserved < cache->limit_bytes ? cache->limit_bytes - reserved : 0;
+    uint64_t room = room_of(cache);
 
     return TABLE_SHARE(room) / cache->shard_count;
 }
@@ -447,14 +459,15 @@ out:
 
 /* ---- many at once ---- */
 
-static void queue_drop_owner(struct cache *cache, struct shard *shard, struct queue *queue,
-                             uint64_t owner)
+/* Those of the owner, or, if `which` is given, those that it says 1 of. */
+static void queue_drop(struct cache *cache, struct shard *shard, struct queue *queue,
+                       uint64_t owner, int (*which)(const struct cached *cached))
 {
     struct queue kept = {0};
 
     while (queue->oldest != NULL) {
         struct cached *cached = queue_pop(queue);
-        if (cached->owner == owner)
+        if (which != NULL ? which(cached) : cached->owner == owner)
             shard_let_go(cache, shard, cached, block_hash(cached->owner, cached->offset));
         else
             queue_push(&kept, cached);
@@ -462,13 +475,43 @@ static void queue_drop_owner(struct cache *cache, struct shard *shard, struct qu
     *queue = kept;
 }
 
-void cache_drop_owner(struct cache *cache, uint64_t owner)
+static void drop(struct cache *cache, uint64_t owner, int (*which)(const struct cached *cached))
 {
     for (uint32_t i = 0; i < cache->shard_count; i++) {
         struct shard *shard = &cache->shards[i];
         mutex_lock(&shard->mutex);
-        queue_drop_owner(cache, shard, &shard->small, owner);
-        queue_drop_owner(cache, shard, &shard->main, owner);
+        queue_drop(cache, shard, &shard->small, owner, which);
+        queue_drop(cache, shard, &shard->main, owner, which);
+        mutex_unlock(&shard->mutex);
+    }
+}
+
+void cache_drop_owner(struct cache *cache, uint64_t owner)
+{
+    drop(cache, owner, NULL);
+}
+
+void cache_drop_which(struct cache *cache, int (*which)(const struct cached *cached))
+{
+    drop(cache, 0, which);
+}
+
+void cache_set_limit(struct cache *cache, uint64_t limit_bytes)
+{
+    atomic_store_explicit(&cache->limit_bytes, limit_bytes, memory_order_relaxed);
+}
+
+uint64_t cache_limit(const struct cache *cache)
+{
+    return limit_of(cache);
+}
+
+void cache_fit(struct cache *cache)
+{
+    for (uint32_t i = 0; i < cache->shard_count; i++) {
+        struct shard *shard = &cache->shards[i];
+        mutex_lock(&shard->mutex);
+        shard_shrink(cache, shard, shard_target_bytes(cache), shard->entries * 2);
         mutex_unlock(&shard->mutex);
     }
 }
@@ -476,12 +519,7 @@ void cache_drop_owner(struct cache *cache, uint64_t owner)
 void cache_reserve(struct cache *cache, uint64_t bytes)
 {
     atomic_fetch_add(&cache->reserved_bytes, bytes);
-    for (uint32_t i = 0; i < cache->shard_count; i++) {
-        struct shard *shard = &cache->shards[i];
-        mutex_lock(&shard->mutex);
-        shard_shrink(cache, shard, shard_target_bytes(cache), shard->entries * 2);
-        mutex_unlock(&shard->mutex);
-    }
+    cache_fit(cache);
 }
 
 void cache_unreserve(struct cache *cache, uint64_t bytes)
@@ -522,7 +560,7 @@ void cache_destroy(struct cache *cache)
 void cache_get_stats(struct cache *cache, struct cache_stats *stats)
 {
     *stats = (struct cache_stats){
-        .limit_bytes = cache->limit_bytes,
+        .limit_bytes = limit_of(cache),
         .used_bytes = atomic_load_explicit(&cache->used_bytes, memory_order_relaxed),
         .reserved_bytes = atomic_load_explicit(&cache->reserved_bytes, memory_order_relaxed),
     };

@@ -53,7 +53,16 @@ struct cache_stats {
     uint64_t refused; /* inserts for which there was no room */
 };
 
-struct cache *cache_create(uint64_t limit_bytes); /* NULL: no memory */
+/* The tables are made for this limit: above it ghosts are remembered for less long. NULL: no memory. */
+struct cache *cache_create(uint64_t limit_bytes);
+/* Another limit, from the next insert on. What is there goes by cache_fit(). Any thread. */
+void cache_set_limit(struct cache *cache, uint64_t limit_bytes);
+uint64_t cache_limit(const struct cache *cache); /* any thread */
+/* Evicts down to the limit. Takes time by the number of blocks, under the mutex of one shard after the other:
+ * for a job. Any thread. */
+void cache_fit(struct cache *cache);
+/* Forgets all that `which` says 1 of, and what that was hit; like cache_fit(). */
+void cache_drop_which(struct cache *cache, int (*which)(const struct cached *cached));
 /* Nothing may be held from outside, and the caller is not inside: it waits for a grace period. Takes
  * NULL. */
 void cache_destroy(struct cache *cache);

@@ -8,6 +8,12 @@
 #include "server/server.h"
 #include "varve/db.h"
 
+/* Read by jemalloc, where the program is linked with it: what is free goes back to the system after a second, also
+ * while nothing is allocated. By default that is ten seconds, and an idle thread never gives back. */
+extern const char *malloc_conf;
+__attribute__((visibility("default"), used))
+const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";
+
 static int complain(const struct varve_err *err)
 {
     fprintf(stderr, "varved: %s\n", err_text(err));

@@ -27,12 +27,14 @@
 #include "net/loop.h"
 #include "net/team.h"
 #include "server/loops.h"
+#include "server/memory.h"
 #include "server/signals.h"
 #include "types/keyspace.h"
 #include "varve/db.h"
 
 #define OTHER_FDS 64 /* files of the engine but segments, the log, the loop's own */
 #define ENGINE_TICK_US ((uint64_t)50000)
+#define MEMORY_TICK_US ((uint64_t)100000)
 /* For the active expirer to count what expired before a compaction drops it. */
 #define EXPIRY_GRACE_MS ((uint64_t)20 * 1000)
 #define AUTHENTICATE_S 60 /* for a client to AUTH, where there is a password */
@@ -55,6 +57,8 @@ struct server {
     uint64_t told_seq;             /* and as it was last told */
     _Atomic int leave;             /* news: a signal asks us to leave */
     uint64_t engine_ticked_us;
+    struct memory_plan memory;
+    uint64_t memory_ticked_us;
     uint64_t slowed_count; /* delayed writes, and their time, as of the last line about them */
     uint64_t slowed_us;
     uint64_t slowed_log_us; /* no other line before that */
@@ -74,6 +78,7 @@ static void session_figures_of(void *arg, struct session_figures *figures)
     figures->fd = conn.fd;
     figures->qbuf_bytes = conn.input_bytes;
     figures->qbuf_free = conn.input_free_bytes;
+    figures->reply_buf_size = conn.held_bytes;
     figures->obl = conn.output_bytes;
     figures->oll_count = conn.writing_count;
     figures->omem = conn.writing_bytes;
@@ -254,6 +259,10 @@ static void hook_tick(void *arg)
     server->engine_ticked_us = now_us;
     tell_durable(server); /* before the tick, which may start to heal */
     varve_tick(server->db);
+    if (now_us - server->memory_ticked_us >= MEMORY_TICK_US) {
+        server->memory_ticked_us = now_us;
+        memory_govern(&server->memory, server->db);
+    }
     loops_tick(server->loops);
     processor_get_stats(server->processor, &stats);
     metrics_tick(&server->metrics, clock_mono_us(), stats.commands);
@@ -472,6 +481,24 @@ static const char *listen_anew(struct server *server, const char *name)
     return NULL;
 }
 
+static const char *divide_anew(struct server *server, const char *name)
+{
+    struct memory_plan plan;
+    struct varve_err err = {0};
+
+    if (memory_plan_settings(server->config, server->metrics.memory_machine_bytes,
+                             server->memory.memtable_bytes, &plan, &err) != 0) {
+        log_line(LOG_WARNING, "CONFIG SET %s: %s", name, err_text(&err));
+        return "maxmemory is too small for the memtables, the block cache and the buffers that "
+               "there "
+               "are. Check server logs.";
+    }
+    server->memory = plan;
+    server->metrics.memory_budget_bytes = plan.budget_bytes;
+    server->memory_ticked_us = 0; /* the next tick governs */
+    return NULL;
+}
+
 static const char *host_config_changed(void *arg, const char *name)
 {
     struct server *server = arg;
@@ -479,6 +506,8 @@ static const char *host_config_changed(void *arg, const char *name)
 
     if (strcmp(name, "port") == 0 || strcmp(name, "bind") == 0)
         return listen_anew(server, name);
+    if (strcmp(name, "maxmemory") == 0 || strcmp(name, "block-cache-size") == 0)
+        return divide_anew(server, name);
 
     if (strcmp(name, "maxclients") == 0) {
         uint64_t wanted = (uint64_t)config_int(server->config, OPT_MAXCLIENTS);
@@ -562,10 +591,10 @@ static void fill_engine_options(struct server *server, uint32_t compaction_jobs,
     *options = (struct varve_options){
         .executor = server->executor,
         .durability = (enum varve_durability)config_int(config, OPT_APPENDFSYNC),
-        .memtable_size_bytes = (uint64_t)config_int(config, OPT_MEMTABLE_SIZE),
+        .memtable_size_bytes = server->memory.memtable_bytes,
         .memtables_max = (uint32_t)config_int(config, OPT_MEMTABLES_MAX),
-        .block_cache_size_bytes = (uint64_t)config_int(config, OPT_BLOCK_CACHE_SIZE),
-        .row_cache_size_bytes = (uint64_t)config_int(config, OPT_ROW_CACHE_SIZE),
+        .block_cache_size_bytes = server->memory.cache_bytes,
+        .row_cache_size_bytes = server->memory.row_cache_bytes,
         .block_size_bytes = (uint32_t)config_int(config, OPT_BLOCK_SIZE),
         .segment_size_bytes = (uint64_t)config_int(config, OPT_SEGMENT_SIZE),
         .segments_max = (uint32_t)config_int(config, OPT_MAX_OPEN_SEGMENTS),
@@ -683,7 +712,12 @@ int server_start(struct config *config, struct server **out, struct varve_err *e
         err_set(err, rc, "the system gives no random numbers");
         goto out;
     }
-    rc = fit_maxclients(config, err);
+    server->metrics.memory_machine_bytes = memory_of_machine("");
+    rc = memory_plan_settings(config, server->metrics.memory_machine_bytes, 0, &server->memory,
+                              err);
+    server->metrics.memory_budget_bytes = server->memory.budget_bytes;
+    if (rc == 0)
+        rc = fit_maxclients(config, err);
     if (rc == 0)
         rc = start_loop(server, err);
     if (rc == 0)

@@ -179,3 +179,49 @@ def case_connections_come_and_go(folder):
                 if "connected_clients:1\r\n" in info:
                     return
             raise Failed(f"clients that left are counted: {info}")
+
+
+def memory_fields(connection):
+    text = connection.call("INFO", "memory").decode()
+    return {name: int(value) for name, value in re.findall(r"^(\w+):(\d+)\r?$", text, re.M)}
+
+
+def case_maxmemory_is_divided(folder):
+    """By bytes that the server counts: what a sanitizer adds to the resident ones is not its own."""
+    megabyte = 1 << 20
+    with Server(folder, "--maxmemory", "64mb") as server, server.connect() as connection:
+        for begin in range(0, 60_000, 10_000):
+            keys = range(begin, begin + 10_000)
+            connection.calls([("SET", f"key:{i}", f"{i:0200}") for i in keys])
+            values = connection.calls([("GET", f"key:{i * 7 % (begin + 10_000)}") for i in keys])
+            expect({len(value) for value in values}, {200}, "lengths of values")
+            fields = memory_fields(connection)
+            expect(fields["maxmemory"], 64 * megabyte, "maxmemory")
+            if fields["used_memory"] > 64 * megabyte or fields["mem_memtables"] > 12 * megabyte:
+                raise Failed(f"more than was granted: {fields}")
+            if fields["mem_block_cache"] + fields["mem_indexes_filters"] > 64 * megabyte:
+                raise Failed(f"the cache does not know its limit: {fields}")
+        expect(fields["mem_clients_normal"] > 500, True, "this client counts")
+        refused = str(connection.call("CONFIG", "SET", "maxmemory", "8mb"))
+        expect("maxmemory is too small" in refused, True, f"CONFIG SET maxmemory 8mb: {refused}")
+        expect(memory_fields(connection)["maxmemory"], 64 * megabyte, "maxmemory after that")
+        expect(connection.call("CONFIG", "SET", "block-cache-size", "4mb"), b"OK", "CONFIG SET")
+        wait_for_cache(connection, 4 * megabyte)
+        expect(connection.call("CONFIG", "SET", "block-cache-size", "0", "maxmemory", "0"), b"OK", "CONFIG SET")
+        expect(memory_fields(connection)["maxmemory"] > 64 * megabyte, True, "maxmemory by default")
+        stats = connection.call("MEMORY", "STATS")
+        expect(stats[stats.index(b"clients.normal") + 1] > 500, True, "clients.normal")
+    refusing = Server(folder, "--maxmemory", "8mb").spawn()
+    expect(refusing.process.wait(60), 1, "the exit code with 8 MB")
+    expect("maxmemory is 8388608 bytes, but 4 memtables" in refusing.log(), True, refusing.log_tail())
+
+
+def wait_for_cache(connection, limit):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        fields = memory_fields(connection)
+        if fields["mem_block_cache_limit"] == limit and \
+                fields["mem_block_cache"] + fields["mem_indexes_filters"] <= limit:
+            return
+        time.sleep(0.01)
+    raise Failed(f"the cache does not shrink to {limit}: {fields}")

@@ -87,6 +87,7 @@ CAMPAIGNS = {
     "rcu": Campaign(["tests/unit/base/test_base_rcu"], 120),
     "view": Campaign(["tests/unit/lsm/test_view"], 120),
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
+    "memory": Campaign(["tests/unit/server/test_server_memory"], 120),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
     "merge": Campaign(["tests/unit/segment/test_merge_iter"], 120),
     "segment": Campaign(["tests/unit/segment/test_segment"], 120),
@@ -336,6 +337,7 @@ MUTANTS = (
     Mutant("cache-forgets-limbo", "cache", "an evicted block does not count, though it is there"),
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-slot-stays", "cache", "an evicted block is found on in its slot"),
+    Mutant("memory-forgets-others", "memory", "the block cache does not give way to what grows beside it"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
     # What a compaction keeps.
     # What goes on in the background.

@@ -99,6 +99,50 @@ static void test_pieces__give_chunks_back(void **state)
     assert_int_equal(mem_used_bytes(), MEM_HUGE_BYTES);
 }
 
+/* Chunks that leave take nothing more, and are gone with their last piece. */
+static void test_pieces__leave(void **state)
+{
+    static uint8_t *at[4000];
+    size_t size = 5000;
+    size_t left = 0;
+    struct pieces_stats stats;
+
+    (void)state;
+    pieces_trim(&pieces);
+    for (size_t i = 0; i < COUNT_OF(at); i++)
+        at[i] = pieces_alloc(&pieces, size);
+    assert_int_equal(pieces_leave(&pieces, MEM_HUGE_BYTES), 0); /* all are full */
+    for (size_t i = 0; i < COUNT_OF(at); i++)
+        if (i % 8 != 0) {
+            pieces_free(&pieces, at[i], size);
+            at[i] = NULL;
+        }
+    pieces_get_stats(&pieces, &stats);
+    assert_int_equal(stats.used_bytes, COUNT_OF(at) / 8 * pieces_size(size));
+    assert_int_equal(mem_used_bytes(), stats.held_bytes);
+    size_t unused = stats.held_bytes - stats.used_bytes;
+    size_t in_use = pieces_leave(&pieces, unused / 2);
+    assert_true(in_use > 0 && in_use < stats.used_bytes * 2 / 3);
+    assert_int_equal(pieces_leave(&pieces, unused / 2), in_use); /* they are chosen */
+    for (size_t i = 0; i < COUNT_OF(at); i++)
+        if (at[i] != NULL && pieces_is_leaving(at[i])) {
+            left += pieces_size(size);
+            pieces_free(&pieces, at[i], size);
+            at[i] = pieces_alloc(&pieces, size);
+            assert_false(pieces_is_leaving(at[i]));
+        }
+    assert_int_equal(left, in_use);
+    pieces_get_stats(&pieces, &stats);
+    assert_true(stats.held_bytes - stats.used_bytes <= unused / 2 + MEM_HUGE_BYTES);
+    assert_int_equal(mem_used_bytes(), stats.held_bytes);
+    for (size_t i = 0; i < COUNT_OF(at); i++)
+        if (at[i] != NULL)
+            pieces_free(&pieces, at[i], size);
+    pieces_trim(&pieces);
+    pieces_get_stats(&pieces, &stats);
+    assert_int_equal(stats.held_bytes + stats.used_bytes + mem_used_bytes(), 0);
+}
+
 static void test_pieces__without_memory(void **state)
 {
     (void)state;
@@ -160,6 +204,7 @@ int main(void)
         cmocka_unit_test_teardown(test_pieces__without_memory, teardown),
         cmocka_unit_test_teardown(test_pieces__are_apart, teardown),
         cmocka_unit_test_teardown(test_pieces__give_chunks_back, teardown),
+        cmocka_unit_test_teardown(test_pieces__leave, teardown),
         cmocka_unit_test(test_pieces__of_many_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

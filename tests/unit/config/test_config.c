@@ -77,7 +77,7 @@ static void test_values__defaults(void **state)
     char word[64];
 
     assert_int_equal(config_int(config, OPT_PORT), 6379);
-    assert_int_equal(config_int(config, OPT_MEMTABLE_SIZE), 64 << 20);
+    assert_int_equal(config_int(config, OPT_MEMTABLE_SIZE), 0);
     assert_int_equal(config_int(config, OPT_APPENDFSYNC), VARVE_EVERYSEC);
     assert_int_equal(config_int(config, OPT_LOGLEVEL), LOG_NOTICE);
     assert_string_equal(config_str(config, OPT_LOGLEVEL), "notice");
@@ -106,9 +106,9 @@ static void test_values__of_the_levels(void **state)
         const char *most;
         const char *too_much;
     } cases[] = {
-        {"memtable-size", OPT_MEMTABLE_SIZE, 64 << 20, "65536", "65535", "100gb", NULL},
+        {"memtable-size", OPT_MEMTABLE_SIZE, 0, "65536", "65535", "100gb", NULL},
         {"memtables-max", OPT_MEMTABLES_MAX, 4, "2", "1", "16", "17"},
-        {"block-cache-size", OPT_BLOCK_CACHE_SIZE, 256 << 20, "1mb", "1048575", "100gb", NULL},
+        {"block-cache-size", OPT_BLOCK_CACHE_SIZE, 0, "1mb", "1048575", "100gb", NULL},
         {"row-cache-size", OPT_ROW_CACHE_SIZE, 64 << 20, "0", "-1", "1024gb", "1025gb"},
         {"block-size", OPT_BLOCK_SIZE, 4096, "512", "511", "1mb", "1048577"},
         {"segment-size", OPT_SEGMENT_SIZE, 64 << 20, "16kb", "16383", "100gb", NULL},
@@ -330,7 +330,7 @@ static void test_match__globs_and_plain_names(void **state)
     assert_string_equal(get(config, "nothing", "x*"), "");
     assert_string_equal(get(config, "save", "appendonly"), "save=;appendonly=yes;");
     assert_string_equal(get(config, "maxmemory", "maxmemory-policy"),
-                        "maxmemory-policy=noeviction;maxmemory=0;");
+                        "maxmemory=0;maxmemory-policy=noeviction;");
     assert_string_equal(get(config, "hash-max-*", ""),
                         "hash-max-listpack-entries=512;hash-max-listpack-value=64;"
                         "hash-max-ziplist-entries=512;hash-max-ziplist-value=64;");
@@ -383,7 +383,7 @@ static void test_set__texts_of_redis(void **state)
     assert_string_equal(SET(config, "memtable-size", "1mb"),
                         "CONFIG SET failed (possibly related to argument 'memtable-size') - can't "
                         "set immutable config");
-    assert_string_equal(SET(config, "memtable-size", "64mb", "port", "6380"), "OK");
+    assert_string_equal(SET(config, "memtable-size", "0", "port", "6380"), "OK");
     assert_string_equal(SET(config, "maxmemory-policy", "allkeys-lru"),
                         "CONFIG SET failed (possibly related to argument 'maxmemory-policy') - "
                         "argument(s) must be one of the following: noeviction");

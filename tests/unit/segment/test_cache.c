@@ -479,6 +479,53 @@ static void test_cache__any_limit(void **state)
     }
 }
 
+/* A smaller limit holds for inserts at once, and for what is there once it was made to fit. */
+static void test_cache__another_limit(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint64_t k = 0; k < 2 * BLOCKS; k++)
+        put(f, f->owner, k, BLOCK);
+    (void)rcu_reclaim();
+    uint64_t full = stats_of(f).used_bytes;
+    assert_true(full > LIMIT * 3 / 4);
+    cache_set_limit(f->cache, LIMIT / 4);
+    assert_int_equal(cache_limit(f->cache), LIMIT / 4);
+    assert_int_equal(put(f, f->owner, 5 * BLOCKS, BLOCK), 0);
+    assert_true(cache_is_tight(f->cache));
+    cache_fit(f->cache);
+    (void)rcu_reclaim();
+    check_limit(f, 0);
+    assert_true(stats_of(f).used_bytes > LIMIT / 8);
+    cache_set_limit(f->cache, LIMIT);
+    for (uint64_t k = 0; k < 2 * BLOCKS; k++)
+        put(f, f->owner, 10 * BLOCKS + k, BLOCK);
+    (void)rcu_reclaim();
+    check_limit(f, 0);
+    assert_true(stats_of(f).used_bytes >= full);
+}
+
+static int is_odd(const struct cached *cached)
+{
+    return (int)(cached->offset % 2);
+}
+
+static void test_cache__drop_which(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint64_t k = 0; k < BLOCKS / 2; k++)
+        assert_int_equal(put(f, f->owner, k, BLOCK), 1);
+    cache_drop_which(f->cache, is_odd);
+    (void)rcu_reclaim();
+    assert_int_equal(stats_of(f).entries, BLOCKS / 4);
+    rcu_enter();
+    for (uint64_t k = 0; k < BLOCKS / 2; k++)
+        assert_int_equal(cache_find(f->cache, f->owner, k) != NULL, k % 2 == 0);
+    rcu_leave();
+    check_limit(f, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_cache__##name, setup, teardown)
 
 int main(void)
@@ -492,6 +539,8 @@ int main(void)
         TEST(dropped_but_held__counts),
         TEST(drop_owner__forgets_its_blocks_only),
         TEST(reserve__blocks_make_room),
+        TEST(another_limit),
+        TEST(drop_which),
         TEST(sizes_differ),
         TEST(scan_leaves_the_hot_set_alone),
         TEST(newcomers_get_in_where_all_is_hot),

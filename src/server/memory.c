@@ -1,0 +1,234 @@
+#include "server/memory.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mutant.h"
+#include "config/config.h"
+#include "metrics/metrics.h"
+#include "varve/db.h"
+
+#define KIB ((uint64_t)1024)
+#define MIB (KIB * KIB)
+#define BUDGET_UNKNOWN_BYTES (1024 * MIB) /* where the system does not say what there is */
+#define BUDGET_SHARE(machine) ((machine) / 4)
+#define MEMTABLE_SHARE(budget) ((budget) / 32)
+#define ROW_CACHE_SHARE(budget) ((budget) / 16)
+#define MEMTABLE_MIN_BYTES (256 * KIB)
+#define MEMTABLE_MAX_BYTES (64 * MIB)
+#define ARENA_CHUNK_BYTES (2 * MIB) /* a memtable takes its memory in such steps, or smaller ones */
+#define MARGIN_SHARE(budget) ((budget) / 32) /* for what grows before the cache has given way */
+#define SLACK_SHARE(room) ((room) / 8)
+
+/* ---- the division ---- */
+
+static uint64_t add(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static uint64_t all_memtables_bytes(const struct memory_wishes *wishes, uint64_t memtable_bytes)
+{
+    uint64_t step = memtable_bytes / 2 < ARENA_CHUNK_BYTES ? memtable_bytes / 2 : ARENA_CHUNK_BYTES;
+    uint64_t each = add(memtable_bytes, step);
+
+    return each > UINT64_MAX / wishes->memtables_max ? UINT64_MAX : each * wishes->memtables_max;
+}
+
+static uint64_t memtable_bytes_for(uint64_t budget)
+{
+    uint64_t bytes = MEMTABLE_SHARE(budget);
+
+    if (bytes < MEMTABLE_MIN_BYTES)
+        return MEMTABLE_MIN_BYTES;
+    return bytes > MEMTABLE_MAX_BYTES ? MEMTABLE_MAX_BYTES : bytes;
+}
+
+int memory_plan(const struct memory_wishes *wishes, struct memory_plan *plan, struct varve_err *err)
+{
+    uint64_t budget = wishes->budget_bytes;
+
+    if (budget == 0)
+        budget = wishes->machine_bytes == 0 ? BUDGET_UNKNOWN_BYTES
+                                            : BUDGET_SHARE(wishes->machine_bytes);
+    *plan = (struct memory_plan){.budget_bytes = budget,
+                                 .memtable_bytes = wishes->memtable_bytes,
+                                 .cache_is_governed = wishes->cache_bytes == 0};
+    if (plan->memtable_bytes == 0)
+        plan->memtable_bytes = memtable_bytes_for(budget);
+    plan->memtables_bytes = all_memtables_bytes(wishes, plan->memtable_bytes);
+    uint64_t least = plan->cache_is_governed ? MEMORY_CACHE_MIN_BYTES : wishes->cache_bytes;
+    plan->row_cache_bytes = wishes->row_cache_bytes < ROW_CACHE_SHARE(budget)
+                                ? wishes->row_cache_bytes
+                                : ROW_CACHE_SHARE(budget);
+    uint64_t needed = add(MEMORY_PROGRAM_BYTES + plan->row_cache_bytes,
+                          add(plan->memtables_bytes, least));
+    /* What is set by hand outweighs a default, as long as the machine has it. */
+    if (wishes->budget_bytes == 0 && needed > budget && needed <= wishes->machine_bytes)
+        plan->budget_bytes = needed;
+    if (needed > plan->budget_bytes)
+        return err_set(err, VARVE_EINVAL,
+                       "maxmemory is %" PRIu64 " bytes%s, but %" PRIu64
+                       " memtables (memtables-max, memtable-size) take up to %" PRIu64
+                       ", the row cache (row-cache-size) %" PRIu64
+                       ", the block cache (block-cache-size) at least %" PRIu64
+                       " and the program with its buffers %" PRIu64,
+                       budget,
+                       wishes->budget_bytes == 0 ? " (a quarter of this machine's memory)" : "",
+                       (uint64_t)wishes->memtables_max, plan->memtables_bytes,
+                       plan->row_cache_bytes, least, MEMORY_PROGRAM_BYTES);
+    plan->cache_bytes = plan->cache_is_governed ? plan->budget_bytes - (needed - least)
+                                                : wishes->cache_bytes;
+    return 0;
+}
+
+int memory_plan_settings(const struct config *config, uint64_t machine_bytes,
+                         uint64_t memtable_bytes, struct memory_plan *plan, struct varve_err *err)
+{
+    struct memory_wishes wishes = {
+        .machine_bytes = machine_bytes,
+        .budget_bytes = (uint64_t)config_int(config, OPT_MAXMEMORY),
+        .memtable_bytes = memtable_bytes > 0 ? memtable_bytes
+                                             : (uint64_t)config_int(config, OPT_MEMTABLE_SIZE),
+        .memtables_max = (uint32_t)config_int(config, OPT_MEMTABLES_MAX),
+        .row_cache_bytes = (uint64_t)config_int(config, OPT_ROW_CACHE_SIZE),
+        .cache_bytes = (uint64_t)config_int(config, OPT_BLOCK_CACHE_SIZE),
+    };
+
+    return memory_plan(&wishes, plan, err);
+}
+
+/* ---- while it runs ---- */
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+uint64_t memory_cache_target(const struct memory_plan *plan, uint64_t resident_bytes,
+                             const struct varve_stats *engine)
+{
+    uint64_t memtables = engine->memtables_bytes + engine->memtables_spare_bytes;
+    uint64_t blocks = less(engine->cache_held_bytes, engine->cache_free_bytes);
+    /* Long values lie elsewhere than blocks. */
+    uint64_t values = less(engine->cache_used_bytes, blocks);
+    uint64_t others = less(resident_bytes, engine->cache_held_bytes + values + memtables);
+
+    if (!plan->cache_is_governed)
+        return plan->cache_bytes;
+    if (MUTANT("memory-forgets-others"))
+        others = 0;
+    if (memtables < plan->memtables_bytes)
+        memtables = plan->memtables_bytes;
+    uint64_t room = less(plan->budget_bytes, MARGIN_SHARE(plan->budget_bytes) + others + memtables);
+    /* What is free between blocks is memory, too; but were all of it taken off, where blocks come and go the
+     * cache would shrink for being shrunk. */
+    uint64_t slack = engine->cache_free_bytes < SLACK_SHARE(room) ? engine->cache_free_bytes
+                                                                  : SLACK_SHARE(room);
+    uint64_t blocks_most = room - slack;
+    if (blocks_most < MEMORY_CACHE_MIN_BYTES)
+        blocks_most = MEMORY_CACHE_MIN_BYTES;
+    return blocks_most + engine->pinned_bytes; /* these are of the others */
+}
+
+void memory_govern(const struct memory_plan *plan, struct varve_db *db)
+{
+    struct varve_stats engine;
+
+    varve_stats(db, &engine);
+    varve_set_cache_size(db, memory_cache_target(plan, metrics_resident_bytes(), &engine));
+}
+
+/* ---- the machine ---- */
+
+/* The number that a file begins with; UINT64_MAX: there is none ("max", no file). */
+static uint64_t read_number(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    uint64_t number = UINT64_MAX;
+
+    if (file == NULL)
+        return UINT64_MAX;
+    if (fscanf(file, "%" SCNu64, &number) != 1)
+        number = UINT64_MAX;
+    fclose(file);
+    return number;
+}
+
+static uint64_t total_memory(const char *root)
+{
+    char line[PATH_MAX];
+    uint64_t kib = 0;
+
+    snprintf(line, sizeof(line), "%s/proc/meminfo", root);
+    FILE *file = fopen(line, "re");
+    if (file == NULL)
+        return UINT64_MAX;
+    while (kib == 0 && fgets(line, sizeof(line), file) != NULL)
+        if (sscanf(line, "MemTotal: %" SCNu64 " kB", &kib) != 1)
+            kib = 0;
+    fclose(file);
+    return kib == 0 || kib > UINT64_MAX / KIB ? UINT64_MAX : kib * KIB;
+}
+
+/* The least limit of the group and those above it. In a container the group's own folder may not be there,
+ * and what is at the top is its limit. */
+static uint64_t group_limit(const char *folder, char *group, const char *file)
+{
+    char path[PATH_MAX];
+    uint64_t least = UINT64_MAX;
+
+    for (;;) {
+        int len = snprintf(path, sizeof(path), "%s%s/%s", folder, group, file);
+        uint64_t limit = len > 0 && (size_t)len < sizeof(path) ? read_number(path) : UINT64_MAX;
+        if (limit < least)
+            least = limit;
+        char *slash = strrchr(group, '/');
+        if (slash == NULL)
+            return least;
+        *slash = '\0';
+    }
+}
+
+static uint64_t cgroup_limit(const char *root)
+{
+    char line[PATH_MAX];
+    char folder[PATH_MAX];
+    uint64_t least = UINT64_MAX;
+
+    snprintf(line, sizeof(line), "%s/proc/self/cgroup", root);
+    FILE *file = fopen(line, "re");
+    if (file == NULL)
+        return UINT64_MAX;
+    while (fgets(line, sizeof(line), file) != NULL) {
+        uint64_t limit = UINT64_MAX;
+        line[strcspn(line, "\n")] = '\0';
+        char *controllers = strchr(line, ':');
+        char *group = controllers == NULL ? NULL : strchr(++controllers, ':');
+        if (group == NULL)
+            continue;
+        *group++ = '\0';
+        snprintf(folder, sizeof(folder), "%s/sys/fs/cgroup%s", root,
+                 controllers[0] == '\0' ? "" : "/memory");
+        if (controllers[0] == '\0')
+            limit = group_limit(folder, group, "memory.max");
+        else if (strcmp(controllers, "memory") == 0)
+            limit = group_limit(folder, group, "memory.limit_in_bytes");
+        if (limit < least)
+            least = limit;
+    }
+    fclose(file);
+    return least;
+}
+
+uint64_t memory_of_machine(const char *root)
+{
+    uint64_t total = total_memory(root);
+    uint64_t limit = cgroup_limit(root);
+    uint64_t least = limit < total ? limit : total;
+
+    return least == UINT64_MAX ? 0 : least;
+}
