@@ -53,13 +53,13 @@ struct varve_options {
                                    * are full, writes wait */
     uint64_t block_cache_size_bytes; /* default 256 MiB, at least 1 MiB: blocks, indexes, filters;
                                       * varve_set_cache_size() changes it */
-    uint64_t row_cache_size_bytes;   /* default 0: none; else at least 64 KiB, beside the block cache:
+    uint64_t row_cache_size_bytes; /* default 0: none; else at least 64 KiB, beside the block cache:
                                       * records of up to 1 KiB that are read often while their blocks
                                       * do not stay in that */
-    uint32_t block_size_bytes;       /* default 4 KiB, 512 B .. 1 MiB, uncompressed */
-    uint64_t segment_size_bytes;     /* default 64 MiB, at least 16 KiB: where a run is cut */
-    uint32_t segments_max;           /* default 4096, 16 .. 32768: each is an open file */
-    uint32_t bloom_bits_per_key;     /* default 10, at most 32; VARVE_NO_FILTER: none */
+    uint32_t block_size_bytes;     /* default 4 KiB, 512 B .. 1 MiB, uncompressed */
+    uint64_t segment_size_bytes;   /* default 64 MiB, at least 16 KiB: where a run is cut */
+    uint32_t segments_max;         /* default 4096, 16 .. 32768: each is an open file */
+    uint32_t bloom_bits_per_key;   /* default 10, at most 32; VARVE_NO_FILTER: none */
     enum varve_compression compression;
     uint32_t compaction_jobs;  /* default 1, at most 16: into how many a large compaction is cut;
                                 * as many threads should run them */
