@@ -72,7 +72,7 @@ struct varve_options {
                                   * flushes and what gives space back when the disk is full */
     uint64_t wal_size_bytes;     /* default 64 MiB, at least 4 KiB: when the next file starts */
     uint32_t wal_pool_size; /* default 2, at most 16: WAL files kept ready to be written again; only
-                                  * where none is there, a new one is made ahead */
+                                  * where none is there, one is pre-written ahead */
     int no_create;          /* 1: refuse a directory without a database in it */
     varve_durable_fn on_durable; /* NULL: nobody is told */
     varve_log_fn on_log;         /* NULL: nobody is told */

@@ -258,7 +258,7 @@ static int start_log(struct varve_db *db, struct recovery *recovery, uint64_t fi
                      struct log_place previous, struct varve_err *err)
 {
     struct wal_ready ready;
-    int rc = wal_pool_make(&db->wal.pool, 0, &ready, err);
+    int rc = wal_pool_make(&db->wal.pool, &ready, err);
 
     if (rc != 0)
         return rc;

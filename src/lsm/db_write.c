@@ -511,7 +511,7 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
     if (always)
         wal_sync_start(&db->wal.sync);
     counts_compact(&memtable_notes(db->memtable)->counts);
-    wal_make_ready(&db->wal, db->now_us);
+    wal_make_ready(&db->wal, always, db->now_us);
     stall_wrote(&db->stall, db->group_bytes, db->now_us);
     db->user_bytes += db->group_bytes;
     db->group_bytes = 0;
@@ -741,5 +741,5 @@ void varve_tick(struct varve_db *db)
         db_fail(db, &err);
     }
     if (db->wal.records > 0)
-        wal_make_ready(&db->wal, db->now_us);
+        wal_make_ready(&db->wal, atomic_load(&db->durability) == VARVE_ALWAYS, db->now_us);
 }

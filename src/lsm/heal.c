@@ -214,7 +214,7 @@ static int heal_make(struct varve_db *db, struct log_writer **log, struct varve_
         goto out;
     }
     if (!wal_pool_take(&db->wal.pool, &ready))
-        rc = wal_pool_make(&db->wal.pool, 0, &ready, err);
+        rc = wal_pool_make(&db->wal.pool, &ready, err);
     if (rc != 0)
         goto out;
     if (wal_stage_begin(ready.log, durable.seq + 1, ready.manifest, durable.place) != 0)

@@ -69,21 +69,22 @@ int wal_stage_begin(struct log_writer *log, uint64_t next_seq, struct log_place 
     return log_writer_stage_small(log, header, payload, sizeof(payload));
 }
 
-void wal_make_ready(struct wal *wal, uint64_t now_us)
+void wal_make_ready(struct wal *wal, int eager, uint64_t now_us)
 {
-    if (wal->log->offset >= wal->file_size / 2)
+    wal->eager = eager;
+    if (eager || wal->log->offset >= wal->file_size / 2)
         wal_pool_fill(&wal->pool, now_us);
 }
 
-/* A file that is full gives way to one that is ready. */
+/* A file that is full, or one that should have been pre-written, gives way to one that is ready. */
 static int wal_rotate(struct wal *wal, uint64_t next_seq, struct varve_err *err)
 {
     struct record_header seal = {.type = RECORD_SEAL, .first_seq = next_seq};
     struct wal_ready ready;
+    int due = wal->log->offset >= wal->file_size || (wal->eager && wal->log->prewritten_size == 0);
 
     /* unreached: a file that has no begin record yet is made ready, and not full */
-    if (wal->log->offset < wal->file_size || wal->begin_due ||
-        wal_pool_ready_count(&wal->pool) == 0)
+    if (!due || wal->begin_due || wal_pool_ready_count(&wal->pool) == 0)
         return 0;
     /* What can fail without the disk comes first: behind a seal, and past a file that is named in the
      * manifest and stays empty, no log can go on. */

@@ -41,7 +41,6 @@ static void abandon_manifest(struct bed *bed)
                                                    .os_errno = EIO,
                                                    .path_suffix = "MANIFEST-000001"});
     assert_int_equal(bed_put(bed, "a", "1"), 0);
-    wal_pool_fill(&bed->db->wal.pool, UINT64_MAX); /* the edit that names a new file */
     bed_run(bed);
     assert_int_equal(fault_env_fired(bed->fault), 1);
 }
@@ -149,18 +148,14 @@ static void test_leftovers__the_pool_while_the_manifest_fails(void **state)
                                                    .os_errno = EIO,
                                                    .mode = FAULT_STICKY,
                                                    .path_suffix = "CURRENT"});
-    for (int i = 0; i < 300; i++) {
-        wal_pool_fill(&bed->db->wal.pool, bed->db->now_us);
+    for (int i = 0; i < 300; i++)
         bed_pass_us(bed, 100000);
-    }
     assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 0);
     assert_in_range(wal_count(bed), 1, 3);
     assert_in_range(file_count(bed, "MANIFEST-"), 1, 2);
     fault_env_heal(bed->fault);
-    for (int i = 0; i < 30; i++) {
-        wal_pool_fill(&bed->db->wal.pool, bed->db->now_us);
+    for (int i = 0; i < 30; i++)
         bed_pass_us(bed, 100000);
-    }
     assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 1);
     bed_close_ok(bed);
     bed_open_ok(bed);
@@ -191,7 +186,6 @@ static int leave_log_file(struct bed *bed, uint64_t nth)
                                                    .mode = FAULT_STICKY,
                                                    .path_suffix = "000003.wal"});
     assert_int_equal(bed_put(bed, "a", "1"), 0);
-    wal_pool_fill(&bed->db->wal.pool, UINT64_MAX);
     bed_run(bed);
     int fired = fault_env_fired(bed->fault) > 0;
     fault_env_heal(bed->fault);
@@ -211,7 +205,6 @@ static void test_leftovers__a_log_file_that_failed_is_not_written_again(void **s
         bed_close_ok(bed);
         bed_open_ok(bed);
         assert_int_equal(bed_put(bed, "a", "2"), 0);
-        wal_pool_fill(&bed->db->wal.pool, UINT64_MAX);
         bed_run(bed);
         assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 1);
         for (int policy = 0; policy < SIM_POLICY_COUNT; policy++)
