@@ -665,8 +665,8 @@ static void wal_start(struct varve_db *db, const struct recovery *recovery)
     wal->files = state->wal_count;
     for (size_t i = 0; i < state->wal_count; i++)
         wal->live_bytes += state->wals[i].end;
-    wal_sync_reset(&wal->sync, wal->log,
-                   (struct wal_mark){.seq = recovery->last_seq, .place = wal_end(wal)});
+    (void)wal_sync_reset(&wal->sync, wal->log,
+                         (struct wal_mark){.seq = recovery->last_seq, .place = wal_end(wal)});
 }
 
 static void wal_configure(struct varve_db *db)

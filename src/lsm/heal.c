@@ -286,13 +286,18 @@ void heal_deinit(struct heal *heal)
     cond_deinit(&heal->changed);
 }
 
-/* The writer goes on in the new file, in which everything is durable. */
-static void heal_adopt(struct heal *heal)
+/* The writer goes on in the new file, in which everything is durable. Returns 0 if a sync of the old one runs, or
+ * just begins: then the next tick tries again. */
+static int heal_adopt(struct heal *heal)
 {
     struct varve_db *db = heal->db;
     struct wal *wal = &db->wal;
     struct log_writer *old = wal->log;
+    struct wal_mark durable = {.seq = atomic_load(&db->visible_seq),
+                               .place = {heal->log->file_no, heal->log->offset}};
 
+    if (!wal_sync_reset(&wal->sync, heal->log, durable))
+        return 0;
     wal->live_bytes += old->offset;
     wal->log = heal->log;
     wal->begin_due = 0;
@@ -302,13 +307,12 @@ static void heal_adopt(struct heal *heal)
     wal->files++;
     heal->log = NULL;
     heal->last_error[0] = '\0';
-    wal_sync_reset(&wal->sync, wal->log,
-                   (struct wal_mark){.seq = atomic_load(&db->visible_seq), .place = wal_end(wal)});
     log_writer_close(old);
     db->heals++;
     atomic_store(&db->failed, 0);
     heal_set_state(heal, HEAL_IDLE);
     db_log(db, 5, "the log is healed, writes go on in file %" PRIu64, wal->log->file_no);
+    return 1;
 }
 
 static int heal_is_running(const void *arg)
@@ -328,10 +332,7 @@ void heal_tick(struct heal *heal, uint64_t now_us)
 {
     switch (heal_state(heal)) { /* unreached: there are these three states */
     case HEAL_RUNNING: break;
-    case HEAL_DONE:
-        if (!wal_sync_running(&heal->db->wal.sync)) /* somebody may sync the old file once more */
-            heal_adopt(heal);
-        break;
+    case HEAL_DONE: (void)heal_adopt(heal); break;
     case HEAL_IDLE:
         if (now_us < heal->retry_us || wal_sync_running(&heal->db->wal.sync))
             break;
@@ -350,6 +351,7 @@ int heal_now(struct heal *heal, struct varve_err *err)
     db_wait(db, &heal->mutex, &heal->changed, heal_is_running, heal);
     if (heal_state(heal) != HEAL_DONE)
         return err_set(err, VARVE_EUNKNOWN, "the log could not be healed: %s", heal->last_error);
-    heal_adopt(heal);
+    int adopted = heal_adopt(heal);
+    CHECK(adopted); /* at a close nobody else syncs any more */
     return 0;
 }

@@ -176,6 +176,9 @@ static int payload_is_whole(const struct log_reader *reader, const struct log_re
     if (!record->header.is_short)
         return crc32c(reader->salt, payload.data, payload.len) == record->header.payload_crc;
     size_t head_len = chunk_get_head(payload.data, payload.data + payload.len, &chunk);
+    /* The head was checked, but the window may have been read again since. */
+    if (head_len == 0 || chunk.value.len != payload.len - head_len)
+        return 0;
     chunk.value.data = payload.data + head_len;
     return chunk_crc(&chunk) == chunk.crc;
 }

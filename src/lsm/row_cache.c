@@ -13,6 +13,8 @@
  * lose nothing but their rows. */
 #include "lsm/row_cache.h"
 
+#include <stddef.h>
+
 #include <stdatomic.h>
 #include <string.h>
 
@@ -426,8 +428,9 @@ static void slab_empty(struct row_cache *rows, const struct slab *from, struct s
             to->used_bytes + bytes <= keep_max)
             kept = slab_take(rows, to, bytes);
         if (kept != NULL) {
-            memcpy(kept, row, bytes);
-            atomic_store_explicit(&kept->was_read, 0, memory_order_relaxed);
+            memcpy(kept, row, offsetof(struct row, was_read)); /* which readers may be setting */
+            atomic_init(&kept->was_read, 0);
+            memcpy(kept->bytes, row->bytes, (size_t)row->key_len + row->value_len);
         }
         index_put_locked(rows, bucket, word, kept == NULL ? 0 : place_word(rows, to, kept, hash));
     }

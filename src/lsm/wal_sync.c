@@ -35,10 +35,13 @@ static void sync_set_durable_locked(struct wal_sync *sync, struct wal_mark durab
     atomic_fetch_add_explicit(&sync->durable_changes, 1, memory_order_release);
 }
 
-void wal_sync_reset(struct wal_sync *sync, struct log_writer *current, struct wal_mark durable)
+int wal_sync_reset(struct wal_sync *sync, struct log_writer *current, struct wal_mark durable)
 {
     mutex_lock(&sync->mutex);
-    CHECK(!sync->running);
+    if (sync->running) {
+        mutex_unlock(&sync->mutex);
+        return 0;
+    }
     sync_close_full(sync);
     sync->current = current;
     sync->written = durable;
@@ -47,6 +50,7 @@ void wal_sync_reset(struct wal_sync *sync, struct log_writer *current, struct wa
     sync->oldest_running_us = 0;
     atomic_store(&sync->failed, 0);
     mutex_unlock(&sync->mutex);
+    return 1;
 }
 
 static uint64_t age_us(uint64_t oldest_us, uint64_t now_us)

@@ -57,8 +57,9 @@ void wal_sync_init(struct wal_sync *sync, struct varve_executor *executor,
                    varve_durable_fn on_durable, void *arg);
 void wal_sync_deinit(struct wal_sync *sync); /* no job may be running; closes the full files */
 
-/* Starts from a log that is durable up to `durable`, and is written in `current` from now on. */
-void wal_sync_reset(struct wal_sync *sync, struct log_writer *current, struct wal_mark durable);
+/* Starts from a log that is durable up to `durable`, and is written in `current` from now on. Returns 0, and changes
+ * nothing, while a sync runs. */
+int wal_sync_reset(struct wal_sync *sync, struct log_writer *current, struct wal_mark durable);
 
 /* Writer thread: bytes up to `written` were written at now_us, the last of them in `current`. Returns the
  * age of the oldest byte that a power cut could take. */

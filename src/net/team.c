@@ -203,7 +203,8 @@ void guest_settle(struct conn *conn, uint64_t durable_seq)
             return;
         conn_forget_park(conn); /* what was answered before it is sent; then it comes again */
         conn->leaving = CONN_LEAVES_SOON;
-    } else if (conn_has_parsed(conn) && conn_can_run(conn) && !conn_is_clogged(conn)) {
+    } else if (conn_has_parsed(conn) && conn_can_run(conn) && !conn_is_clogged(conn) &&
+               !conn->loop->stopping) {
         turn_touch(conn);
         return;
     }
@@ -253,6 +254,8 @@ static void home_arrive(struct net_loop *home, struct conn *conn)
         mem_free(conn->again);
         conn->again = NULL;
     }
+    if (conn->fresh) /* came while it was away: to be looked at wherever it is next */
+        conn->ahead_status = RESP_COMMAND;
     if (conn->wanted) /* once it has sent what it brought */
         conn->leaving = CONN_LEAVES_SOON;
     conn->wanted = 0;

@@ -349,17 +349,18 @@ void turn_run_conn(struct conn *conn)
 
 static void log_output_failure(struct conn *conn)
 {
-    struct conn_figures figures;
+    uv_os_fd_t fd =
+        -1; /* what else conn_figures() tells is the home loop's, where this is a guest */
 
-    conn_figures(conn, &figures);
+    if (uv_fileno((const uv_handle_t *)&conn->tcp, &fd) != 0)
+        fd = -1;
     if (conn->writer.failed == VARVE_EFULL) {
-        log_line(LOG_WARNING, "Closing client fd=%d: its output passes the limit of %zu bytes",
-                 figures.fd,
+        log_line(LOG_WARNING, "Closing client fd=%d: its output passes the limit of %zu bytes", fd,
                  conn->loop->limits.output_max_bytes != 0 ? conn->loop->limits.output_max_bytes
                                                           : conn->loop->limits.push_max_bytes);
         conn->loop->metrics->output_limit_closes++;
     } else {
-        log_line(LOG_WARNING, "Closing client fd=%d: no memory for its replies", figures.fd);
+        log_line(LOG_WARNING, "Closing client fd=%d: no memory for its replies", fd);
     }
 }
 
@@ -413,7 +414,8 @@ static void conn_settle(struct conn *conn, uint64_t durable_seq)
         return;
     output_give_back(conn);
     conn_pace(conn, conn_is_clogged(conn));
-    if (UNLIKELY(conn->leaving == CONN_LEAVES_SOON) && !conn->dead) {
+    if (UNLIKELY(conn->leaving == CONN_LEAVES_SOON) && !conn->dead &&
+        conn->out.len == conn->out_sent) {
         conn->leaving = CONN_LEAVES;
         turn_touch(conn);
     }

@@ -23,7 +23,7 @@ uint32_t chunk_crc(const struct chunk *chunk)
     uint32_t crc = chunk_crc_begin(chunk->kind, chunk->expire_ms, chunk->key.len);
 
     /* In a block the two lie one behind the other. */
-    if (chunk->value.data == chunk->key.data + chunk->key.len)
+    if (chunk->key.len > 0 && chunk->value.data == chunk->key.data + chunk->key.len)
         return crc32c(crc, chunk->key.data, chunk->key.len + chunk->value.len);
     crc = crc32c(crc, chunk->key.data, chunk->key.len);
     return crc32c(crc, chunk->value.data, chunk->value.len);

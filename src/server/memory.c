@@ -138,8 +138,11 @@ void memory_govern(const struct memory_plan *plan, struct varve_db *db)
 {
     struct varve_stats engine;
 
+    uint64_t resident_bytes = metrics_resident_bytes();
+    if (resident_bytes == 0) /* not known: no descriptor is left, or there is no /proc */
+        return;
     varve_stats(db, &engine);
-    varve_set_cache_size(db, memory_cache_target(plan, metrics_resident_bytes(), &engine));
+    varve_set_cache_size(db, memory_cache_target(plan, resident_bytes, &engine));
 }
 
 /* ---- the machine ---- */

@@ -33,6 +33,7 @@
 #include "varve/db.h"
 
 #define OTHER_FDS 64 /* files of the engine but segments, the log, the loop's own */
+#define LOOP_FDS 6   /* of each further loop */
 #define ENGINE_TICK_US ((uint64_t)50000)
 #define MEMORY_TICK_US ((uint64_t)100000)
 /* For the active expirer to count what expired before a compaction drops it. */
@@ -354,7 +355,8 @@ static void fill_limits(const struct config *config, struct net_limits *limits)
 static uint64_t raise_file_limit(const struct config *config, uint64_t maxclients)
 {
     struct rlimit limit;
-    rlim_t others = (rlim_t)config_int(config, OPT_MAX_OPEN_SEGMENTS) + OTHER_FDS;
+    rlim_t others = (rlim_t)config_int(config, OPT_MAX_OPEN_SEGMENTS) + OTHER_FDS +
+                    LOOP_FDS * (rlim_t)(config_int(config, OPT_IO_THREADS) - 1);
     rlim_t wanted = (rlim_t)maxclients + others;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)

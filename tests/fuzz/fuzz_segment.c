@@ -13,6 +13,7 @@
 #include "fuzz.h"
 #include "log_disk.h"
 #include "seal.h"
+#include "segment/block.h"
 #include "segment/segment_writer.h"
 #include "sim_env.h"
 
@@ -211,6 +212,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rcu_leave();
     segment_unref(segment);
     (void)rcu_reclaim();
+    (void)block_memory_leave(0); /* the chunk that is kept for the next blocks */
     CHECK(mem_used_bytes() == used);
     fuzz_bound_allocations(0);
     sim_env_destroy(sim);

@@ -80,7 +80,7 @@ static int set_up(void **state)
     bench->stepper = step_executor_create(1);
     wal_sync_init(&bench->sync, step_as_executor(bench->stepper), on_durable, bench);
     struct log_writer *log = add_log(bench);
-    wal_sync_reset(&bench->sync, log, (struct wal_mark){10, {1, log->offset}});
+    assert_true(wal_sync_reset(&bench->sync, log, (struct wal_mark){10, {1, log->offset}}));
     *state = bench;
     return 0;
 }
@@ -249,7 +249,7 @@ static void test_wal_sync__failure_is_not_repeated(void **state)
     assert_non_null(strstr(bench->err.text, strerror(EIO)));
     struct log_writer *old = bench->sync.current;
     struct log_writer *next = add_log(bench);
-    wal_sync_reset(&bench->sync, next, (struct wal_mark){12, {2, next->offset}});
+    assert_true(wal_sync_reset(&bench->sync, next, (struct wal_mark){12, {2, next->offset}}));
     log_writer_close(old);
     assert_int_equal(wal_sync_durable(&bench->sync).seq, 12);
     assert_int_equal(wal_sync_age_us(&bench->sync, 5000), 0);
