@@ -6,6 +6,7 @@
 
 #include "examine.h"
 #include "plan.h"
+#include "sim_disk.h"
 
 #define CLASSES_MAX 96
 #define SEQUENCE_LENGTH 2
@@ -63,12 +64,10 @@ static int ends_with(const char *path, const char *end)
 /* A new segment's name is nothing to anybody before the manifest has it. If the same directory is synced
  * for another file before that, with nothing in between but work on logs and segments, then the
  * sync that was taken out was not needed in this run. */
-static int sync_relieved(struct sim_env *sim, const struct sim_sync_info *info)
+static int dir_sync_relieved(struct sim_env *sim, const struct sim_sync_info *info)
 {
     struct sim_event dropped = sim_event_at(sim, info->event);
 
-    if (dropped.kind != SIM_SYNC_DIR)
-        return 0;
     for (uint64_t at = info->event + 1; at < sim_event_count(sim); at++) {
         struct sim_event event = sim_event_at(sim, at);
         if (event.kind == SIM_SYNC_DIR)
@@ -80,6 +79,42 @@ static int sync_relieved(struct sim_env *sim, const struct sim_sync_info *info)
             return 0;
     }
     return 0;
+}
+
+/* What promises that the log was durable is the next record. Where that, and all up to the next sync of the file,
+ * begin in the sector in which the synced bytes end, the disk has them with those or not at all. */
+static int log_sync_relieved(struct sim_env *sim, const struct sim_sync_info *info)
+{
+    struct sim_event dropped = sim_event_at(sim, info->event);
+    struct sim_event covered = {0};
+
+    for (uint64_t at = info->event; at > 0 && covered.len == 0; at--) {
+        struct sim_event event = sim_event_at(sim, at - 1);
+        if (event.kind == SIM_WRITE && strcmp(event.path, dropped.path) == 0)
+            covered = event;
+    }
+    uint64_t sector = (covered.offset + covered.len) / SIM_SECTOR_BYTES;
+    for (uint64_t at = info->event + 1; at < sim_event_count(sim); at++) {
+        struct sim_event event = sim_event_at(sim, at);
+        if (event.kind == SIM_MARK)
+            continue;
+        if (strcmp(event.path, dropped.path) != 0)
+            return 0;
+        if (event.kind == SIM_SYNC)
+            return 1;
+        if (event.kind != SIM_WRITE || event.offset / SIM_SECTOR_BYTES != sector)
+            return 0;
+    }
+    return 0;
+}
+
+static int sync_relieved(struct sim_env *sim, const struct sim_sync_info *info)
+{
+    struct sim_event dropped = sim_event_at(sim, info->event);
+
+    if (dropped.kind == SIM_SYNC_DIR)
+        return dir_sync_relieved(sim, info);
+    return ends_with(dropped.path, ".wal") && log_sync_relieved(sim, info);
 }
 
 static void drop_one(struct dropping *dropping, const struct run *run, uint64_t nth)
