@@ -390,14 +390,13 @@ static void check_allocations(struct judge *judge)
     struct alloc_peak peak = alloc_watch_end();
     const struct attacked *attacked = judge->attacked;
     uint64_t there = attacked == NULL || attacked->is_missing ? 0 : attacked->len;
-    static int
-        chunk_is_kept; /* the first opening takes the chunk for blocks, which the next ones use again */
+    static int chunk_is_kept;
 
-    if (attacked == NULL && !chunk_is_kept) {
+    /* The first block takes the chunk that all later openings use again. */
+    if (attacked == NULL && !chunk_is_kept && peak.largest_bytes == MEM_HUGE_BYTES) {
         chunk_is_kept = 1;
         return;
     }
-
     for (size_t i = 0; i < judge->zoo->file_count; i++)
         there += judge->zoo->files[i].len;
     if (peak.largest_bytes > ALLOC_FIXED_BYTES + there ||
