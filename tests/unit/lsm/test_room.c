@@ -244,7 +244,7 @@ static void test_full_disk__deletes_free_space(void **state)
 static struct bed *disk_bed;
 static const struct varve_env_ops *disk_below; /* the ops that ours stand before */
 static uint64_t disk_bytes;
-static int disk_refuses; /* what does not fit; else it only tells what is left */
+static int disk_refuses;                    /* what does not fit; or it only tells the room */
 static struct varve_file *disk_outputs[64]; /* segments that are being written */
 
 static int is_on_disk(const char *name)
