@@ -60,6 +60,7 @@ struct varve_stats {
     uint64_t compactions; /* that wrote something */
     uint64_t compaction_read_bytes;
     uint64_t compaction_written_bytes;
+    uint64_t compaction_copied_bytes; /* of those, in blocks that were copied as they were */
     uint64_t moves; /* of segments to another level, without I/O */
     uint64_t drops; /* of segments that were wholly dead */
     uint64_t compactions_running;

@@ -436,6 +436,13 @@ static int emit(void *arg, const struct entry *entry, struct varve_err *err)
     return segment_set_add(part->set, entry, err);
 }
 
+static int copy(void *arg, const struct iter_block *block, struct varve_err *err)
+{
+    struct part *part = arg;
+
+    return segment_set_copy(part->set, block, err);
+}
+
 static int stop(void *arg)
 {
     const struct part *part = arg;
@@ -533,6 +540,7 @@ int compaction_part(struct compaction *compaction, size_t number, struct varve_e
     rules.newer_hides = compaction->cull ? newer_hides : NULL;
     rules.group = find_group;
     rules.emit = emit;
+    rules.copy = compaction->cull ? NULL : copy;
     rules.stop = stop;
     rules.arg = part;
     input = part_input(part);
@@ -598,8 +606,10 @@ int compaction_result(struct compaction *compaction, struct compaction_result *r
         .read_bytes = compaction->input_bytes,
         .changes = &compaction->changes,
     };
-    for (size_t i = 0; i < compaction->part_count; i++)
+    for (size_t i = 0; i < compaction->part_count; i++) {
         result->written_bytes += segment_set_written_bytes(compaction->parts[i].set);
+        result->copied_bytes += segment_set_copied_bytes(compaction->parts[i].set);
+    }
     return 0;
 }
 
