@@ -172,8 +172,8 @@ static int range_between(const struct walk *walk, uint64_t older_seq, uint64_t n
     return range_set_seq(walk->rules->ranges, walk->key, newer_seq) > older_seq;
 }
 
-/* Is a version of the key part of its group's count? */
-static int counts(struct walk *walk, uint64_t seq)
+/* Is the key of a group? What lies below one that nobody counts is asked by nobody. */
+static int is_counted(struct walk *walk)
 {
     const struct rewrite_rules *rules = walk->rules;
 
@@ -181,7 +181,13 @@ static int counts(struct walk *walk, uint64_t seq)
         walk->group_len = rules->group(rules->arg, walk->key, &walk->ignore_seq);
         walk->group_known = 1;
     }
-    return walk->group_len > 0 && seq > walk->ignore_seq && seq > walk->newest_range;
+    return walk->group_len > 0;
+}
+
+/* Is a version of the key part of its group's count? */
+static int counts(struct walk *walk, uint64_t seq)
+{
+    return is_counted(walk) && seq > walk->ignore_seq && seq > walk->newest_range;
 }
 
 static int expired(const struct rewrite_rules *rules, const struct entry *entry)
@@ -295,9 +301,10 @@ static int end_key(struct walk *walk)
         int dead = held->chunk.kind == CHUNK_DELETE || expired(rules, held);
         int may_go = dead && !snapshot_is_older(rules, held->seq);
         int unknown = oldest_is_unknown(walk);
-        int below = (may_go || unknown) && older_may_hold(walk);
+        int asks = may_go || (unknown && !rules->flush && is_counted(walk));
+        int below = asks && older_may_hold(walk);
 
-        unknown = unknown && below && !range_between(walk, walk->newer_seq, held->seq);
+        unknown = unknown && (below || !asks) && !range_between(walk, walk->newer_seq, held->seq);
         rc = let_go(walk, !may_go || below, unknown);
     }
     if (rc != 0 || walk->live == 0)
@@ -449,8 +456,8 @@ static int copy_block(struct walk *walk, struct iter *input, struct varve_slice 
     if (rules->copy == NULL || input->ops->block == NULL)
         return 0;
     const struct iter_block *block = input->ops->block(input);
-    if (block == NULL || (segment_upper_compare(block->upper, upper) > 0 &&
-                          !MUTANT("copy-across-bounds")))
+    if (block == NULL ||
+        (segment_upper_compare(block->upper, upper) > 0 && !MUTANT("copy-across-bounds")))
         return 0;
     if (walk->in_key && varve_slice_equal(walk->key, block->first))
         return 0;

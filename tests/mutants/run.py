@@ -320,7 +320,7 @@ MUTANTS = (
     Mutant("copy-over-a-tombstone", "compaction", "a block is copied of which a range tombstone hides something"),
     Mutant("copy-keeps-expired", "compaction", "a block is copied with what has expired"),
     Mutant("copy-keeps-versions", "compaction", "a block is copied with versions that nobody sees"),
-    Mutant("copy-keeps-marks", "compaction", "a block is copied whose marks were to be answered"),
+    Mutant("copy-keeps-marks", "copied-blocks", "a block is copied whose marks were to be answered"),
     Mutant("copied-unverified", "copied-blocks", "what was copied is not read back"),
     Mutant("copy-unchecked", "segment", "a record is copied whose CRC does not match"),
     Mutant("verify-skips-values", "segment-rot", "value blocks are read, but not checked"),
