@@ -331,7 +331,7 @@ static void test_compaction__copies_blocks(void **state)
     uint64_t copied_bytes = 0;
 
     (void)state;
-    for (uint64_t seed = 101; seed <= 140; seed++) {
+    for (uint64_t seed = 101; seed <= 112; seed++) {
         levels_init(&b, seed);
         b.puts = 37;
         grow(&b, 150);
@@ -347,7 +347,7 @@ static void test_compaction__copies_blocks(void **state)
         check_end(&b);
         levels_deinit(&b);
     }
-    assert_true(copied_bytes > 20000);
+    assert_true(copied_bytes > 6000);
 }
 
 /* A few runs, in level 0 and below. */
