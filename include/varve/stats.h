@@ -60,8 +60,9 @@ struct varve_stats {
     uint64_t compactions; /* that wrote something */
     uint64_t compaction_read_bytes;
     uint64_t compaction_written_bytes;
-    uint64_t moves; /* of segments to another level, without I/O */
-    uint64_t drops; /* of segments that were wholly dead */
+    uint64_t compaction_copied_bytes; /* of those, in blocks that were copied as they were */
+    uint64_t moves;                   /* of segments to another level, without I/O */
+    uint64_t drops;                   /* of segments that were wholly dead */
     uint64_t compactions_running;
     uint64_t flushes_waiting;
     uint64_t background_failures; /* flushes and compactions that failed; each is tried again */

@@ -49,6 +49,7 @@ struct compaction {
     struct input_run *runs;
     size_t run_count;
     size_t newest_run; /* the index of the first run that has an input */
+    int any_older;     /* something older outside of the inputs overlaps them */
     int cull;
     uint64_t culled_seq;        /* of the outputs: picker.h */
     struct read_counters asked; /* by a cull; of no interest */
@@ -130,6 +131,19 @@ static int find_inputs(struct compaction *compaction, const struct pick *pick,
         return err_set(err, VARVE_EINVAL, "compaction: %zu of %zu inputs are in the version", found,
                        pick->input_count);
     return 0;
+}
+
+/* Into the last level it mostly is nothing: then no key has to be looked for. */
+static void find_older(struct compaction *compaction)
+{
+    const struct version *version = compaction->version;
+
+    for (size_t i = 0; i < compaction->input_count && !compaction->any_older; i++) {
+        const struct properties *properties = segment_properties(compaction->inputs[i]);
+        compaction->any_older = version_older_overlaps(
+            version, compaction->newest_run, compaction->input_numbers, compaction->input_count,
+            segment_bound_slice(&properties->lower), segment_bound_slice(&properties->upper));
+    }
 }
 
 /* ---- what newer segments hide ---- */
@@ -378,8 +392,10 @@ int compaction_create(const struct compaction_config *config, struct version *ve
         rc = make_ranges(compaction, err);
     if (rc == 0)
         rc = make_parts(compaction, err);
-    if (rc == 0)
+    if (rc == 0) {
         find_culled_seq(compaction);
+        find_older(compaction);
+    }
 out:
     if (rc != 0)
         compaction_destroy(compaction);
@@ -400,7 +416,8 @@ static int older_may_hold(void *arg, struct varve_slice key)
     const struct part *part = arg;
     const struct compaction *compaction = part->compaction;
 
-    return version_older_may_hold(compaction->version, compaction->newest_run,
+    return compaction->any_older &&
+           version_older_may_hold(compaction->version, compaction->newest_run,
                                   compaction->input_numbers, compaction->input_count, key,
                                   bloom_hash(key));
 }
@@ -434,6 +451,13 @@ static int emit(void *arg, const struct entry *entry, struct varve_err *err)
     struct part *part = arg;
 
     return segment_set_add(part->set, entry, err);
+}
+
+static int copy(void *arg, const struct iter_block *block, struct varve_err *err)
+{
+    struct part *part = arg;
+
+    return segment_set_copy(part->set, block, err);
 }
 
 static int stop(void *arg)
@@ -533,6 +557,7 @@ int compaction_part(struct compaction *compaction, size_t number, struct varve_e
     rules.newer_hides = compaction->cull ? newer_hides : NULL;
     rules.group = find_group;
     rules.emit = emit;
+    rules.copy = compaction->cull ? NULL : copy;
     rules.stop = stop;
     rules.arg = part;
     input = part_input(part);
@@ -598,8 +623,10 @@ int compaction_result(struct compaction *compaction, struct compaction_result *r
         .read_bytes = compaction->input_bytes,
         .changes = &compaction->changes,
     };
-    for (size_t i = 0; i < compaction->part_count; i++)
+    for (size_t i = 0; i < compaction->part_count; i++) {
         result->written_bytes += segment_set_written_bytes(compaction->parts[i].set);
+        result->copied_bytes += segment_set_copied_bytes(compaction->parts[i].set);
+    }
     return 0;
 }
 

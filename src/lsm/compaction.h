@@ -44,6 +44,7 @@ struct compaction_result {
     size_t output_count;
     uint64_t read_bytes;
     uint64_t written_bytes;
+    uint64_t copied_bytes; /* of those, in blocks that were copied as they were */
     const struct count_changes *changes;
 };
 int compaction_result(struct compaction *compaction, struct compaction_result *result,

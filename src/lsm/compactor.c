@@ -341,6 +341,7 @@ static void compactor_count(struct compactor *compactor, const struct compaction
     compactor->drops += compactor->pick.kind == PICK_DROP ? compactor->pick.input_count : 0;
     compactor->read_bytes += result->read_bytes;
     compactor->written_bytes += result->written_bytes;
+    compactor->copied_bytes += result->copied_bytes;
     compactor->level_read_bytes[level] += result->read_bytes;
     compactor->level_written_bytes[level] += result->written_bytes;
     compactor->last_error[0] = '\0';

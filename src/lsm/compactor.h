@@ -51,6 +51,7 @@ struct compactor {
     uint64_t drops;
     uint64_t read_bytes;
     uint64_t written_bytes;
+    uint64_t copied_bytes;
     uint64_t failures;
     uint64_t level_read_bytes[LEVELS_MAX];
     uint64_t level_written_bytes[LEVELS_MAX];

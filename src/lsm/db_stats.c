@@ -110,6 +110,7 @@ static void stats_of_background(struct varve_db *db, struct varve_stats *stats)
     stats->compactions = compactor->compactions;
     stats->compaction_read_bytes = compactor->read_bytes;
     stats->compaction_written_bytes = compactor->written_bytes;
+    stats->compaction_copied_bytes = compactor->copied_bytes;
     stats->moves = compactor->moves;
     stats->drops = compactor->drops;
     stats->compactions_running = compactor->merging;

@@ -31,6 +31,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "segment/block_walk.h"
 #include "segment/segment.h"
 #include "varve/batch.h"
 
@@ -131,6 +132,8 @@ struct walk {
     int holds;
     int held_is_first; /* no newer version of the key is in the inputs */
     struct entry held;
+
+    struct block_walk block; /* scratch */
 };
 
 /* The end of the stretch between snapshots in which seq lies: the oldest snapshot that sees it. */
@@ -169,8 +172,8 @@ static int range_between(const struct walk *walk, uint64_t older_seq, uint64_t n
     return range_set_seq(walk->rules->ranges, walk->key, newer_seq) > older_seq;
 }
 
-/* Is a version of the key part of its group's count? */
-static int counts(struct walk *walk, uint64_t seq)
+/* Is the key of a group? What lies below one that nobody counts is asked by nobody. */
+static int is_counted(struct walk *walk)
 {
     const struct rewrite_rules *rules = walk->rules;
 
@@ -178,7 +181,13 @@ static int counts(struct walk *walk, uint64_t seq)
         walk->group_len = rules->group(rules->arg, walk->key, &walk->ignore_seq);
         walk->group_known = 1;
     }
-    return walk->group_len > 0 && seq > walk->ignore_seq && seq > walk->newest_range;
+    return walk->group_len > 0;
+}
+
+/* Is a version of the key part of its group's count? */
+static int counts(struct walk *walk, uint64_t seq)
+{
+    return is_counted(walk) && seq > walk->ignore_seq && seq > walk->newest_range;
 }
 
 static int expired(const struct rewrite_rules *rules, const struct entry *entry)
@@ -292,9 +301,10 @@ static int end_key(struct walk *walk)
         int dead = held->chunk.kind == CHUNK_DELETE || expired(rules, held);
         int may_go = dead && !snapshot_is_older(rules, held->seq);
         int unknown = oldest_is_unknown(walk);
-        int below = (may_go || unknown) && older_may_hold(walk);
+        int asks = may_go || (unknown && !rules->flush && is_counted(walk));
+        int below = asks && older_may_hold(walk);
 
-        unknown = unknown && below && !range_between(walk, walk->newer_seq, held->seq);
+        unknown = unknown && (below || !asks) && !range_between(walk, walk->newer_seq, held->seq);
         rc = let_go(walk, !may_go || below, unknown);
     }
     if (rc != 0 || walk->live == 0)
@@ -401,6 +411,67 @@ static int take(struct walk *walk, const struct entry *entry)
     return rc;
 }
 
+/* ---- blocks as they are ---- */
+
+/* The only version of its key in the inputs: does it stay, with nothing to be changed or asked about it? */
+static int stays_as_it_is(const struct walk *walk, const struct entry *entry)
+{
+    const struct rewrite_rules *rules = walk->rules;
+    uint64_t ignore_seq;
+
+    if (entry->chunk.kind != CHUNK_PUT || entry->value_offset != 0)
+        return 0;
+    if (expired(rules, entry) && !MUTANT("copy-keeps-expired"))
+        return 0;
+    if (range_set_seq(rules->ranges, entry->chunk.key, UINT64_MAX) != 0 &&
+        !MUTANT("copy-over-a-tombstone"))
+        return 0;
+    /* What lies below a key that nobody counts, nobody asks. */
+    return !entry->prior_unknown || MUTANT("copy-keeps-marks") ||
+           rules->group(rules->arg, entry->chunk.key, &ignore_seq) == 0;
+}
+
+/* 1, 0 or an error. */
+static int block_stays(struct walk *walk, const struct iter_block *block)
+{
+    struct block_walk *at = &walk->block;
+    int rc = block_walk_begin(at, block->payload, UINT64_MAX, walk->err);
+
+    while (rc == 0) {
+        rc = block_walk_next(at, walk->err);
+        if (rc <= 0)
+            return rc == 0 ? 1 : rc;
+        if ((at->same_key && !MUTANT("copy-keeps-versions")) || !stays_as_it_is(walk, &at->entry))
+            return 0;
+        rc = 0;
+    }
+    return rc;
+}
+
+/* 1: the input's block at hand was copied whole, and is behind it; 0: it was not; or an error. */
+static int copy_block(struct walk *walk, struct iter *input, struct varve_slice upper)
+{
+    const struct rewrite_rules *rules = walk->rules;
+
+    if (rules->copy == NULL || input->ops->block == NULL)
+        return 0;
+    const struct iter_block *block = input->ops->block(input);
+    if (block == NULL ||
+        (segment_upper_compare(block->upper, upper) > 0 && !MUTANT("copy-across-bounds")))
+        return 0;
+    if (walk->in_key && varve_slice_equal(walk->key, block->first))
+        return 0;
+    int rc = block_stays(walk, block);
+    if (rc <= 0)
+        return rc;
+    rc = end_key(walk);
+    if (rc == 0)
+        rc = rules->copy(rules->arg, block, walk->err);
+    if (rc > 0)
+        input->ops->skip_block(input);
+    return rc;
+}
+
 int rewrite_run(const struct rewrite_rules *rules, struct iter *input, struct varve_slice upper,
                 struct count_changes *changes, struct varve_err *err)
 {
@@ -410,6 +481,7 @@ int rewrite_run(const struct rewrite_rules *rules, struct iter *input, struct va
 
     buf_init(&walk.key_bytes, VARVE_KEY_MAX_BYTES);
     buf_init(&walk.value_bytes, VARVE_VALUE_MAX_BYTES);
+    block_walk_init(&walk.block);
     while (rc == 0 && input->valid) {
         if (upper.len > 0 && varve_slice_compare(input->entry.chunk.key, upper) >= 0)
             break;
@@ -417,9 +489,11 @@ int rewrite_run(const struct rewrite_rules *rules, struct iter *input, struct va
             rc = REWRITE_STOPPED;
             break;
         }
-        rc = take(&walk, &input->entry);
-        if (rc == 0)
+        int copied = copy_block(&walk, input, upper);
+        rc = copied == 0 ? take(&walk, &input->entry) : copied;
+        if (copied == 0 && rc == 0)
             input->ops->next(input);
+        rc = rc > 0 ? 0 : rc;
     }
     if (rc == 0 && !input->valid && input->rc != 0) {
         rc = input->rc;
@@ -430,5 +504,6 @@ int rewrite_run(const struct rewrite_rules *rules, struct iter *input, struct va
         rc = end_key(&walk);
     buf_deinit(&walk.key_bytes);
     buf_deinit(&walk.value_bytes);
+    block_walk_deinit(&walk.block);
     return rc;
 }

@@ -14,7 +14,7 @@
  * Counts (counts.h): `live` of a group counts each put as 1 and takes off what the put or delete that
  * follows it knows to have been live. So dropping a version whose successor has prior_unknown takes 1 off
  * if it was a put, and the successor inherits its prior_unknown; a version with nothing older below it
- * loses its mark; an expired put that goes, or becomes a delete, takes 1 off. */
+ * loses its mark (one of a key of no group keeps it: nobody asks); an expired put that goes, or becomes a delete, takes 1 off. */
 #ifndef LSM_REWRITE_H
 #define LSM_REWRITE_H
 
@@ -64,6 +64,9 @@ struct rewrite_rules {
     size_t (*group)(void *arg, struct varve_slice key, uint64_t *ignore_seq);
     /* Takes what is kept, in order. Non-zero ends the rewrite with it. */
     int (*emit)(void *arg, const struct entry *entry, struct varve_err *err);
+    /* Takes a block of which all is kept as it is: 1; 0: it is to come entry by entry, all of it; or an error. NULL:
+     * none is copied. */
+    int (*copy)(void *arg, const struct iter_block *block, struct varve_err *err);
     /* 1: the job is to stop; asked about every thousand entries. May be NULL. */
     int (*stop)(void *arg);
     void *arg;

@@ -30,6 +30,7 @@ struct segment_set {
     size_t cut_next;                  /* config.cuts before it are behind us */
     struct segment_bound share_lower; /* of the segment at hand; of the first: config.lower */
     uint64_t written_bytes;
+    uint64_t copied_bytes;
     int kept;
 };
 
@@ -166,11 +167,10 @@ static int end_segment(struct segment_set *set, size_t piece_count, struct varve
     return 0;
 }
 
-/* Is the segment at hand to end before key? */
-static int is_cut_before(struct segment_set *set, struct varve_slice key)
+/* 1: there was a cut at or before key since the last one. */
+static int pass_cuts(struct segment_set *set, struct varve_slice key)
 {
     const struct segment_set_config *config = &set->config;
-    uint64_t size_bytes = segment_writer_size_bytes(set->writer);
     int passed = 0;
 
     while (set->cut_next < config->cut_count &&
@@ -178,6 +178,16 @@ static int is_cut_before(struct segment_set *set, struct varve_slice key)
         set->cut_next++;
         passed = 1;
     }
+    return passed;
+}
+
+/* Is the segment at hand to end before key? */
+static int is_cut_before(struct segment_set *set, struct varve_slice key)
+{
+    const struct segment_set_config *config = &set->config;
+    uint64_t size_bytes = segment_writer_size_bytes(set->writer);
+    int passed = pass_cuts(set, key);
+
     if (size_bytes < config->segment_bytes && !(passed && size_bytes >= config->cut_min_bytes))
         return 0;
     return segment_writer_may_cut(set->writer, key);
@@ -195,16 +205,38 @@ static int cut_before(struct segment_set *set, struct varve_slice key, struct va
     return rc;
 }
 
-int segment_set_add(struct segment_set *set, const struct entry *entry, struct varve_err *err)
+/* There is a writer that takes key next. */
+static int set_prepare(struct segment_set *set, struct varve_slice key, struct varve_err *err)
 {
     int rc = 0;
 
-    if (set->writer != NULL && is_cut_before(set, entry->chunk.key))
-        rc = cut_before(set, entry->chunk.key, err);
+    if (set->writer != NULL && is_cut_before(set, key))
+        rc = cut_before(set, key, err);
     if (rc == 0 && set->writer == NULL)
         rc = begin_segment(set, err);
-    if (rc == 0)
-        rc = segment_writer_add(set->writer, entry, err);
+    return rc;
+}
+
+int segment_set_add(struct segment_set *set, const struct entry *entry, struct varve_err *err)
+{
+    int rc = set_prepare(set, entry->chunk.key, err);
+
+    return rc == 0 ? segment_writer_add(set->writer, entry, err) : rc;
+}
+
+int segment_set_copy(struct segment_set *set, const struct iter_block *block, struct varve_err *err)
+{
+    int rc = set_prepare(set, block->first, err);
+
+    if (rc != 0)
+        return rc;
+    pass_cuts(set, block->first);
+    if (set->cut_next < set->config.cut_count &&
+        varve_slice_compare(set->config.cuts[set->cut_next], block->upper) < 0 &&
+        !MUTANT("copy-over-a-cut"))
+        return 0;
+    rc = segment_writer_copy(set->writer, block, err);
+    set->copied_bytes += rc > 0 ? block->stored.len : 0;
     return rc;
 }
 
@@ -223,7 +255,8 @@ static int read_back(struct segment_set *set, struct varve_err *err)
                               config->cache, &segment, err);
         if (rc == 0)
             set->segments[set->segment_count++] = segment;
-        if (rc == 0 && !MUTANT("skip-read-back"))
+        if (rc == 0 && !MUTANT("skip-read-back") &&
+            !(MUTANT("copied-unverified") && set->copied_bytes > 0))
             rc = segment_verify(segment, err);
         if (rc != 0)
             return err_wrap(err, rc, "read back");
@@ -262,6 +295,11 @@ int segment_set_finish(struct segment_set *set, struct segment *const **segments
 uint64_t segment_set_written_bytes(const struct segment_set *set)
 {
     return set->written_bytes;
+}
+
+uint64_t segment_set_copied_bytes(const struct segment_set *set)
+{
+    return set->copied_bytes;
 }
 
 void segment_set_keep(struct segment_set *set)

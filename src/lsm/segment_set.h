@@ -30,12 +30,16 @@ int segment_set_create(const struct segment_set_config *config, struct segment_s
                        struct varve_err *err) MUST_CHECK;
 int segment_set_add(struct segment_set *set, const struct entry *entry,
                     struct varve_err *err) MUST_CHECK;
+/* As segment_writer_copy(). */
+int segment_set_copy(struct segment_set *set, const struct iter_block *block,
+                     struct varve_err *err) MUST_CHECK;
 /* The files are durable, their directory too, and what was written was read back. *segments lives as
  * long as the set, which holds a reference each. No file at all if there was nothing to write. */
 int segment_set_finish(struct segment_set *set, struct segment *const **segments, size_t *count,
                        struct varve_err *err) MUST_CHECK;
 uint64_t segment_set_written_bytes(const struct segment_set *set);
-void segment_set_keep(struct segment_set *set);    /* the files stay */
+uint64_t segment_set_copied_bytes(const struct segment_set *set); /* of those, in copied blocks */
+void segment_set_keep(struct segment_set *set);                   /* the files stay */
 void segment_set_destroy(struct segment_set *set); /* else they are removed; takes NULL */
 
 #endif

@@ -73,6 +73,11 @@ void block_trailer_put_crc(uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payload_crc
 int block_open(uint8_t *bytes, size_t payload_len, uint32_t salt, uint64_t offset,
                enum block_kind kind, struct buf *scratch, struct varve_slice *out,
                struct varve_err *err) MUST_CHECK;
+/* Of a trailer: how its payload is compressed. */
+static inline uint8_t block_compression(const uint8_t at[BLOCK_TRAILER_BYTES])
+{
+    return at[1];
+}
 int block_trailer_check_crc(const uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payload_crc,
                             enum block_kind kind, struct varve_err *err) MUST_CHECK;
 

@@ -10,6 +10,17 @@
 
 struct iter;
 
+/* A data block, on whose first entry an iterator stands, as it lies in its segment; its CRC was checked. All
+ * borrowed until the iterator's next move. */
+struct iter_block {
+    struct varve_slice payload; /* not compressed: for block_walk.h */
+    struct varve_slice stored;  /* the same, as it lies in the file */
+    uint8_t compression;        /* of it: the trailer's byte */
+    uint32_t count;             /* entries */
+    struct varve_slice first;   /* the key of the first one */
+    struct varve_slice upper;   /* all its keys are smaller; not empty */
+};
+
 struct iter_ops {
     void (*first)(struct iter *iter);
     void (*last)(struct iter *iter);
@@ -17,6 +28,10 @@ struct iter_ops {
     void (*seek_prev)(struct iter *iter, struct varve_slice key); /* last entry with key <= key */
     void (*next)(struct iter *iter);                              /* of a valid one */
     void (*prev)(struct iter *iter);
+    /* Of a valid one: the block whose entries all come next, with nothing between them and none of them seen
+     * yet; NULL: there is none. skip_block() goes on behind it. Both may be missing. */
+    const struct iter_block *(*block)(struct iter *iter);
+    void (*skip_block)(struct iter *iter);
     void (*destroy)(struct iter *iter);
 };
 

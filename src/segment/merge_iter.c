@@ -275,6 +275,38 @@ static void merge_prev(struct iter *iter)
     merge_replay(merge);
 }
 
+/* The winner's block, if the best of the others stands behind it. */
+static const struct iter_block *merge_block(struct iter *iter)
+{
+    struct merge_iter *merge = merge_of(iter);
+    struct iter *winner = merge->sources[merge->losers[0]].iter;
+
+    CHECK(iter->valid && !merge->backward);
+    if (winner->ops->block == NULL)
+        return NULL;
+    const struct iter_block *block = winner->ops->block(winner);
+    if (block == NULL)
+        return NULL;
+    if (!merge->rival_known)
+        merge_find_rival(merge);
+    if (!merge->rival_known) /* it is the only one */
+        return block;
+    const struct iter *rival = merge->sources[merge->rival].iter;
+    if (rival->valid && varve_slice_compare(rival->entry.chunk.key, block->upper) < 0 &&
+        !MUTANT("copy-past-rival"))
+        return NULL;
+    return block;
+}
+
+static void merge_skip_block(struct iter *iter)
+{
+    struct merge_iter *merge = merge_of(iter);
+    struct iter *winner = merge->sources[merge->losers[0]].iter;
+
+    winner->ops->skip_block(winner);
+    merge_replay(merge);
+}
+
 static void merge_destroy(struct iter *iter)
 {
     struct merge_iter *merge = merge_of(iter);
@@ -291,6 +323,8 @@ static const struct iter_ops merge_ops = {
     .seek_prev = merge_seek_prev,
     .next = merge_next,
     .prev = merge_prev,
+    .block = merge_block,
+    .skip_block = merge_skip_block,
     .destroy = merge_destroy,
 };
 

@@ -31,17 +31,18 @@ int segment_stream_load(struct segment_stream *stream, uint32_t i, struct varve_
 {
     const struct segment *segment = stream->segment;
     uint64_t offset = segment->index.offsets[i];
-    struct varve_slice payload;
     uint8_t *bytes;
     int rc = segment_window_get(&stream->window, segment, i, SEGMENT_WAIT, 0, &bytes, err);
 
     stream->block_no = i;
     if (rc != 0)
         return rc;
-    rc = block_open(bytes, segment->index.lens[i], segment->salt, offset, BLOCK_DATA,
-                    &stream->scratch, &payload, err);
+    stream->stored = varve_slice(bytes, segment->index.lens[i]);
+    stream->compression = block_compression(bytes + stream->stored.len);
+    rc = block_open(bytes, stream->stored.len, segment->salt, offset, BLOCK_DATA, &stream->scratch,
+                    &stream->payload, err);
     if (rc == 0)
-        rc = block_walk_begin(&stream->walk, payload, offset, err);
+        rc = block_walk_begin(&stream->walk, stream->payload, offset, err);
     return rc == 0 ? 0 : segment_fail(segment, offset, rc, err);
 }
 
@@ -66,6 +67,7 @@ struct stream_iter {
     size_t count;
     size_t at; /* the segment that the stream is in */
     struct segment_stream stream;
+    struct iter_block block; /* of stream_block() */
 };
 
 static struct stream_iter *walk_of(struct iter *iter)
@@ -148,6 +150,45 @@ static void stream_next(struct iter *iter)
     walk_on(walk_of(iter));
 }
 
+/* All keys of the block are smaller; empty: not known. */
+static struct varve_slice block_upper(const struct segment *segment, uint32_t i)
+{
+    if (i + 1 == segment->index.count)
+        return segment_bound_slice(&segment->properties.upper);
+    struct varve_slice separator = segment_index_key(&segment->index, i + 1);
+    /* One that was cut may begin keys of the block before it, too. */
+    return varve_slice(separator.data, separator.len < INDEX_KEY_MAX_BYTES ? separator.len : 0);
+}
+
+static const struct iter_block *stream_block(struct iter *iter)
+{
+    struct stream_iter *walk = walk_of(iter);
+    const struct segment_stream *stream = &walk->stream;
+
+    if (LIKELY(stream->walk.left + 1 != stream->walk.parse.count))
+        return NULL;
+    walk->block = (struct iter_block){
+        .payload = stream->payload,
+        .stored = stream->stored,
+        .compression = stream->compression,
+        .count = stream->walk.parse.count,
+        .first = iter->entry.chunk.key,
+        .upper = block_upper(stream->segment, stream->block_no),
+    };
+    return walk->block.upper.len > 0 ? &walk->block : NULL;
+}
+
+static void stream_skip_block(struct iter *iter)
+{
+    struct stream_iter *walk = walk_of(iter);
+    int rc = walk_load(walk, walk->stream.block_no + 1);
+
+    iter->valid = 0;
+    iter->rc = rc < 0 ? rc : 0;
+    if (rc > 0)
+        walk_on(walk);
+}
+
 /* What a stream cannot do. */
 static void stream_turn(struct iter *iter)
 {
@@ -175,6 +216,8 @@ static const struct iter_ops stream_ops = {
     .seek_prev = stream_turn_to,
     .next = stream_next,
     .prev = stream_turn,
+    .block = stream_block,
+    .skip_block = stream_skip_block,
     .destroy = stream_destroy,
 };
 

@@ -12,6 +12,10 @@ struct segment_stream {
     struct buf scratch; /* of a block that was compressed */
     struct block_walk walk;
     uint32_t block_no;
+    /* The block's bytes in the file and what they hold; live until the next one is loaded. */
+    struct varve_slice stored;
+    uint8_t compression;
+    struct varve_slice payload;
 };
 
 void segment_stream_init(struct segment_stream *stream, const struct segment *segment,

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "segment/block_walk.h"
 #include "segment/collector.h"
 #include "segment/segment_impl.h"
 #include "varve/batch.h"
@@ -27,7 +28,9 @@ struct segment_writer {
     size_t out_len;
     uint64_t written; /* bytes of the file before out */
     struct block_builder data;
+    uint32_t join_left; /* entries to come before the block may end: of a block that joins it */
     struct block_builder ranges;
+    struct block_walk copied; /* scratch */
     struct index_builder index;
     struct buf compressed; /* scratch */
     struct buf last_key;
@@ -102,21 +105,30 @@ static int writer_put(struct segment_writer *writer, const void *bytes, size_t l
     return rc;
 }
 
-/* Writes a block, compressed where it pays; *place is where it lies. */
-static int writer_put_block(struct segment_writer *writer, enum block_kind kind,
-                            struct varve_slice payload, struct segment_place *place,
-                            struct varve_err *err)
+/* Writes a block as it is given, and its trailer; *place is where it lies. */
+static int writer_put_stored(struct segment_writer *writer, enum block_kind kind,
+                             uint8_t compression, struct varve_slice bytes,
+                             struct segment_place *place, struct varve_err *err)
 {
     uint8_t trailer[BLOCK_TRAILER_BYTES];
-    struct varve_slice bytes;
-    int compress = writer->options.compress && kind != BLOCK_FILTER;
-    uint8_t compression = block_compress(payload, compress, &writer->compressed, &bytes);
 
     place->offset = writer_offset(writer);
     place->len = bytes.len;
     block_trailer_put(trailer, writer->salt, place->offset, kind, compression, bytes);
     int rc = writer_put(writer, bytes.data, bytes.len, err);
     return rc == 0 ? writer_put(writer, trailer, sizeof(trailer), err) : rc;
+}
+
+/* Writes a block, compressed where it pays. */
+static int writer_put_block(struct segment_writer *writer, enum block_kind kind,
+                            struct varve_slice payload, struct segment_place *place,
+                            struct varve_err *err)
+{
+    struct varve_slice bytes;
+    int compress = writer->options.compress && kind != BLOCK_FILTER;
+    uint8_t compression = block_compress(payload, compress, &writer->compressed, &bytes);
+
+    return writer_put_stored(writer, kind, compression, bytes, place, err);
 }
 
 /* ---- making one ---- */
@@ -158,6 +170,7 @@ int segment_writer_create(const struct segment_writer_options *options, const ch
     writer->salt = file_salt(options->id, file_no);
     block_builder_init(&writer->data);
     block_builder_init(&writer->ranges);
+    block_walk_init(&writer->copied);
     index_builder_init(&writer->index);
     buf_init(&writer->compressed, SCRATCH_MAX_BYTES);
     buf_init(&writer->last_key, VARVE_KEY_MAX_BYTES);
@@ -182,6 +195,7 @@ void segment_writer_destroy(struct segment_writer *writer)
         (void)env->ops->remove(env, writer->path, NULL);
     block_builder_deinit(&writer->data);
     block_builder_deinit(&writer->ranges);
+    block_walk_deinit(&writer->copied);
     index_builder_deinit(&writer->index);
     buf_deinit(&writer->compressed);
     buf_deinit(&writer->last_key);
@@ -192,6 +206,16 @@ void segment_writer_destroy(struct segment_writer *writer)
 }
 
 /* ---- entries ---- */
+
+static int writer_index_block(struct segment_writer *writer, const struct segment_place *place,
+                              struct varve_err *err)
+{
+    int rc = index_builder_add(&writer->index,
+                               varve_slice(writer->separator, writer->separator_len), place->offset,
+                               place->len);
+
+    return rc == 0 ? 0 : writer_no_memory(writer, rc, err);
+}
 
 static int writer_finish_block(struct segment_writer *writer, struct varve_err *err)
 {
@@ -204,11 +228,7 @@ static int writer_finish_block(struct segment_writer *writer, struct varve_err *
     if (rc != 0)
         return writer_no_memory(writer, rc, err);
     rc = writer_put_block(writer, BLOCK_DATA, payload, &place, err);
-    if (rc != 0)
-        return rc;
-    rc = index_builder_add(&writer->index, varve_slice(writer->separator, writer->separator_len),
-                           place.offset, place.len);
-    return rc == 0 ? 0 : writer_no_memory(writer, rc, err);
+    return rc == 0 ? writer_index_block(writer, &place, err) : rc;
 }
 
 static int writer_add_hash(struct segment_writer *writer, struct varve_slice key)
@@ -289,6 +309,16 @@ static int writer_put_value(struct segment_writer *writer, const struct entry *e
     return writer_put(writer, trailer, sizeof(trailer), err);
 }
 
+/* A block begins with key. */
+static void writer_take_separator(struct segment_writer *writer, struct varve_slice key)
+{
+    writer->separator_len = 0;
+    if (writer->index.count > 0)
+        writer->separator_len = index_separator_len(buf_slice(&writer->last_key), key);
+    if (writer->separator_len > 0)
+        memcpy(writer->separator, key.data, writer->separator_len);
+}
+
 /* Begins a block at a key that is not the last one's, if it is due. All versions of a key lie in one
  * block: so a search has one block to look at. */
 static int writer_new_key(struct segment_writer *writer, struct varve_slice key,
@@ -296,15 +326,11 @@ static int writer_new_key(struct segment_writer *writer, struct varve_slice key,
 {
     int rc = 0;
 
-    if (writer->data.count > 0 && writer->data.raw_bytes >= writer->options.block_size_bytes)
+    if (writer->data.count > 0 && writer->data.raw_bytes >= writer->options.block_size_bytes &&
+        writer->join_left == 0)
         rc = writer_finish_block(writer, err);
-    if (rc == 0 && writer->data.count == 0) {
-        writer->separator_len = 0;
-        if (writer->index.count > 0)
-            writer->separator_len = index_separator_len(buf_slice(&writer->last_key), key);
-        if (writer->separator_len > 0)
-            memcpy(writer->separator, key.data, writer->separator_len);
-    }
+    if (rc == 0 && writer->data.count == 0)
+        writer_take_separator(writer, key);
     if (rc != 0)
         return rc;
     rc = writer_add_hash(writer, key);
@@ -335,6 +361,17 @@ static int entry_check(const struct segment_writer *writer, const struct entry *
     return 0;
 }
 
+static void writer_note(struct segment_writer *writer, const struct entry *entry, int same_key)
+{
+    const struct chunk *chunk = &entry->chunk;
+
+    collector_add(&writer->collector, entry, same_key);
+    if (!same_key)
+        hiding_add(&writer->hiding, chunk->key, chunk->key.len + chunk->value.len,
+                   chunk->kind == CHUNK_DELETE);
+    writer->last_seq = entry->seq;
+}
+
 int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
                        struct varve_err *err)
 {
@@ -359,12 +396,58 @@ int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
     rc = block_builder_add(&writer->data, entry, value_offset);
     if (rc != 0)
         return writer_no_memory(writer, rc, err);
-    collector_add(&writer->collector, entry, same_key);
-    if (!same_key)
-        hiding_add(&writer->hiding, chunk->key, chunk->key.len + chunk->value.len,
-                   chunk->kind == CHUNK_DELETE);
-    writer->last_seq = entry->seq;
+    writer_note(writer, entry, same_key);
+    writer->join_left -= writer->join_left > 0;
     return 0;
+}
+
+/* What the segment has to know of the entries of a copied block. */
+static int writer_note_block(struct segment_writer *writer, const struct iter_block *block,
+                             struct varve_err *err)
+{
+    struct block_walk *walk = &writer->copied;
+    int rc = block_walk_begin(walk, block->payload, 0, err);
+
+    if (rc != 0)
+        return writer_fail(writer, rc, err);
+    while ((rc = block_walk_next(walk, err)) > 0) {
+        if (writer_add_hash(writer, walk->entry.chunk.key) != 0)
+            return writer_no_memory(writer, VARVE_ENOMEM, err);
+        writer_note(writer, &walk->entry, 0);
+    }
+    if (rc < 0)
+        return writer_fail(writer, rc, err);
+    buf_clear(&writer->last_key);
+    rc = buf_append(&writer->last_key, walk->key.data, walk->key.len);
+    return rc == 0 ? 0 : writer_no_memory(writer, rc, err);
+}
+
+int segment_writer_copy(struct segment_writer *writer, const struct iter_block *block,
+                        struct varve_err *err)
+{
+    size_t small = writer->options.block_size_bytes / 2;
+    struct segment_place place;
+
+    if (writer->join_left > 0 || block->payload.len < small)
+        return 0;
+    if (writer->data.count > 0 && writer->data.raw_bytes < small) {
+        writer->join_left = block->count;
+        return 0;
+    }
+    if (writer->collector.properties.entries > 0 &&
+        varve_slice_compare(buf_slice(&writer->last_key), block->first) >= 0)
+        return writer_fail(
+            writer, err_set(err, VARVE_ECORRUPT, "a block to be copied is out of order"), err);
+    int rc = writer_finish_block(writer, err);
+    if (rc != 0)
+        return rc;
+    writer_take_separator(writer, block->first);
+    rc = writer_note_block(writer, block, err);
+    if (rc == 0)
+        rc = writer_put_stored(writer, BLOCK_DATA, block->compression, block->stored, &place, err);
+    if (rc == 0)
+        rc = writer_index_block(writer, &place, err);
+    return rc == 0 ? 1 : rc;
 }
 
 int segment_writer_add_range(struct segment_writer *writer, const struct entry *entry,

@@ -40,6 +40,13 @@ int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
 int segment_writer_add_range(struct segment_writer *writer, const struct entry *entry,
                              struct varve_err *err) MUST_CHECK;
 
+/* Adds all entries of a block as it lies in another segment, without compressing it anew; the records' own CRCs
+ * are left to who reads the segment back. It holds puts only, each of a key of its own, no value apart.
+ * 1; 0: one of the blocks would be too small, its entries are to be added one by one, all of them, and end the
+ * block at hand; or an error. */
+int segment_writer_copy(struct segment_writer *writer, const struct iter_block *block,
+                        struct varve_err *err) MUST_CHECK;
+
 /* What the file would have by now, for cutting a run: bytes (about, before compression of what is not
  * written yet), and whether it may be cut before next_key, which is behind the last key that was added.
  * Range tombstones are then cut at the lower bound of next_key (segment_bound_lower()). */

@@ -57,6 +57,8 @@ void levels_init(struct levels *b, uint64_t seed)
     b->next_file_no = 1;
     b->next_run_no = 1;
     b->now_ms = 1000;
+    b->near_count = LEVELS_KEYS;
+    b->puts = 25;
     b->version = version_create();
     assert_non_null(b->version);
     make_keys(b);
@@ -115,7 +117,7 @@ void levels_add_op(struct levels *b)
 {
     struct chunk *chunk = &b->ops[b->count].chunk;
     uint64_t what = levels_below(b, 40);
-    size_t key = levels_below(b, LEVELS_KEYS);
+    size_t key = b->near_from + levels_below(b, b->near_count);
 
     if (what == 0) {
         size_t begin = 20 + levels_below(b, LEVELS_KEYS - 21);
@@ -124,7 +126,7 @@ void levels_add_op(struct levels *b)
             .kind = CHUNK_RANGE_DELETE, .key = levels_key(b, begin), .value = levels_key(b, end)};
         if (levels_below(b, 3) == 0)
             chunk->value = varve_slice_str("~");
-    } else if (what < 26) {
+    } else if (what <= b->puts) {
         *chunk = (struct chunk){
             .kind = CHUNK_PUT, .key = levels_key(b, key), .value = make_value(b, b->count + 1)};
         if (levels_below(b, 4) == 0)

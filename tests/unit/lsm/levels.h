@@ -51,6 +51,10 @@ struct levels {
     int64_t live; /* of group "a", whose keys no range tombstone covers */
     size_t parts_most;
     size_t outputs_most;
+    uint64_t copied_bytes;
+    size_t near_from; /* operations on one key are on these only; */
+    size_t near_count;
+    uint64_t puts; /* of 40 operations */
 };
 
 void levels_init(struct levels *b, uint64_t seed);

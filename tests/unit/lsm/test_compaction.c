@@ -235,6 +235,7 @@ static void compact(struct levels *b, int everything)
     for (size_t i = 0; i < result.output_count; i++)
         bytes += segment_size_bytes(result.outputs[i]);
     assert_int_equal(result.written_bytes, bytes);
+    b->copied_bytes += result.copied_bytes;
     b->parts_most = parts > b->parts_most ? parts : b->parts_most;
     if (result.output_count > b->outputs_most)
         b->outputs_most = result.output_count;
@@ -321,6 +322,32 @@ static void test_compaction__random_levels(void **state)
     }
     assert_int_equal(parts_most, 4);
     assert_true(outputs_most > 5);
+}
+
+/* Writes that lie near each other: most blocks of a merge are copied as they are, and nothing else is different. */
+static void test_compaction__copies_blocks(void **state)
+{
+    static struct levels b;
+    uint64_t copied_bytes = 0;
+
+    (void)state;
+    for (uint64_t seed = 101; seed <= 112; seed++) {
+        levels_init(&b, seed);
+        b.puts = 37;
+        grow(&b, 150);
+        while (b.count < LEVELS_OPS_MAX) {
+            b.near_count = 1 + levels_below(&b, 6);
+            b.near_from = levels_below(&b, LEVELS_KEYS - b.near_count);
+            grow(&b, 1 + levels_below(&b, 20));
+            if (levels_below(&b, 3) > 0)
+                compact(&b, levels_below(&b, 3) == 0);
+            levels_check(&b);
+        }
+        copied_bytes += b.copied_bytes;
+        check_end(&b);
+        levels_deinit(&b);
+    }
+    assert_true(copied_bytes > 6000);
 }
 
 /* A few runs, in level 0 and below. */
@@ -505,6 +532,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compaction__random_levels),
+        cmocka_unit_test(test_compaction__copies_blocks),
         cmocka_unit_test(test_compaction__survives_every_failed_call),
         cmocka_unit_test(test_compaction__survives_every_failed_allocation),
         cmocka_unit_test(test_compaction__stops_when_told),
