@@ -40,7 +40,7 @@ static void add(struct block_builder *builder, struct chunk chunk, uint64_t seq,
     struct entry entry = {.seq = seq, .chunk = chunk, .prior_unknown = prior_unknown};
 
     entry.chunk.crc = chunk_crc(&chunk);
-    assert_int_equal(block_builder_add(builder, &entry, 0), 0);
+    assert_int_equal(block_builder_add(builder, &entry, 0, 0), 0);
 }
 
 static void test_block__example_of_the_format_page(void **state)
