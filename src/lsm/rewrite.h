@@ -14,7 +14,7 @@
  * Counts (counts.h): `live` of a group counts each put as 1 and takes off what the put or delete that
  * follows it knows to have been live. So dropping a version whose successor has prior_unknown takes 1 off
  * if it was a put, and the successor inherits its prior_unknown; a version with nothing older below it
- * loses its mark; an expired put that goes, or becomes a delete, takes 1 off. */
+ * loses its mark (one of a key of no group keeps it: nobody asks); an expired put that goes, or becomes a delete, takes 1 off. */
 #ifndef LSM_REWRITE_H
 #define LSM_REWRITE_H
 

@@ -39,7 +39,7 @@ int segment_set_finish(struct segment_set *set, struct segment *const **segments
                        struct varve_err *err) MUST_CHECK;
 uint64_t segment_set_written_bytes(const struct segment_set *set);
 uint64_t segment_set_copied_bytes(const struct segment_set *set); /* of those, in copied blocks */
-void segment_set_keep(struct segment_set *set);    /* the files stay */
+void segment_set_keep(struct segment_set *set);                   /* the files stay */
 void segment_set_destroy(struct segment_set *set); /* else they are removed; takes NULL */
 
 #endif

@@ -563,7 +563,8 @@ static void check_end(struct model *m)
     CHECK(m->layer_count == 1 && m->layers[0]->count == live && m->layers[0]->range_count == 0);
     for (size_t i = 0; i < live; i++)
         CHECK(m->layers[0]->points[i].chunk.kind == CHUNK_PUT &&
-              !m->layers[0]->points[i].prior_unknown &&
+              (!m->layers[0]->points[i].prior_unknown ||
+               group_index(m->layers[0]->points[i].chunk.key) < 0) &&
               key_index(m->layers[0]->points[i].chunk.key) >= 0);
     for (int g = 0; g < GROUPS; g++)
         CHECK(m->live[g] == truly_live(m, g));
