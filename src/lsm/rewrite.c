@@ -218,12 +218,26 @@ static int crc_far(const struct entry *entry, uint32_t *crc, struct varve_err *e
     return rc;
 }
 
+/* The same of a compressed one, which is not long. */
+static int check_packed(const struct entry *entry, struct varve_err *err)
+{
+    static const struct segment_read how = {.wait = SEGMENT_WAIT, .no_fill = 1};
+    struct segment_hold hold;
+    struct varve_slice value;
+    int rc = entry_value(entry, &how, &value, &hold, err);
+
+    segment_hold_release(&hold);
+    return rc;
+}
+
 /* Nothing is thrown away, and no new CRC made, on the word of a record that may be damaged. */
 static int check_expired(const struct entry *entry, struct varve_err *err)
 {
     uint32_t crc = 0;
     int rc = 0;
 
+    if (entry->value_packed_len > 0)
+        return check_packed(entry, err);
     if (entry->chunk.value.data == NULL && entry->chunk.value.len > 0)
         rc = crc_far(entry, &crc, err);
     else
@@ -242,6 +256,7 @@ static void make_delete(struct entry *entry)
     entry->chunk.crc = chunk_crc(&entry->chunk);
     entry->value_segment = NULL;
     entry->value_offset = 0;
+    entry->value_packed_len = 0;
 }
 
 /* The held version leaves: handed on with this mark, or dropped. */

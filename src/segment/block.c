@@ -79,6 +79,8 @@ static const char *fill_entry(struct fill *fill, uint32_t i, const struct block_
     }
     if (entry->flags & ENTRY_VALUE_OUTSIDE)
         put_u64(optional, entry->value_offset);
+    if (entry->flags & ENTRY_VALUE_PACKED)
+        put_u32(optional + 8, (uint32_t)entry->packed_len);
     fill->last = varve_slice(key, key_len);
     fill->last_seq = entry->seq;
     fill->offsets[i] = fill->used;
@@ -263,6 +265,8 @@ void block_entry(const struct block *block, uint32_t i, struct entry *entry)
     if (flags & ENTRY_VALUE_OUTSIDE) {
         entry->value_offset = get_u64(optional);
         value = NULL;
+        if (flags & ENTRY_VALUE_PACKED)
+            entry->value_packed_len = get_u32(optional + 8);
     }
     entry->chunk.value = varve_slice(value, get_u32(flat + FLAT_VALUE_LEN));
 }

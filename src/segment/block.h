@@ -45,11 +45,11 @@ struct block_builder {
 void block_builder_init(struct block_builder *builder);
 void block_builder_deinit(struct block_builder *builder);
 /* entry comes after all before it (of a ranges block: in its order). A value of
- * BLOCK_LARGE_VALUE_BYTES or more of a put is not copied: it lies at value_offset (not 0). 0,
- * VARVE_ENOMEM, or VARVE_EFULL: a block would pass 3 GiB, which only one of ranges can. Then the
+ * BLOCK_LARGE_VALUE_BYTES or more of a put is not copied: it lies at value_offset (not 0), in packed_len bytes
+ * if it is compressed (else 0). 0, VARVE_ENOMEM, or VARVE_EFULL: a block would pass 3 GiB, which only one of ranges can. Then the
  * builder is as it was. */
 int block_builder_add(struct block_builder *builder, const struct entry *entry,
-                      uint64_t value_offset) MUST_CHECK;
+                      uint64_t value_offset, uint32_t packed_len) MUST_CHECK;
 /* The uncompressed payload of what was added, which must not be nothing. Lives until the next call.
  * Empties the builder, unless it is VARVE_ENOMEM. */
 int block_builder_finish(struct block_builder *builder, struct varve_slice *payload) MUST_CHECK;
@@ -73,6 +73,9 @@ void block_trailer_put_crc(uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payload_crc
 int block_open(uint8_t *bytes, size_t payload_len, uint32_t salt, uint64_t offset,
                enum block_kind kind, struct buf *scratch, struct varve_slice *out,
                struct varve_err *err) MUST_CHECK;
+/* Undoes the compression of a payload that has exactly len bytes without it. VARVE_ECORRUPT: it has not. */
+int block_unpack(struct varve_slice payload, uint8_t *to, size_t len,
+                 struct varve_err *err) MUST_CHECK;
 /* Of a trailer: how its payload is compressed. */
 static inline uint8_t block_compression(const uint8_t at[BLOCK_TRAILER_BYTES])
 {
@@ -80,6 +83,9 @@ static inline uint8_t block_compression(const uint8_t at[BLOCK_TRAILER_BYTES])
 }
 int block_trailer_check_crc(const uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payload_crc,
                             enum block_kind kind, struct varve_err *err) MUST_CHECK;
+/* The same of a block that must not be compressed. */
+int block_trailer_check_plain(const uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payload_crc,
+                              enum block_kind kind, struct varve_err *err) MUST_CHECK;
 
 /* A block in its flat form; immutable. One piece of memory, of cached.charge_bytes. */
 struct block {

@@ -5,7 +5,7 @@
 
 #include "base/bytes.h"
 
-#define ENTRY_HEAD_MAX_BYTES (1 + 4 + 8 + 5 * VARINT_MAX_BYTES)
+#define ENTRY_HEAD_MAX_BYTES (1 + 4 + 8 + 6 * VARINT_MAX_BYTES)
 /* Longer beginnings of keys are not shared, so that no second copy of a large key is kept. */
 #define LAST_KEY_MAX_BYTES ((size_t)64 * 1024)
 #define BUILDER_KEEP_BYTES ((size_t)4 * 1024 * 1024)
@@ -55,7 +55,7 @@ static size_t shared_len(const struct block_builder *builder, struct varve_slice
 }
 
 static void entry_put(struct block_builder *builder, const struct entry *entry, size_t shared,
-                      uint64_t outside)
+                      uint64_t outside, uint32_t packed_len)
 {
     const struct chunk *chunk = &entry->chunk;
     uint8_t *at = builder->entries.data + builder->entries.len;
@@ -64,6 +64,7 @@ static void entry_put(struct block_builder *builder, const struct entry *entry, 
     flags |= chunk->expire_ms != 0 ? ENTRY_HAS_EXPIRY : 0;
     flags |= entry->prior_unknown ? ENTRY_PRIOR_UNKNOWN : 0;
     flags |= outside != 0 ? ENTRY_VALUE_OUTSIDE : 0;
+    flags |= packed_len != 0 ? ENTRY_VALUE_PACKED : 0;
     *at++ = (uint8_t)flags;
     at += put_varint(at, shared);
     at += put_varint(at, chunk->key.len - shared);
@@ -80,6 +81,8 @@ static void entry_put(struct block_builder *builder, const struct entry *entry, 
     }
     if (outside != 0)
         at += put_varint(at, outside);
+    if (packed_len != 0)
+        at += put_varint(at, packed_len);
     if (chunk->key.len > shared)
         memcpy(at, chunk->key.data + shared, chunk->key.len - shared);
     at += chunk->key.len - shared;
@@ -91,7 +94,7 @@ static void entry_put(struct block_builder *builder, const struct entry *entry, 
 }
 
 int block_builder_add(struct block_builder *builder, const struct entry *entry,
-                      uint64_t value_offset)
+                      uint64_t value_offset, uint32_t packed_len)
 {
     const struct chunk *chunk = &entry->chunk;
     int is_outside = chunk->kind == CHUNK_PUT && chunk->value.len >= BLOCK_LARGE_VALUE_BYTES;
@@ -99,7 +102,7 @@ int block_builder_add(struct block_builder *builder, const struct entry *entry,
     size_t known = chunk->key.len < LAST_KEY_MAX_BYTES ? chunk->key.len : LAST_KEY_MAX_BYTES;
     int rc;
 
-    CHECK(!is_outside || value_offset != 0);
+    CHECK(is_outside ? value_offset != 0 : packed_len == 0);
     if (builder->count == 0) {
         builder_empty(builder);
         buf_shrink(&builder->entries, BUILDER_KEEP_BYTES);
@@ -119,7 +122,7 @@ int block_builder_add(struct block_builder *builder, const struct entry *entry,
         return rc;
 
     size_t before = builder->entries.len;
-    entry_put(builder, entry, shared, is_outside ? value_offset : 0);
+    entry_put(builder, entry, shared, is_outside ? value_offset : 0, packed_len);
     if (known > shared)
         memcpy(builder->last_key.data + shared, chunk->key.data + shared, known - shared);
     builder->last_key.len = known;

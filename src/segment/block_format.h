@@ -9,6 +9,7 @@
 #define ENTRY_HAS_EXPIRY 0x08
 #define ENTRY_PRIOR_UNKNOWN 0x10
 #define ENTRY_VALUE_OUTSIDE 0x20
+#define ENTRY_VALUE_PACKED 0x80 /* its block is compressed */
 
 /* flags, shared, unshared, seq and CRC of a delete with a short key. */
 #define ENTRY_MIN_BYTES 8
@@ -28,21 +29,22 @@ static inline uint64_t block_shared_max(size_t payload_len)
 #define BLOCK_FLAT_MAX_BYTES ((uint64_t)3 * 1024 * 1024 * 1024)
 
 /* An entry in memory: seq u64 | crc u32 | key length u32 | value length u32 | flags u8
- * | [expire_ms u64] | [offset of the value block u64] | key | value in place. */
+ * | [expire_ms u64] | [offset of the value block u64 | [its payload's length u32]] | key | value in place. */
 #define FLAT_SEQ 0
 #define FLAT_CRC 8
 #define FLAT_KEY_LEN 12
 #define FLAT_VALUE_LEN 16
 #define FLAT_FLAGS 20
 #define FLAT_HEAD_BYTES 21
-#define FLAT_HEAD_MAX_BYTES (FLAT_HEAD_BYTES + 16)
+#define FLAT_HEAD_MAX_BYTES (FLAT_HEAD_BYTES + 20)
 #define FLAT_SAME_KEY 0x40 /* as the entry before it; in memory only */
 
 /* Where the key begins: behind the fields that the flags name. */
 static inline size_t flat_key_at(uint8_t flags)
 {
     return FLAT_HEAD_BYTES + (size_t)(flags & ENTRY_HAS_EXPIRY) +
-           (size_t)((flags & ENTRY_VALUE_OUTSIDE) >> 2);
+           (size_t)((flags & ENTRY_VALUE_OUTSIDE) >> 2) +
+           (size_t)((flags & ENTRY_VALUE_PACKED) >> 5);
 }
 
 #endif

@@ -58,7 +58,7 @@ int block_trailer_check_crc(const uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payl
                             enum block_kind kind, struct varve_err *err)
 {
     int is_skipped = kind == BLOCK_DATA ? MUTANT("skip-block-crc") : MUTANT("skip-meta-block-crc");
-    int may_compress = kind != BLOCK_VALUE && kind != BLOCK_FILTER;
+    int may_compress = kind != BLOCK_FILTER;
 
     if (get_u32(at + 4) != crc32c(payload_crc, at, 4) && !is_skipped)
         return err_set(err, VARVE_ECORRUPT, "block CRC mismatch");
@@ -70,6 +70,16 @@ int block_trailer_check_crc(const uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payl
     if (get_u16(at + 2) != 0)
         return err_set(err, VARVE_ECORRUPT, "block trailer has bytes that must be zero");
     return 0;
+}
+
+int block_trailer_check_plain(const uint8_t at[BLOCK_TRAILER_BYTES], uint32_t payload_crc,
+                              enum block_kind kind, struct varve_err *err)
+{
+    int rc = block_trailer_check_crc(at, payload_crc, kind, err);
+
+    if (rc == 0 && at[1] != COMPRESSION_NONE)
+        rc = err_set(err, VARVE_ECORRUPT, "block of kind %u with compression %u", at[0], at[1]);
+    return rc;
 }
 
 static int uncompress(struct varve_slice payload, struct buf *scratch, struct varve_slice *out,
@@ -90,6 +100,19 @@ static int uncompress(struct varve_slice payload, struct buf *scratch, struct va
         return err_set(err, VARVE_ECORRUPT, "compressed block is damaged");
     scratch->len = len;
     *out = buf_slice(scratch);
+    return 0;
+}
+
+int block_unpack(struct varve_slice payload, uint8_t *to, size_t len, struct varve_err *err)
+{
+    const char *bytes = (const char *)payload.data;
+    size_t says;
+    size_t room = len;
+
+    if (snappy_uncompressed_length(bytes, payload.len, &says) != SNAPPY_OK || says != len)
+        return err_set(err, VARVE_ECORRUPT, "compressed block does not have %zu bytes", len);
+    if (snappy_uncompress(bytes, payload.len, (char *)to, &room) != SNAPPY_OK)
+        return err_set(err, VARVE_ECORRUPT, "compressed block is damaged");
     return 0;
 }
 

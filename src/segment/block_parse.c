@@ -37,8 +37,29 @@ static inline const char *check_flags(enum block_kind kind, uint8_t flags)
         known |= ENTRY_PRIOR_UNKNOWN;
         if (chunk_kind == CHUNK_PUT)
             known |= ENTRY_HAS_EXPIRY | ENTRY_VALUE_OUTSIDE;
+        if (flags & ENTRY_VALUE_OUTSIDE)
+            known |= ENTRY_VALUE_PACKED;
     }
     return (flags & ~known) != 0 ? "entry with impossible flags" : NULL;
+}
+
+static const char *parse_value_place(struct block_parse *parse, struct block_parsed *entry)
+{
+    uint64_t stored = entry->value_len;
+
+    if (!take_varint(parse, &entry->value_offset))
+        return "entry that is cut short";
+    if (entry->flags & ENTRY_VALUE_PACKED) {
+        if (!take_varint(parse, &stored) || stored == 0 || stored >= entry->value_len ||
+            entry->value_len > BLOCK_COMPRESSED_MAX_BYTES)
+            return "entry whose value cannot be compressed like that";
+        entry->packed_len = stored;
+    }
+    uint64_t need = stored + BLOCK_TRAILER_BYTES;
+    if (entry->value_offset < FILE_HEADER_BYTES || need > parse->value_limit ||
+        entry->value_offset > parse->value_limit - need)
+        return "entry whose value block cannot be";
+    return NULL;
 }
 
 /* The value's length and place; the lengths of all that follows are then known. */
@@ -50,6 +71,7 @@ static const char *parse_value(struct block_parse *parse, struct block_parsed *e
     entry->value_len = 0;
     entry->expire_ms = 0;
     entry->value_offset = 0;
+    entry->packed_len = 0;
     if (kind != CHUNK_DELETE &&
         (!take_varint(parse, &entry->value_len) || entry->value_len > VARVE_VALUE_MAX_BYTES))
         return "entry with an impossible value length";
@@ -64,10 +86,9 @@ static const char *parse_value(struct block_parse *parse, struct block_parsed *e
             return "entry with an impossible expiry";
     }
     if (is_outside) {
-        uint64_t need = entry->value_len + BLOCK_TRAILER_BYTES;
-        if (!take_varint(parse, &entry->value_offset) || entry->value_offset < FILE_HEADER_BYTES ||
-            need > parse->value_limit || entry->value_offset > parse->value_limit - need)
-            return "entry whose value block cannot be";
+        const char *what = parse_value_place(parse, entry);
+        if (what != NULL)
+            return what;
     }
     entry->in_place = is_outside ? 0 : entry->value_len;
     return NULL;

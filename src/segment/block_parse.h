@@ -27,7 +27,8 @@ struct block_parsed {
     uint64_t value_len;
     uint64_t expire_ms;
     uint64_t value_offset;
-    uint64_t in_place; /* bytes of the value that lie in the block */
+    uint64_t packed_len; /* 0: the value block is not compressed */
+    uint64_t in_place;   /* bytes of the value that lie in the block */
     uint32_t crc;
     uint8_t flags;
     const uint8_t *key; /* the unshared bytes */

@@ -80,6 +80,7 @@ int block_walk_next(struct block_walk *walk, struct varve_err *err)
     entry->prior_unknown = (parsed.flags & ENTRY_PRIOR_UNKNOWN) != 0;
     entry->value_segment = NULL;
     entry->value_offset = parsed.value_offset;
+    entry->value_packed_len = (uint32_t)parsed.packed_len;
     entry->chunk.kind = (enum chunk_kind)(parsed.flags & ENTRY_KIND_MASK);
     entry->chunk.crc = parsed.crc;
     entry->chunk.expire_ms = parsed.expire_ms;

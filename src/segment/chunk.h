@@ -34,6 +34,7 @@ struct entry {
     int same_key;      /* of a block: 1 if the entry before it there has the same key */
     const struct segment *value_segment; /* of a value in a block of its own: borrowed */
     uint64_t value_offset;               /* where that block begins */
+    uint32_t value_packed_len;           /* of its payload, if that is compressed; else 0 */
 };
 
 /* The order of entries: by key; of one key the newest first. */

@@ -108,6 +108,13 @@ static int value_place_ok(const struct segment *segment, uint64_t offset, uint64
            segment->data_end - offset - BLOCK_TRAILER_BYTES >= len;
 }
 
+static int value_misplaced(const struct segment *segment, uint64_t offset, struct varve_err *err)
+{
+    int rc = err_set(err, VARVE_ECORRUPT, "no value block can lie here");
+
+    return segment_fail(segment, offset, rc, err);
+}
+
 static int value_chunk_check(const struct entry *entry, const uint8_t *bytes, struct varve_err *err)
 {
     struct chunk chunk = entry->chunk;
@@ -118,6 +125,15 @@ static int value_chunk_check(const struct entry *entry, const uint8_t *bytes, st
     return err_set(err, VARVE_ECORRUPT, "a record's CRC does not match");
 }
 
+/* A long one's CRC is checked on its way in, a short one's on each read. */
+static int value_long_check(const struct entry *entry, const uint8_t *bytes, struct varve_err *err)
+{
+    if (entry->chunk.value.len <= CHUNK_CRC_EACH_READ_MAX_BYTES)
+        return 0;
+    int rc = value_chunk_check(entry, bytes, err);
+    return rc == 0 ? 0 : segment_fail(entry->value_segment, entry->value_offset, rc, err);
+}
+
 static int value_check(const struct segment *segment, const struct entry *entry,
                        const uint8_t *bytes, struct varve_err *err)
 {
@@ -125,10 +141,70 @@ static int value_check(const struct segment *segment, const struct entry *entry,
     uint32_t crc = block_crc_begin(segment->salt, entry->value_offset);
 
     crc = crc32c(crc, bytes, len);
-    int rc = block_trailer_check_crc(bytes + len, crc, BLOCK_VALUE, err);
-    if (rc == 0 && len > CHUNK_CRC_EACH_READ_MAX_BYTES)
-        rc = value_chunk_check(entry, bytes, err);
-    return rc == 0 ? 0 : segment_fail(segment, entry->value_offset, rc, err);
+    int rc = block_trailer_check_plain(bytes + len, crc, BLOCK_VALUE, err);
+    if (rc != 0)
+        return segment_fail(segment, entry->value_offset, rc, err);
+    return value_long_check(entry, bytes, err);
+}
+
+int segment_read_packed(const struct entry *entry, enum segment_wait wait, uint8_t *to,
+                        struct varve_err *err)
+{
+    const struct segment *segment = entry->value_segment;
+    uint64_t offset = entry->value_offset;
+    size_t len = entry->value_packed_len;
+    const uint8_t *trailer = to + len;
+
+    if (!value_place_ok(segment, offset, len))
+        return value_misplaced(segment, offset, err);
+    int rc = segment_read_bytes(segment, wait, to, len + BLOCK_TRAILER_BYTES, offset, err);
+    if (rc != 0)
+        return rc;
+    uint32_t crc = crc32c(block_crc_begin(segment->salt, offset), to, len);
+    rc = block_trailer_check_crc(trailer, crc, BLOCK_VALUE, err);
+    if (rc == 0 && block_compression(trailer) == 0)
+        rc = err_set(err, VARVE_ECORRUPT, "a value is not compressed, but its record says so");
+    if (MUTANT("skip-packed-crc"))
+        return 0;
+    return rc == 0 ? 0 : segment_fail(segment, offset, rc, err);
+}
+
+int segment_unpack_value(const struct entry *entry, enum segment_wait wait, uint8_t *to,
+                         struct varve_err *err)
+{
+    const struct segment *segment = entry->value_segment;
+    size_t len = entry->value_packed_len;
+    uint8_t *bytes = mem_alloc(len + BLOCK_TRAILER_BYTES);
+
+    if (bytes == NULL)
+        return segment_fail(segment, entry->value_offset,
+                            err_set(err, VARVE_ENOMEM, "no memory for %zu bytes", len), err);
+    int rc = segment_read_packed(entry, wait, bytes, err);
+    if (rc == 0) {
+        rc = block_unpack(varve_slice(bytes, len), to, entry->chunk.value.len, err);
+        if (rc != 0)
+            segment_fail(segment, entry->value_offset, rc, err);
+    }
+    mem_free(bytes);
+    return rc;
+}
+
+/* The value, and its block's trailer if it is not compressed. */
+static int value_load(const struct entry *entry, enum segment_wait wait, uint8_t *to,
+                      struct varve_err *err)
+{
+    const struct segment *segment = entry->value_segment;
+    size_t len = entry->chunk.value.len;
+    int rc;
+
+    if (entry->value_packed_len > 0) {
+        rc = segment_unpack_value(entry, wait, to, err);
+        return rc == 0 ? value_long_check(entry, to, err) : rc;
+    }
+    if (!value_place_ok(segment, entry->value_offset, len))
+        return value_misplaced(segment, entry->value_offset, err);
+    rc = segment_read_bytes(segment, wait, to, len + BLOCK_TRAILER_BYTES, entry->value_offset, err);
+    return rc == 0 ? value_check(segment, entry, to, err) : rc;
 }
 
 static int value_read(const struct entry *entry, const struct segment_read *read,
@@ -144,18 +220,13 @@ static int value_read(const struct entry *entry, const struct segment_read *read
     if (read->wait == SEGMENT_NO_WAIT && len > VALUE_NO_WAIT_MAX_BYTES &&
         !MUTANT("long-value-at-once"))
         return VARVE_WOULD_BLOCK;
-    if (!value_place_ok(segment, offset, entry->chunk.value.len))
-        return segment_fail(segment, offset,
-                            err_set(err, VARVE_ECORRUPT, "no value block can lie here"), err);
     struct value *value = mem_alloc(sizeof(*value) + len);
     if (value == NULL) {
         rc = err_set(err, VARVE_ENOMEM, "no memory for a value of %zu bytes", len);
         return segment_fail(segment, offset, rc, err);
     }
     memset(value, 0, sizeof(*value));
-    rc = segment_read_bytes(segment, read->wait, value->bytes, len, offset, err);
-    if (rc == 0)
-        rc = value_check(segment, entry, value->bytes, err);
+    rc = value_load(entry, read->wait, value->bytes, err);
     if (rc != 0) {
         mem_free(value);
         return rc;
@@ -232,8 +303,7 @@ int segment_read_value(const struct segment *segment, uint64_t value_offset, uin
     uint64_t end;
 
     if (__builtin_add_overflow(at, len, &end) || !value_place_ok(segment, value_offset, end))
-        return segment_fail(segment, value_offset,
-                            err_set(err, VARVE_ECORRUPT, "no value block can lie here"), err);
+        return value_misplaced(segment, value_offset, err);
     return segment_read_bytes(segment, SEGMENT_WAIT, to, len, value_offset + at, err);
 }
 

@@ -89,7 +89,7 @@ int segment_get(struct segment *segment, struct varve_slice key, struct bloom_ha
 int entry_value(const struct entry *entry, const struct segment_read *read,
                 struct varve_slice *value, struct segment_hold *hold,
                 struct varve_err *err) MUST_CHECK;
-/* Reads a piece of a value in a value block, for copying: `len` bytes from `at` of it on. No CRC is
+/* Reads a piece of a value in a value block that is not compressed, for copying: `len` bytes from `at` of it on. No CRC is
  * checked: the copier checks the chunk's over the whole. Blocks. */
 int segment_read_value(const struct segment *segment, uint64_t value_offset, uint64_t at, void *to,
                        size_t len, struct varve_err *err) MUST_CHECK;

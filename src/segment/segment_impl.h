@@ -56,6 +56,14 @@ int segment_fail(const struct segment *segment, uint64_t offset, int rc, struct 
 int segment_read_bytes(const struct segment *segment, enum segment_wait wait, void *to, size_t len,
                        uint64_t offset, struct varve_err *err) MUST_CHECK;
 
+/* Of an entry whose value lies in a compressed block: that block as it lies there, with its trailer, under a CRC that
+ * was checked; to has room for value_packed_len and the trailer. */
+int segment_read_packed(const struct entry *entry, enum segment_wait wait, uint8_t *to,
+                        struct varve_err *err) MUST_CHECK;
+/* And the value itself. Its record's CRC is the caller's. */
+int segment_unpack_value(const struct entry *entry, enum segment_wait wait, uint8_t *to,
+                         struct varve_err *err) MUST_CHECK;
+
 /* Decodes data block i from its bytes in the file, trailer included. One reference, not in the cache. */
 int segment_decode(const struct segment *segment, uint32_t i, uint8_t *bytes, struct block **block,
                    struct varve_err *err) MUST_CHECK;

@@ -277,7 +277,7 @@ static int record_crc_fail(const struct segment_writer *writer, const struct ent
     return err_wrap(err, rc, "copy to %s", writer->path);
 }
 
-static int writer_put_value(struct segment_writer *writer, const struct entry *entry,
+static int writer_put_plain(struct segment_writer *writer, const struct entry *entry,
                             uint64_t *offset, struct varve_err *err)
 {
     const struct chunk *chunk = &entry->chunk;
@@ -307,6 +307,62 @@ static int writer_put_value(struct segment_writer *writer, const struct entry *e
     block_trailer_put_crc(trailer, block_crc, BLOCK_VALUE, 0);
     writer->value_bytes += chunk->value.len;
     return writer_put(writer, trailer, sizeof(trailer), err);
+}
+
+/* A value that lies in memory, compressed; 0: it is not worth it. Returns 1, or an error. */
+static int writer_pack_value(struct segment_writer *writer, const struct entry *entry,
+                             struct segment_place *place, struct varve_err *err)
+{
+    struct varve_slice bytes;
+    uint8_t compression = block_compress(entry->chunk.value, writer->options.compress,
+                                         &writer->compressed, &bytes);
+
+    if (compression == 0)
+        return 0;
+    if (chunk_crc(&entry->chunk) != entry->chunk.crc && !MUTANT("copy-unchecked"))
+        return record_crc_fail(writer, entry, err);
+    int rc = writer_put_stored(writer, BLOCK_VALUE, compression, bytes, place, err);
+    return rc == 0 ? 1 : rc;
+}
+
+/* A compressed value of another segment, as it is: what lies under its block's CRC was its record's when it was
+ * compressed, and is compared again when the segment is read back. */
+static int writer_copy_packed(struct segment_writer *writer, const struct entry *entry,
+                              struct segment_place *place, struct varve_err *err)
+{
+    struct buf *bytes = &writer->compressed;
+    size_t len = entry->value_packed_len;
+
+    buf_clear(bytes);
+    if (buf_reserve(bytes, len + BLOCK_TRAILER_BYTES) != 0)
+        return writer_no_memory(writer, VARVE_ENOMEM, err);
+    int rc = segment_read_packed(entry, SEGMENT_WAIT, bytes->data, err);
+    if (rc != 0)
+        return err_wrap(err, rc, "copy a value to %s", writer->path);
+    uint8_t compression = block_compression(bytes->data + len);
+    rc = writer_put_stored(writer, BLOCK_VALUE, compression, varve_slice(bytes->data, len), place,
+                           err);
+    return rc == 0 ? 1 : rc;
+}
+
+/* Puts the value into a block of its own; *packed_len: of its payload if it is compressed, else 0. */
+static int writer_put_value(struct segment_writer *writer, const struct entry *entry,
+                            uint64_t *offset, uint32_t *packed_len, struct varve_err *err)
+{
+    struct segment_place place;
+    int rc = entry->value_packed_len > 0 ? writer_copy_packed(writer, entry, &place, err)
+             : entry_value_apart(entry)  ? 0 /* it was not worth it */
+                                         : writer_pack_value(writer, entry, &place, err);
+
+    *packed_len = 0;
+    if (rc == 0)
+        return writer_put_plain(writer, entry, offset, err);
+    if (rc < 0)
+        return rc;
+    writer->value_bytes += entry->chunk.value.len;
+    *offset = place.offset;
+    *packed_len = (uint32_t)place.len;
+    return 0;
 }
 
 /* A block begins with key. */
@@ -377,6 +433,7 @@ int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
 {
     const struct chunk *chunk = &entry->chunk;
     uint64_t value_offset = 0;
+    uint32_t packed_len = 0;
     int same_key;
     int rc = entry_check(writer, entry, &same_key, err);
 
@@ -388,12 +445,12 @@ int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
     if (rc != 0)
         return rc;
     if (chunk->kind == CHUNK_PUT && chunk->value.len >= BLOCK_LARGE_VALUE_BYTES)
-        rc = writer_put_value(writer, entry, &value_offset, err);
+        rc = writer_put_value(writer, entry, &value_offset, &packed_len, err);
     else if (chunk_crc(chunk) != chunk->crc && !MUTANT("copy-unchecked"))
         rc = record_crc_fail(writer, entry, err);
     if (rc != 0)
         return rc;
-    rc = block_builder_add(&writer->data, entry, value_offset);
+    rc = block_builder_add(&writer->data, entry, value_offset, packed_len);
     if (rc != 0)
         return writer_no_memory(writer, rc, err);
     writer_note(writer, entry, same_key);
@@ -456,7 +513,7 @@ int segment_writer_add_range(struct segment_writer *writer, const struct entry *
     CHECK(entry->chunk.kind == CHUNK_RANGE_DELETE);
     if (chunk_crc(&entry->chunk) != entry->chunk.crc)
         return record_crc_fail(writer, entry, err);
-    int rc = block_builder_add(&writer->ranges, entry, 0);
+    int rc = block_builder_add(&writer->ranges, entry, 0, 0);
     if (rc != 0)
         return writer_no_memory(writer, rc, err);
     collector_add_range(&writer->collector, entry);

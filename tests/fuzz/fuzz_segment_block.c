@@ -52,7 +52,7 @@ static void check_block(const struct block *block, enum block_kind kind)
         if (all.value.data == NULL)
             all.value.len = 0;
         sum += chunk_crc(&all);
-        CHECK(block_builder_add(&builder, &entry, entry.value_offset) == 0);
+        CHECK(block_builder_add(&builder, &entry, entry.value_offset, entry.value_packed_len) == 0);
     }
     struct varve_slice payload;
     struct block *again;

@@ -214,6 +214,7 @@ MUTANTS = (
     # Segments.
     Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
     Mutant("ranges-in-pieces", "block", "range tombstones keep a chunk of block memory for good"),
+    Mutant("skip-packed-crc", "segment", "a compressed value is copied with its damage"),
     Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),
     Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
     Mutant("hiding-trusts-filters", "hiding", "what filters say by chance counts as hidden"),

@@ -10,6 +10,7 @@ static void check_entry(const struct block *block, uint32_t i, const struct bloc
     block_entry(block, i, &want);
     CHECK(is->seq == want.seq && is->prior_unknown == want.prior_unknown);
     CHECK(is->value_segment == NULL && is->value_offset == want.value_offset);
+    CHECK(is->value_packed_len == want.value_packed_len);
     CHECK(is->chunk.kind == want.chunk.kind && is->chunk.crc == want.chunk.crc);
     CHECK(is->chunk.expire_ms == want.chunk.expire_ms);
     CHECK(varve_slice_equal(is->chunk.key, want.chunk.key));

@@ -88,6 +88,8 @@ static struct entry random_entry(struct rng *rng, enum key_shape shape, enum blo
     if (rng_below(rng, 10) == 0) {
         entry.chunk.value = varve_slice(NULL, BLOCK_LARGE_VALUE_BYTES + rng_below(rng, 1u << 20));
         entry.value_offset = 64 + rng_below(rng, 1ull << 49);
+        if (rng_below(rng, 2) == 0 && entry.chunk.value.len <= BLOCK_COMPRESSED_MAX_BYTES)
+            entry.value_packed_len = 1 + (uint32_t)rng_below(rng, entry.chunk.value.len - 1);
     }
     return entry;
 }
@@ -127,8 +129,10 @@ static struct block *model_block(enum block_kind kind)
     /* Twice: the first round leaves nothing behind. */
     for (int round = 0; round < 2; round++) {
         for (uint32_t i = 0; i < model.count; i++)
-            assert_int_equal(
-                block_builder_add(&builder, &model.entries[i], model.entries[i].value_offset), 0);
+            assert_int_equal(block_builder_add(&builder, &model.entries[i],
+                                               model.entries[i].value_offset,
+                                               model.entries[i].value_packed_len),
+                             0);
         size_t said = builder.raw_bytes;
         assert_int_equal(block_builder_finish(&builder, &payload), 0);
         assert_int_equal(builder.count, 0);
@@ -157,6 +161,7 @@ static void check_entries(const struct block *block)
         assert_true(got.chunk.expire_ms == want->chunk.expire_ms);
         assert_int_equal(got.prior_unknown, want->prior_unknown);
         assert_true(got.value_offset == want->value_offset);
+        assert_int_equal(got.value_packed_len, want->value_packed_len);
         assert_null(got.value_segment);
         assert_true(varve_slice_equal(got.chunk.key, want->chunk.key));
         assert_true(varve_slice_equal(block_key(block, i), want->chunk.key));
@@ -333,7 +338,7 @@ static void test_block__bounds_what_keys_share(void **state)
     for (unsigned i = 0; i < 1000; i++) {
         snprintf(key + 1990, 11, "%010u", i);
         struct entry entry = put_entry(key, "", i);
-        assert_int_equal(block_builder_add(&builder, &entry, 0), 0);
+        assert_int_equal(block_builder_add(&builder, &entry, 0, 0), 0);
     }
     assert_int_equal(block_builder_finish(&builder, &payload), 0);
     assert_true(payload.len > 1000 * 20 && payload.len < 100000);
@@ -381,12 +386,12 @@ static void test_block__without_memory_nothing_is_lost(void **state)
     for (uint32_t i = 0; i < model.count; i++) {
         struct entry *entry = &model.entries[i];
         mem_fail_nth(1, 0);
-        int rc = block_builder_add(&builder, entry, entry->value_offset);
+        int rc = block_builder_add(&builder, entry, entry->value_offset, entry->value_packed_len);
         mem_fail_nth(0, 0);
         for (int again = 0; rc != 0 && again < 4; again++) {
             assert_int_equal(rc, VARVE_ENOMEM);
             assert_int_equal(builder.count, i);
-            rc = block_builder_add(&builder, entry, entry->value_offset);
+            rc = block_builder_add(&builder, entry, entry->value_offset, entry->value_packed_len);
         }
         assert_int_equal(rc, 0);
     }
@@ -412,10 +417,10 @@ static void test_block_builder__full(void **state)
 
     (void)state;
     block_builder_init(&builder);
-    assert_int_equal(block_builder_add(&builder, &entry, 0), 0);
+    assert_int_equal(block_builder_add(&builder, &entry, 0, 0), 0);
     builder.flat_bytes = (uint64_t)3 * 1024 * 1024 * 1024 - 2;
     entry = put_entry("b", "b", 1);
-    assert_int_equal(block_builder_add(&builder, &entry, 0), VARVE_EFULL);
+    assert_int_equal(block_builder_add(&builder, &entry, 0, 0), VARVE_EFULL);
     assert_int_equal(builder.count, 1);
     block_builder_deinit(&builder);
 }

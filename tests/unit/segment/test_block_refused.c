@@ -40,7 +40,7 @@ static void add(struct block_builder *builder, struct chunk chunk, uint64_t seq,
     struct entry entry = {.seq = seq, .chunk = chunk, .prior_unknown = prior_unknown};
 
     entry.chunk.crc = chunk_crc(&chunk);
-    assert_int_equal(block_builder_add(builder, &entry, 0), 0);
+    assert_int_equal(block_builder_add(builder, &entry, 0, 0), 0);
 }
 
 static void test_block__example_of_the_format_page(void **state)
@@ -170,7 +170,7 @@ static void test_block_open__impossible_trailers_are_refused(void **state)
 
     (void)state;
     for (int kind = BLOCK_DATA; kind <= BLOCK_PROPERTIES; kind++) {
-        int may = kind != BLOCK_VALUE && kind != BLOCK_FILTER;
+        int may = kind != BLOCK_FILTER;
         frame_make(&frame, varve_slice(zeros, sizeof(zeros)), (enum block_kind)kind, 1);
         assert_int_equal(frame_open(&frame, salt, OFFSET, (enum block_kind)kind, &out),
                          may ? 0 : VARVE_ECORRUPT);
@@ -212,6 +212,28 @@ static void test_block_open__bad_snappy_is_refused(void **state)
         assert_true(frame.scratch.cap <= BLOCK_COMPRESSED_MAX_BYTES * 2);
         buf_deinit(&frame.scratch);
     }
+}
+
+static void test_block_unpack__only_what_has_that_length(void **state)
+{
+    static uint8_t zeros[1000];
+    uint8_t to[1000];
+    struct buf scratch;
+    struct varve_slice packed;
+    struct varve_err err;
+
+    (void)state;
+    memset(to, 1, sizeof(to));
+    buf_init(&scratch, 10000);
+    assert_int_equal(block_compress(varve_slice(zeros, 1000), 1, &scratch, &packed), 1);
+    assert_int_equal(block_unpack(packed, to, 999, &err), VARVE_ECORRUPT);
+    assert_non_null(strstr(err.text, "999 bytes"));
+    assert_int_equal(block_unpack(packed, to, 1001, &err), VARVE_ECORRUPT);
+    assert_int_equal(block_unpack(varve_slice(packed.data, packed.len - 1), to, 1000, &err),
+                     VARVE_ECORRUPT);
+    assert_int_equal(block_unpack(packed, to, 1000, &err), 0);
+    assert_memory_equal(to, zeros, 1000);
+    buf_deinit(&scratch);
 }
 
 static void test_block_compress__only_where_it_is_worth_it(void **state)
@@ -256,6 +278,7 @@ static void test_block_trailer__by_pieces_is_the_same(void **state)
 #define CRC "cccc"
 #define VARINT_MAX "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
 #define OUTSIDE "\x01\0\x21\0\x01\0" CRC "\x80\x80\x01"
+#define PACKED(len) "\x01\0\xa1\0\x01\0" CRC len "\x40"
 
 static const struct {
     enum block_kind kind;
@@ -295,6 +318,15 @@ static const struct {
     {BLOCK_DATA, BYTES(OUTSIDE "\x40k"), NULL},
     {BLOCK_DATA, BYTES(OUTSIDE "\x3fk"), "value block"},
     {BLOCK_DATA, BYTES(OUTSIDE "\0k"), "value block"},
+    {BLOCK_DATA, BYTES("\x01\0\x81\0\0\0" CRC "\0"), "flags"}, /* compressed, but in place */
+    {BLOCK_DATA, BYTES(PACKED("\x80\x80\x01") "\x09k"), NULL},
+    {BLOCK_DATA, BYTES(PACKED("\x80\x80\x01") "\0k"), "compressed"},
+    {BLOCK_DATA, BYTES(PACKED("\x80\x80\x01") "\xff\x7fk"), NULL}, /* one less than the value */
+    {BLOCK_DATA, BYTES(PACKED("\x80\x80\x01") "\x80\x80\x01k"), "compressed"},
+    {BLOCK_DATA, BYTES(PACKED("\x80\x80\x40") "\x09k"), NULL}, /* 1 MiB */
+    {BLOCK_DATA, BYTES(PACKED("\x81\x80\x40") "\x09k"), "compressed"},
+    {BLOCK_DATA, BYTES(PACKED("\x80\x80\x40") "\xd8\x8c\x06k"), NULL}, /* ends at the limit */
+    {BLOCK_DATA, BYTES(PACKED("\x80\x80\x40") "\xd9\x8c\x06k"), "value block"}, /* and behind */
     {BLOCK_DATA, BYTES(OUTSIDE VARINT_MAX "k"), "value block"},
     {BLOCK_DATA, BYTES(OUTSIDE "\x98\x8d\x05k"), NULL},          /* ends at the limit */
     {BLOCK_DATA, BYTES(OUTSIDE "\x99\x8d\x05k"), "value block"}, /* and 1 behind */
@@ -401,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_block_open__any_flipped_bit_is_seen),
         cmocka_unit_test(test_block_open__impossible_trailers_are_refused),
         cmocka_unit_test(test_block_open__bad_snappy_is_refused),
+        cmocka_unit_test(test_block_unpack__only_what_has_that_length),
         cmocka_unit_test(test_block_compress__only_where_it_is_worth_it),
         cmocka_unit_test(test_block_trailer__by_pieces_is_the_same),
         cmocka_unit_test(test_block_decode__says_what_is_wrong),

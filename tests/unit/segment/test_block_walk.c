@@ -25,7 +25,7 @@ static struct varve_slice payload_of(const struct model *model)
     block_builder_init(&builder);
     for (size_t i = 0; i < model->count; i++) {
         const struct entry *entry = &model->items[i].entry;
-        assert_int_equal(block_builder_add(&builder, entry, 64 + i * 1000000), 0);
+        assert_int_equal(block_builder_add(&builder, entry, 64 + i * 1000000, 0), 0);
     }
     assert_int_equal(block_builder_finish(&builder, &payload), 0);
     uint8_t *exact = mem_alloc(payload.len);

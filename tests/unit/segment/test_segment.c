@@ -349,6 +349,107 @@ static void test_segment__copied_from_segment_to_segment(void **state)
     model_free(&model);
 }
 
+/* Where a long value does not lie as it is: what can be compressed, up to 1 MiB; in copies, too. */
+static void test_segment__long_values_are_compressed(void **state)
+{
+    static const struct {
+        size_t len;
+        int noise;
+        int packed;
+    } cases[] = {{16 * KIB, 0, 1},  {16 * KIB, 1, 0},  {300 * KIB, 0, 1},
+                 {300 * KIB, 1, 0}, {KIB * KIB, 0, 1}, {KIB * KIB + 1, 0, 0}};
+    struct disk *disk = *state;
+    const struct segment_read read = {.wait = SEGMENT_WAIT};
+    struct segment_writer *writer;
+    struct cache *cache = cache_create(2 * KIB * KIB);
+    uint8_t *value = malloc(KIB * KIB + 1);
+    struct rng rng;
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct entry entry = {.seq = 5, .chunk = {.kind = CHUNK_PUT, .key = varve_slice("k", 1)}};
+        rng_init(&rng, 1);
+        for (size_t at = 0; at < cases[i].len; at++)
+            value[at] = (uint8_t)(cases[i].noise ? rng_next(&rng) : at / 500);
+        entry.chunk.value = varve_slice(value, cases[i].len);
+        entry.chunk.crc = chunk_crc(&entry.chunk);
+        struct segment *segment = NULL;
+        for (int copy = 0; copy < 3; copy++) { /* from memory, from a segment, from a copy */
+            char path[32];
+            struct segment_hold hold = {0};
+            struct segment_hold value_hold = {0};
+            struct varve_slice got;
+            snprintf(path, sizeof(path), "/%d.seg", copy + 1);
+            disk->options.compress = copy == 0; /* what lies there stays as it is */
+            assert_int_equal(segment_writer_create(&disk->options, path, (uint64_t)copy + 1,
+                                                   &writer, &disk->err),
+                             0);
+            assert_int_equal(segment_writer_add(writer, &entry, &disk->err), 0);
+            assert_int_equal(segment_writer_finish(writer, &disk->err), 0);
+            segment_writer_destroy(writer);
+            if (segment != NULL) {
+                segment_mark_dead(segment);
+                segment_unref(segment);
+            }
+            segment = disk_open(disk, path, (uint64_t)copy + 1, cache);
+            assert_int_equal(segment_size_bytes(segment) < cases[i].len, cases[i].packed);
+            assert_int_equal(segment_verify(segment, &disk->err), 0);
+            rcu_enter();
+            assert_int_equal(segment_get(segment, varve_slice("k", 1),
+                                         bloom_hash(varve_slice("k", 1)), 9, &read, &entry, &hold,
+                                         &disk->err),
+                             0);
+            assert_int_equal(entry.value_packed_len > 0, cases[i].packed);
+            for (int again = 0; again < 2; again++) {
+                assert_int_equal(entry_value(&entry, &read, &got, &value_hold, &disk->err), 0);
+                assert_int_equal(got.len, cases[i].len);
+                assert_memory_equal(got.data, value, got.len);
+                segment_hold_release(&value_hold);
+            }
+            entry.chunk.key = varve_slice("k", 1);
+            segment_hold_release(&hold);
+            rcu_leave();
+        }
+        segment_mark_dead(segment);
+        segment_unref(segment);
+    }
+    cache_destroy(cache);
+    free(value);
+}
+
+/* Copying one without looking into it would give the damage a good CRC. */
+static void test_segment__damaged_compressed_values_are_not_copied(void **state)
+{
+    struct disk *disk = *state;
+    struct segment_read read = {.wait = SEGMENT_WAIT, .no_fill = 1};
+    struct segment_writer *writer;
+    uint8_t *value = calloc(1, 20 * KIB);
+    struct entry entry = {.seq = 5, .chunk = {.kind = CHUNK_PUT, .key = varve_slice("k", 1)}};
+    size_t size;
+
+    entry.chunk.value = varve_slice(value, 20 * KIB);
+    entry.chunk.crc = chunk_crc(&entry.chunk);
+    assert_int_equal(segment_writer_create(&disk->options, "/1.seg", 1, &writer, &disk->err), 0);
+    assert_int_equal(segment_writer_add(writer, &entry, &disk->err), 0);
+    assert_int_equal(segment_writer_finish(writer, &disk->err), 0);
+    segment_writer_destroy(writer);
+    uint8_t *bytes = disk_read_all(disk, "/1.seg", &size);
+    bytes[FILE_HEADER_BYTES + 5] ^= 1;
+    disk_replace(disk, "/1.seg", bytes, size);
+    struct segment *from = disk_open(disk, "/1.seg", 1, NULL);
+    struct iter *iter = segment_iter_create(from, &read, 4 * KIB);
+    iter->ops->first(iter);
+    assert_true(iter->valid && iter->entry.value_packed_len > 0);
+    assert_int_equal(
+        segment_writer_create(&disk->options, HELP_PATH, HELP_FILE_NO, &writer, &disk->err), 0);
+    assert_int_equal(segment_writer_add(writer, &iter->entry, &disk->err), VARVE_ECORRUPT);
+    assert_non_null(strstr(disk->err.text, "/1.seg: offset 64: "));
+    segment_writer_destroy(writer);
+    iter_destroy(iter);
+    segment_unref(from);
+    free(bytes);
+    free(value);
+}
+
 static void test_segment__wrong_records_are_not_written(void **state)
 {
     struct disk *disk = *state;
@@ -569,6 +670,8 @@ int main(void)
         WITH_DISK(test_segment__no_wait_leaves_long_values),
         WITH_DISK(test_segment__reads_ahead_more_and_more),
         WITH_DISK(test_segment__copied_from_segment_to_segment),
+        WITH_DISK(test_segment__long_values_are_compressed),
+        WITH_DISK(test_segment__damaged_compressed_values_are_not_copied),
         WITH_DISK(test_segment__wrong_records_are_not_written),
         WITH_DISK(test_run__reads_like_one_segment),
         WITH_DISK(test_writer__may_cut_where_bounds_do_not_overlap),

@@ -230,7 +230,7 @@ static void forge_block(struct forge *forge, const struct model_item *items, siz
     for (size_t i = 0; i < count; i++) {
         struct entry entry = items[i].entry;
         entry.chunk.crc ^= i == wrong;
-        assert_int_equal(block_builder_add(&builder, &entry, 0), 0);
+        assert_int_equal(block_builder_add(&builder, &entry, 0, 0), 0);
     }
     assert_int_equal(block_builder_finish(&builder, &payload), 0);
     assert_int_equal(payload.len, place->len);
