@@ -36,6 +36,7 @@ enum varve_open_flags {
     VARVE_OPEN_WRITE = 1,     /* read and write */
     VARVE_OPEN_CREATE = 2,    /* create if it does not exist; needs WRITE; mode 0600 */
     VARVE_OPEN_EXCLUSIVE = 4, /* with CREATE: fail with VARVE_EEXIST if it exists */
+    VARVE_OPEN_RANDOM = 8,    /* a hint: reads come from anywhere; who walks says read_ahead */
 };
 
 /* Called once a directory entry (never "." or ".."), in no order. A non-zero return ends the
@@ -55,6 +56,10 @@ struct varve_env_ops {
      * system cannot tell), and then *got is 0. */
     int (*read_at_nowait)(struct varve_env *env, struct varve_file *file, void *data, size_t len,
                           uint64_t offset, size_t *got, struct varve_err *err);
+    /* A hint: this range is read next, and may be brought into the system's memory. Does not wait, does not
+     * fail. */
+    void (*read_ahead)(struct varve_env *env, struct varve_file *file, uint64_t offset,
+                       uint64_t len);
     /* Writes all parts, one after the other, from offset on. After an error any part of it may
      * have been written. */
     int (*write_at)(struct varve_env *env, struct varve_file *file, const struct varve_slice *parts,

@@ -70,6 +70,9 @@ static int posix_open(struct varve_env *env, const char *path, unsigned flags,
         mem_free(file);
         return rc;
     }
+    /* Else the system reads on behind what happens to lie in its memory, as far as read_ahead_kb says. */
+    if ((flags & VARVE_OPEN_RANDOM) != 0)
+        (void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
     *out = file;
     return 0;
 }
@@ -125,6 +128,13 @@ static int posix_read_at_nowait(struct varve_env *env, struct varve_file *file, 
         return VARVE_WOULD_BLOCK;
     *got = (size_t)n;
     return 0;
+}
+
+static void posix_read_ahead(struct varve_env *env, struct varve_file *file, uint64_t offset,
+                             uint64_t len)
+{
+    (void)env;
+    (void)posix_fadvise(file->fd, (off_t)offset, (off_t)len, POSIX_FADV_WILLNEED);
 }
 
 static void posix_write_behind(struct varve_env *env, struct varve_file *file, uint64_t offset,
@@ -391,6 +401,7 @@ static const struct varve_env_ops posix_ops = {
     .close = posix_close,
     .read_at = posix_read_at,
     .read_at_nowait = posix_read_at_nowait,
+    .read_ahead = posix_read_ahead,
     .write_behind = posix_write_behind,
     .free_space = posix_free_space,
     .write_at = posix_write_at,

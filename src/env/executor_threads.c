@@ -1,10 +1,15 @@
 /* The executor with threads: a queue and threads a job class, so that a slow maintenance job
- * never delays a sync of the log, and a compaction no read. */
+ * never delays a sync of the log, and a compaction no read.
+ *
+ * Who submits wakes a thread only where nothing was waiting yet; a thread that takes a job and leaves others wakes
+ * the next one. So while jobs wait, a thread that sleeps was woken or will be, and a loop that submits
+ * many in one turn pays for one wake-up. */
 #include <stddef.h>
 #include <sys/resource.h>
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "base/thread.h"
 #include "varve/executor.h"
 
@@ -36,9 +41,11 @@ static void executor_submit(struct varve_executor *api, enum varve_job_class job
 
     job->next = NULL;
     mutex_lock(&lane->mutex);
+    int is_first = lane->first == NULL;
     *lane->end = job;
     lane->end = &job->next;
-    cond_signal(&lane->changed);
+    if (is_first)
+        cond_signal(&lane->changed);
     mutex_unlock(&lane->mutex);
 }
 
@@ -53,6 +60,8 @@ static struct varve_job *lane_take(struct lane *lane)
         lane->first = job->next;
         if (lane->first == NULL)
             lane->end = &lane->first;
+        else if (!MUTANT("executor-wakes-one"))
+            cond_signal(&lane->changed);
     }
     mutex_unlock(&lane->mutex);
     return job;

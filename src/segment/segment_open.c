@@ -302,7 +302,7 @@ int segment_open(struct varve_env *env, const char *path, const struct dir_id *i
     segment->id = *id;
     segment->file_no = file_no;
     atomic_init(&segment->refs, 1);
-    rc = env->ops->open(env, path, VARVE_OPEN_READ, &segment->file, err);
+    rc = env->ops->open(env, path, VARVE_OPEN_READ | VARVE_OPEN_RANDOM, &segment->file, err);
     if (rc == 0)
         rc = segment_load(segment, err);
     if (rc == 0 && cache != NULL)

@@ -1,6 +1,7 @@
 /* Bytes of adjacent blocks that one read brought. The window reaches in the direction of the walk, over
  * blocks that touch each other; value blocks between them end it, since who wants those reads them by
- * themselves. Each read brings twice as much as the one before, up to what the caller allowed. */
+ * themselves. Each read brings twice as much as the one before, up to what the caller allowed. The file is open
+ * for reads here and there (VARVE_OPEN_RANDOM): so who walks up says what comes next, and finds it in memory. */
 #include "base/err.h"
 #include "base/mem.h"
 #include "segment/segment_impl.h"
@@ -57,6 +58,17 @@ static void window_grow(struct segment_window *window)
     window->next_bytes = next < max ? next : max;
 }
 
+/* The bytes behind `end` come while what was read is looked at. */
+static void window_announce(const struct segment_window *window, const struct segment *segment,
+                            uint64_t end)
+{
+    uint64_t left = segment->data_end - end;
+    uint64_t len = window->next_bytes < left ? window->next_bytes : left;
+
+    if (len > READAHEAD_MIN_BYTES)
+        segment->env->ops->read_ahead(segment->env, segment->file, end, len);
+}
+
 int segment_window_get(struct segment_window *window, const struct segment *segment, uint32_t i,
                        enum segment_wait wait, int backward, uint8_t **bytes, struct varve_err *err)
 {
@@ -76,6 +88,8 @@ int segment_window_get(struct segment_window *window, const struct segment *segm
             window->count = 0;
             return rc;
         }
+        if (wait == SEGMENT_WAIT && !backward)
+            window_announce(window, segment, end);
     }
     *bytes = window->bytes + (index->offsets[i] - index->offsets[window->first]);
     return 0;

@@ -19,6 +19,9 @@
 #define ROW_CACHE_SHARE(budget) ((budget) / 16)
 #define MEMTABLE_MIN_BYTES (256 * KIB)
 #define MEMTABLE_MAX_BYTES (64 * MIB)
+/* While a segment is written its writer has 16 bytes a key, which is a fifth of it where records have 100 bytes. */
+#define SEGMENT_SHARE(budget) ((budget) / 4)
+#define SEGMENT_MAX_BYTES (64 * MIB)
 #define ARENA_CHUNK_BYTES (2 * MIB) /* a memtable takes its memory in such steps, or smaller ones */
 #define MARGIN_SHARE(budget) ((budget) / 32) /* for what grows before the cache has given way */
 #define SLACK_SHARE(room) ((room) / 8)
@@ -47,6 +50,22 @@ static uint64_t memtable_bytes_for(uint64_t budget)
     return bytes > MEMTABLE_MAX_BYTES ? MEMTABLE_MAX_BYTES : bytes;
 }
 
+static uint64_t segment_bytes_for(uint64_t budget)
+{
+    uint64_t bytes = SEGMENT_SHARE(budget);
+
+    return bytes > SEGMENT_MAX_BYTES ? SEGMENT_MAX_BYTES : bytes;
+}
+
+static uint64_t row_cache_bytes_for(const struct memory_wishes *wishes, uint64_t budget)
+{
+    uint64_t most = ROW_CACHE_SHARE(budget);
+
+    if (wishes->row_cache_made_bytes != 0 && !MUTANT("memory-forgets-rows"))
+        return wishes->row_cache_made_bytes;
+    return wishes->row_cache_bytes < most ? wishes->row_cache_bytes : most;
+}
+
 int memory_plan(const struct memory_wishes *wishes, struct memory_plan *plan, struct varve_err *err)
 {
     uint64_t budget = wishes->budget_bytes;
@@ -59,11 +78,11 @@ int memory_plan(const struct memory_wishes *wishes, struct memory_plan *plan, st
                                  .cache_is_governed = wishes->cache_bytes == 0};
     if (plan->memtable_bytes == 0)
         plan->memtable_bytes = memtable_bytes_for(budget);
+    plan->segment_bytes = wishes->segment_bytes == 0 ? segment_bytes_for(budget)
+                                                     : wishes->segment_bytes;
     plan->memtables_bytes = all_memtables_bytes(wishes, plan->memtable_bytes);
     uint64_t least = plan->cache_is_governed ? MEMORY_CACHE_MIN_BYTES : wishes->cache_bytes;
-    plan->row_cache_bytes = wishes->row_cache_bytes < ROW_CACHE_SHARE(budget)
-                                ? wishes->row_cache_bytes
-                                : ROW_CACHE_SHARE(budget);
+    plan->row_cache_bytes = row_cache_bytes_for(wishes, budget);
     uint64_t needed = add(MEMORY_PROGRAM_BYTES + plan->row_cache_bytes,
                           add(plan->memtables_bytes, least));
     /* What is set by hand outweighs a default, as long as the machine has it. */
@@ -86,15 +105,19 @@ int memory_plan(const struct memory_wishes *wishes, struct memory_plan *plan, st
 }
 
 int memory_plan_settings(const struct config *config, uint64_t machine_bytes,
-                         uint64_t memtable_bytes, struct memory_plan *plan, struct varve_err *err)
+                         const struct memory_plan *made, struct memory_plan *plan,
+                         struct varve_err *err)
 {
     struct memory_wishes wishes = {
         .machine_bytes = machine_bytes,
         .budget_bytes = (uint64_t)config_int(config, OPT_MAXMEMORY),
-        .memtable_bytes = memtable_bytes > 0 ? memtable_bytes
-                                             : (uint64_t)config_int(config, OPT_MEMTABLE_SIZE),
+        .memtable_bytes = made != NULL ? made->memtable_bytes
+                                       : (uint64_t)config_int(config, OPT_MEMTABLE_SIZE),
         .memtables_max = (uint32_t)config_int(config, OPT_MEMTABLES_MAX),
+        .segment_bytes = made != NULL ? made->segment_bytes
+                                      : (uint64_t)config_int(config, OPT_SEGMENT_SIZE),
         .row_cache_bytes = (uint64_t)config_int(config, OPT_ROW_CACHE_SIZE),
+        .row_cache_made_bytes = made != NULL ? made->row_cache_bytes : 0,
         .cache_bytes = (uint64_t)config_int(config, OPT_BLOCK_CACHE_SIZE),
     };
 

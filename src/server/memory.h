@@ -23,14 +23,17 @@ struct memory_wishes {
         budget_bytes; /* maxmemory; 0: a quarter of the machine's, or what the next ones need */
     uint64_t memtable_bytes; /* memtable-size; 0: a 32nd of the budget, at most 64 MiB */
     uint32_t memtables_max;
-    uint64_t row_cache_bytes; /* row-cache-size: a 16th of the budget at most */
-    uint64_t cache_bytes;     /* block-cache-size; 0: what is left */
+    uint64_t segment_bytes;        /* segment-size; 0: a quarter of the budget, at most 64 MiB */
+    uint64_t row_cache_bytes;      /* row-cache-size: a 16th of the budget at most */
+    uint64_t row_cache_made_bytes; /* of the one that there is, which stays; 0: there is none */
+    uint64_t cache_bytes;          /* block-cache-size; 0: what is left */
 };
 
 struct memory_plan {
     uint64_t budget_bytes;
     uint64_t memtable_bytes;  /* of one */
     uint64_t memtables_bytes; /* of all that there may be */
+    uint64_t segment_bytes;   /* of one */
     uint64_t row_cache_bytes;
     uint64_t cache_bytes;
     int cache_is_governed; /* 0: block-cache-size stands */
@@ -40,10 +43,11 @@ struct memory_plan {
 int memory_plan(const struct memory_wishes *wishes, struct memory_plan *plan,
                 struct varve_err *err) MUST_CHECK;
 
-/* The same of the settings. memtable_bytes: of the memtables that there are; 0: as memtable-size says. */
+/* The same of the settings. made: by what plan there are memtables and a row cache, which stay; NULL: there are
+ * none yet. */
 struct config;
 int memory_plan_settings(const struct config *config, uint64_t machine_bytes,
-                         uint64_t memtable_bytes, struct memory_plan *plan,
+                         const struct memory_plan *made, struct memory_plan *plan,
                          struct varve_err *err) MUST_CHECK;
 
 /* The block cache's size from now on, pinned indexes and filters included. resident_bytes: of the process. */

@@ -488,11 +488,10 @@ static const char *divide_anew(struct server *server, const char *name)
     struct memory_plan plan;
     struct varve_err err = {0};
 
-    if (memory_plan_settings(server->config, server->metrics.memory_machine_bytes,
-                             server->memory.memtable_bytes, &plan, &err) != 0) {
+    if (memory_plan_settings(server->config, server->metrics.memory_machine_bytes, &server->memory,
+                             &plan, &err) != 0) {
         log_line(LOG_WARNING, "CONFIG SET %s: %s", name, err_text(&err));
-        return "maxmemory is too small for the memtables, the block cache and the buffers that "
-               "there "
+        return "maxmemory is too small for the memtables, the caches and the buffers that there "
                "are. Check server logs.";
     }
     server->memory = plan;
@@ -598,7 +597,7 @@ static void fill_engine_options(struct server *server, uint32_t compaction_jobs,
         .block_cache_size_bytes = server->memory.cache_bytes,
         .row_cache_size_bytes = server->memory.row_cache_bytes,
         .block_size_bytes = (uint32_t)config_int(config, OPT_BLOCK_SIZE),
-        .segment_size_bytes = (uint64_t)config_int(config, OPT_SEGMENT_SIZE),
+        .segment_size_bytes = server->memory.segment_bytes,
         .segments_max = (uint32_t)config_int(config, OPT_MAX_OPEN_SEGMENTS),
         .bloom_bits_per_key = bloom_bits == 0 ? VARVE_NO_FILTER : bloom_bits,
         .compression = (enum varve_compression)config_int(config, OPT_COMPRESSION),
@@ -715,7 +714,7 @@ int server_start(struct config *config, struct server **out, struct varve_err *e
         goto out;
     }
     server->metrics.memory_machine_bytes = memory_of_machine("");
-    rc = memory_plan_settings(config, server->metrics.memory_machine_bytes, 0, &server->memory,
+    rc = memory_plan_settings(config, server->metrics.memory_machine_bytes, NULL, &server->memory,
                               err);
     server->metrics.memory_budget_bytes = server->memory.budget_bytes;
     if (rc == 0)

@@ -89,6 +89,7 @@ CAMPAIGNS = {
     "view": Campaign(["tests/unit/lsm/test_view"], 120),
     "cache": Campaign(["tests/unit/segment/test_cache"], 120),
     "memory": Campaign(["tests/unit/server/test_server_memory"], 120),
+    "executor": Campaign(["tests/unit/env/test_executor_threads"], 30),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
     "merge": Campaign(["tests/unit/segment/test_merge_iter"], 120),
     "segment": Campaign(["tests/unit/segment/test_segment"], 120),
@@ -351,6 +352,8 @@ MUTANTS = (
     Mutant("cache-skips-limbo", "cache", "an evicted block is freed at once"),
     Mutant("cache-slot-stays", "cache", "an evicted block is found on in its slot"),
     Mutant("memory-forgets-others", "memory", "the block cache does not give way to what grows beside it"),
+    Mutant("memory-forgets-rows", "memory", "a new budget does not count the row cache that there is"),
+    Mutant("executor-wakes-one", "executor", "of several jobs submitted at once only the first wakes a thread"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
     # What a compaction keeps.
     # What goes on in the background.

@@ -167,6 +167,14 @@ static int fault_read_at_nowait(struct varve_env *env, struct varve_file *file, 
     return fault->base->ops->read_at_nowait(fault->base, file->base, data, len, offset, got, err);
 }
 
+static void fault_read_ahead(struct varve_env *env, struct varve_file *file, uint64_t offset,
+                             uint64_t len)
+{
+    struct fault_env *fault = fault_of(env);
+
+    fault->base->ops->read_ahead(fault->base, file->base, offset, len);
+}
+
 static void fault_write_behind(struct varve_env *env, struct varve_file *file, uint64_t offset,
                                uint64_t len)
 {
@@ -411,6 +419,7 @@ static const struct varve_env_ops fault_ops = {
     .close = fault_close,
     .read_at = fault_read_at,
     .read_at_nowait = fault_read_at_nowait,
+    .read_ahead = fault_read_ahead,
     .write_behind = fault_write_behind,
     .free_space = fault_free_space,
     .write_at = fault_write_at,

@@ -195,9 +195,8 @@ static int sim_read_at_nowait(struct varve_env *env, struct varve_file *file, vo
     return VARVE_WOULD_BLOCK;
 }
 
-/* It promises nothing, so the model has nothing of it. */
-static void sim_write_behind(struct varve_env *env, struct varve_file *file, uint64_t offset,
-                             uint64_t len)
+/* Neither hint promises anything, so the model has nothing of it. */
+static void sim_hint(struct varve_env *env, struct varve_file *file, uint64_t offset, uint64_t len)
 {
     (void)env;
     (void)file;
@@ -712,7 +711,8 @@ static const struct varve_env_ops sim_ops = {
     .close = sim_close,
     .read_at = sim_read_at,
     .read_at_nowait = sim_read_at_nowait,
-    .write_behind = sim_write_behind,
+    .read_ahead = sim_hint,
+    .write_behind = sim_hint,
     .free_space = sim_free_space,
     .write_at = sim_write_at,
     .sync = sim_sync,

@@ -111,7 +111,7 @@ static void test_values__of_the_levels(void **state)
         {"block-cache-size", OPT_BLOCK_CACHE_SIZE, 0, "1mb", "1048575", "100gb", NULL},
         {"row-cache-size", OPT_ROW_CACHE_SIZE, 64 << 20, "0", "-1", "1024gb", "1025gb"},
         {"block-size", OPT_BLOCK_SIZE, 4096, "512", "511", "1mb", "1048577"},
-        {"segment-size", OPT_SEGMENT_SIZE, 64 << 20, "16kb", "16383", "100gb", NULL},
+        {"segment-size", OPT_SEGMENT_SIZE, 0, "16kb", "16383", "100gb", NULL},
         {"max-open-segments", OPT_MAX_OPEN_SEGMENTS, 4096, "16", "15", "32768", "32769"},
         {"bloom-bits-per-key", OPT_BLOOM_BITS_PER_KEY, 10, "0", "-1", "32", "33"},
         {"compaction-threads", OPT_COMPACTION_THREADS, 0, "0", "-1", "16", "17"},

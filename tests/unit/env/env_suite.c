@@ -110,6 +110,24 @@ static void test_write__reads_back(void **state)
     f->env->ops->close(f->env, file);
 }
 
+/* Hints change nothing, wherever they point. */
+static void test_hints__change_nothing(void **state)
+{
+    struct env_fixture *f = *state;
+    const struct varve_env_ops *ops = f->env->ops;
+    struct varve_file *file = create_file(f, "a");
+
+    write_text(f, file, 0, "hello");
+    ops->close(f->env, file);
+    file = open_file(f, "a", VARVE_OPEN_READ | VARVE_OPEN_RANDOM);
+    ops->read_ahead(f->env, file, 0, 5);
+    ops->read_ahead(f->env, file, 3, 1 << 20);
+    ops->read_ahead(f->env, file, (uint64_t)1 << 40, 1);
+    assert_reads(f, file, 0, 5, "hello");
+    assert_reads(f, file, 3, 10, "lo");
+    ops->close(f->env, file);
+}
+
 static void test_write__behind_the_end_leaves_zeros(void **state)
 {
     struct env_fixture *f = *state;
@@ -458,6 +476,7 @@ int env_suite_run(const char *name, CMFixtureFunction setup, CMFixtureFunction t
 {
     const struct CMUnitTest env_suite[] = {
         ENV_TEST(test_write__reads_back),
+        ENV_TEST(test_hints__change_nothing),
         ENV_TEST(test_write__behind_the_end_leaves_zeros),
         ENV_TEST(test_write__gathers_parts),
         ENV_TEST(test_truncate__cuts_and_grows_with_zeros),

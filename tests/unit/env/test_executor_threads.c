@@ -174,6 +174,58 @@ static void test_reads_and_compactions__run_side_by_side(void **state)
     fill_class(VARVE_JOB_COMPACTION, threads.compaction);
 }
 
+/* Jobs of which each ends when all of its round have begun. */
+struct meeting {
+    struct mutex mutex;
+    struct cond changed;
+    uint32_t begun;
+};
+
+struct meeting_job {
+    struct varve_job job;
+    struct meeting *meeting;
+};
+
+static void meet(struct varve_job *job)
+{
+    struct meeting *meeting = CONTAINER_OF(job, struct meeting_job, job)->meeting;
+    uint32_t round;
+
+    mutex_lock(&meeting->mutex);
+    round = meeting->begun++ / threads.read;
+    cond_broadcast(&meeting->changed);
+    while (meeting->begun < (round + 1) * threads.read)
+        cond_wait(&meeting->changed, &meeting->mutex);
+    mutex_unlock(&meeting->mutex);
+}
+
+/* Would wait for ever if what is submitted before the first thread looked did not wake the others. */
+static void test_jobs_submitted_at_once__wake_a_thread_each(void **state)
+{
+    static struct meeting_job jobs[JOBS];
+    struct varve_executor *executor;
+    struct varve_err err;
+    struct meeting meeting = {0};
+
+    (void)state;
+    mutex_init(&meeting.mutex);
+    cond_init(&meeting.changed);
+    assert_int_equal(varve_executor_threads_create(&threads, &executor, &err), 0);
+    for (uint32_t i = 0; i + threads.read <= JOBS; i += threads.read) {
+        for (uint32_t j = i; j < i + threads.read; j++) {
+            jobs[j] = (struct meeting_job){.job = {.run = meet}, .meeting = &meeting};
+            executor->submit(executor, VARVE_JOB_READ, &jobs[j].job);
+        }
+        mutex_lock(&meeting.mutex);
+        while (meeting.begun < i + threads.read)
+            cond_wait(&meeting.changed, &meeting.mutex);
+        mutex_unlock(&meeting.mutex);
+    }
+    varve_executor_threads_destroy(executor);
+    mutex_deinit(&meeting.mutex);
+    cond_deinit(&meeting.changed);
+}
+
 struct nice_job {
     struct varve_job job;
     int nice;
@@ -284,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_slow_maintenance__does_not_hold_up_a_sync),
         cmocka_unit_test(test_job__may_submit_itself_anew),
         cmocka_unit_test(test_reads_and_compactions__run_side_by_side),
+        cmocka_unit_test(test_jobs_submitted_at_once__wake_a_thread_each),
         cmocka_unit_test(test_compaction__runs_below_the_others),
         cmocka_unit_test(test_stop__runs_what_running_jobs_leave_behind),
         cmocka_unit_test(test_create__defaults_and_bounds),

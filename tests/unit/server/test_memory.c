@@ -52,6 +52,8 @@ static void test_plan__small_budgets(void **state)
     assert_int_equal(plan_of(16 * GIB, 256 * MIB, 0, 0).memtable_bytes, 8 * MIB);
     assert_int_equal(plan_of(16 * GIB, 32 * MIB, 0, 0).memtable_bytes, MIB);
     assert_true(plan_of(16 * GIB, 26 * MIB, 0, 0).cache_bytes >= MEMORY_CACHE_MIN_BYTES);
+    assert_int_equal(plan_of(16 * GIB, 64 * MIB, 0, 0).segment_bytes, 16 * MIB);
+    assert_int_equal(plan_of(16 * GIB, GIB, 0, 0).segment_bytes, 64 * MIB);
 }
 
 static void test_plan__what_is_set_by_hand_stands(void **state)
@@ -92,6 +94,35 @@ static void test_plan__impossible_sums(void **state)
         assert_non_null(strstr(err.text, "maxmemory"));
         assert_non_null(strstr(err.text, "block-cache-size"));
     }
+}
+
+/* The one that was made at the start does not shrink with the budget, nor grow. */
+static void test_plan__the_row_cache_stays(void **state)
+{
+    struct memory_wishes wishes = {.machine_bytes = 16 * GIB,
+                                   .budget_bytes = GIB,
+                                   .memtable_bytes = 2 * MIB,
+                                   .memtables_max = 4,
+                                   .row_cache_bytes = 64 * MIB};
+    struct memory_plan start;
+    struct memory_plan plan;
+
+    (void)state;
+    assert_int_equal(memory_plan(&wishes, &start, NULL), 0);
+    assert_int_equal(start.row_cache_bytes, 64 * MIB);
+    wishes.row_cache_made_bytes = start.row_cache_bytes;
+    wishes.budget_bytes = 128 * MIB;
+    assert_int_equal(memory_plan(&wishes, &plan, NULL), 0);
+    assert_int_equal(plan.row_cache_bytes, 64 * MIB);
+    assert_int_equal(plan.cache_bytes,
+                     128 * MIB - 64 * MIB - plan.memtables_bytes - MEMORY_PROGRAM_BYTES);
+    wishes.budget_bytes = 64 * MIB + MEMORY_PROGRAM_BYTES;
+    assert_int_equal(memory_plan(&wishes, &plan, NULL), VARVE_EINVAL);
+    /* Made under a small budget, it is small under a large one. */
+    wishes.row_cache_made_bytes = 4 * MIB;
+    wishes.budget_bytes = 4 * GIB;
+    assert_int_equal(memory_plan(&wishes, &plan, NULL), 0);
+    assert_int_equal(plan.row_cache_bytes, 4 * MIB);
 }
 
 /* Whatever grows beside the cache, it gives way to, and takes back. */
@@ -212,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_plan__small_budgets),
         cmocka_unit_test(test_plan__what_is_set_by_hand_stands),
         cmocka_unit_test(test_plan__impossible_sums),
+        cmocka_unit_test(test_plan__the_row_cache_stays),
         cmocka_unit_test(test_target__gives_way),
         cmocka_unit_test(test_target__crumbs),
         cmocka_unit_test_setup_teardown(test_machine__nothing_known, setup, teardown),
