@@ -241,11 +241,16 @@ uint64_t varve_expiring(struct varve_db *db, struct varve_slice lower, struct va
  * drop it. 0: nothing yet. Any thread. */
 void varve_set_swept_ms(struct varve_db *db, uint64_t swept_ms);
 
-/* A hint that these keys will be read or written soon, by any of the calls: what of them is in
+/* A hint that these keys will be written, or read, soon, by any of the calls: what of them is in
  * memory is brought near the processor, their cache misses side by side. Never waits. Worth it
  * from about four keys on; beyond VARVE_PREFETCH_MAX they are left out. Any thread. */
 #define VARVE_PREFETCH_MAX 32
-void varve_prefetch(struct varve_db *db, const struct varve_slice *keys, size_t count);
+enum varve_intent {
+    VARVE_TO_WRITE, /* what no memtable knows is left alone */
+    VARVE_TO_READ,
+};
+void varve_prefetch(struct varve_db *db, enum varve_intent intent, const struct varve_slice *keys,
+                    size_t count);
 
 /* The live keys of a count group (options: count_group): those that have a value, what expired
  * but was neither deleted nor dropped by a compaction included, the open group included. Exact.

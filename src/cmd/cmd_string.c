@@ -64,7 +64,7 @@ void cmd_mget(struct cmd_ctx *ctx)
     resp_array(ctx->out, (uint64_t)(ctx->argc - 1));
     for (int i = 1; i < ctx->argc; i++) {
         if ((i - 1) % KEYSPACE_PREFETCH_MAX == 0)
-            keyspace_prefetch(ctx->keyspace, ctx->session->db, ctx->argv + i,
+            keyspace_prefetch(ctx->keyspace, ctx->session->db, VARVE_TO_READ, ctx->argv + i,
                               (size_t)(ctx->argc - i));
         int rc = reply_string(ctx, i, &err);
         if (rc == TYPES_WRONG_TYPE) {

@@ -591,17 +591,22 @@ static COLD int must_wait(struct cmd_ctx *ctx, uint32_t flags, struct processor_
 }
 
 /* Nearly every command has its first key behind its name; where it has not, nothing is lost. */
-void processor_prefetch(struct processor *processor, const struct session *session,
-                        const struct resp_command *commands, size_t count)
+void processor_prefetch(struct processor *processor, const struct processor_hint *hints,
+                        size_t count)
 {
     struct varve_slice keys[PROCESSOR_PREFETCH_MAX];
     size_t used = 0;
 
     for (size_t i = 0; i < count && used < PROCESSOR_PREFETCH_MAX; i++)
-        if (commands[i].argc > 1)
-            keys[used++] = commands[i].argv[1];
-    if (used > 1)
-        keyspace_prefetch(processor->keyspace, session->db, keys, used);
+        if (hints[i].command->argc > 1 && hints[i].session->db == hints[0].session->db)
+            keys[used++] = hints[i].command->argv[1];
+    if (used < 2)
+        return;
+    const struct resp_command *first = hints[0].command;
+    const struct command *command = lookup(processor, first->argc, first->argv);
+    int reads = command != NULL && (command->flags & CMD_READONLY);
+    keyspace_prefetch(processor->keyspace, hints[0].session->db,
+                      reads ? VARVE_TO_READ : VARVE_TO_WRITE, keys, used);
 }
 
 /* A command runs again after a failed commit only if the group is open behind it: what it changed of the

@@ -104,11 +104,16 @@ void processor_woken(struct processor *processor);
  * the engine is closed. */
 void processor_drain(struct processor *processor);
 
-/* A hint that these commands of the session run next: what their first keys lead to is brought near. */
+/* A hint that these commands run next: what their first keys lead to is brought near. All are taken for reads if
+ * the first one is, and to be of its database. */
 #define PROCESSOR_PREFETCH_MAX 32
 struct resp_command;
-void processor_prefetch(struct processor *processor, const struct session *session,
-                        const struct resp_command *commands, size_t count);
+struct processor_hint {
+    const struct session *session;
+    const struct resp_command *command;
+};
+void processor_prefetch(struct processor *processor, const struct processor_hint *hints,
+                        size_t count);
 
 /* The open group was committed, or its commit failed and it is gone. To be called before anything runs. */
 void processor_group_ended(struct processor *processor, int committed);

@@ -262,7 +262,7 @@ static void prefetch_ref(uintptr_t ref)
     __builtin_prefetch(at + 128);
 }
 
-/* One level down for one key; 0 once there is nothing below. Reads what was prefetched before. */
+/* One level down for one key; 0: there is nothing. Reads what was prefetched before. */
 static uintptr_t prefetch_step(uintptr_t ref, struct varve_slice key, size_t *depth)
 {
     struct art_node *node = art_ref_node(ref);
@@ -276,30 +276,32 @@ static uintptr_t prefetch_step(uintptr_t ref, struct varve_slice key, size_t *de
     uintptr_t below = slot == NULL ? 0 : art_load(slot);
     if (below != 0)
         prefetch_ref(below);
-    return art_is_leaf(below) ? 0 : below;
+    return below;
 }
 
-void art_prefetch(const struct art *art, const struct varve_slice *keys, size_t count)
+uint32_t art_prefetch(const struct art *art, const struct varve_slice *keys, size_t count)
 {
     uintptr_t refs[ART_PREFETCH_MAX];
     size_t depths[ART_PREFETCH_MAX] = {0};
     uintptr_t root = art_load(&art->root);
+    uint32_t absent = 0;
     size_t active = count;
 
     CHECK(count <= ART_PREFETCH_MAX);
-    if (root == 0 || art_is_leaf(root))
-        return;
     for (size_t i = 0; i < count; i++)
         refs[i] = root;
     while (active > 0) {
         active = 0;
         for (size_t i = 0; i < count; i++) {
-            if (refs[i] == 0)
+            if (refs[i] == 0 || art_is_leaf(refs[i]))
                 continue;
             refs[i] = prefetch_step(refs[i], keys[i], &depths[i]);
-            active += refs[i] != 0;
+            active += refs[i] != 0 && !art_is_leaf(refs[i]);
         }
     }
+    for (size_t i = 0; i < count; i++)
+        absent |= (uint32_t)(refs[i] == 0) << i;
+    return absent;
 }
 
 /* The outermost leaf below ref, looking in a direction: the first one upwards. */

@@ -65,9 +65,10 @@ int art_link(struct art *art, const struct art_place *place, struct art_leaf *le
 #define ART_LINK_MAX_PIECES 2
 
 /* Brings what art_find() of these keys will read into the processor's caches: the keys descend side
- * by side, so that their cache misses overlap. At most ART_PREFETCH_MAX keys. Any thread. */
+ * by side, so that their cache misses overlap. At most ART_PREFETCH_MAX keys. Bit i of what it returns: key i
+ * is not there. Any thread. */
 #define ART_PREFETCH_MAX 32
-void art_prefetch(const struct art *art, const struct varve_slice *keys, size_t count);
+uint32_t art_prefetch(const struct art *art, const struct varve_slice *keys, size_t count);
 
 /* Any thread; each returns NULL if there is no such key. */
 struct art_leaf *art_find(const struct art *art, struct varve_slice key);

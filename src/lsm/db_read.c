@@ -4,6 +4,7 @@
 #include "lsm/db.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -334,19 +335,49 @@ int varve_get(struct varve_db *db, const struct varve_read *read, struct varve_s
     return rc;
 }
 
-void varve_prefetch(struct varve_db *db, const struct varve_slice *keys, size_t count)
-{
-    int rows = db->rows != NULL && !row_cache_is_empty(db->rows);
-    uint64_t hashes[MEMTABLE_PREFETCH_MAX];
+/* ---- hints ---- */
 
-    if (count > MEMTABLE_PREFETCH_MAX)
-        count = MEMTABLE_PREFETCH_MAX;
+/* Those keys of which the bit is set, in front. Returns how many they are. */
+static size_t keep_keys(struct varve_slice *keys, size_t count, uint32_t wanted)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (wanted & (uint32_t)1 << i)
+            keys[kept++] = keys[i];
+    return kept;
+}
+
+/* What neither the active memtable nor a row answers. */
+static void prefetch_behind(const struct view *view, struct varve_slice *keys, size_t count)
+{
+    for (size_t i = 0; i < view->immutable_count && count > 0; i++)
+        count = keep_keys(keys, count, memtable_prefetch(view->immutable[i], keys, count));
+    if (count > 0)
+        version_prefetch(view->version, keys, count);
+}
+
+void varve_prefetch(struct varve_db *db, enum varve_intent intent, const struct varve_slice *keys,
+                    size_t count)
+{
+    _Static_assert(VARVE_PREFETCH_MAX <= MEMTABLE_PREFETCH_MAX, "handed on as they are");
+    int rows = db->rows != NULL && !row_cache_is_empty(db->rows);
+    struct varve_slice left[VARVE_PREFETCH_MAX];
+    uint64_t hashes[VARVE_PREFETCH_MAX];
+
+    if (count > VARVE_PREFETCH_MAX)
+        count = VARVE_PREFETCH_MAX;
     rcu_enter();
+    const struct view *view = view_current(&db->view);
     if (rows)
         row_cache_prefetch_index(db->rows, keys, count, hashes);
-    memtable_prefetch(view_current(&db->view)->active, keys, count);
+    uint32_t absent = memtable_prefetch(view->active, keys, count);
     if (rows)
-        row_cache_prefetch_rows(db->rows, hashes, count);
+        absent &= ~row_cache_prefetch_rows(db->rows, hashes, count);
+    if (intent == VARVE_TO_READ && absent != 0) {
+        memcpy(left, keys, count * sizeof(*left));
+        prefetch_behind(view, left, keep_keys(left, count, absent));
+    }
     rcu_leave();
 }
 

@@ -347,11 +347,11 @@ enum memtable_answer memtable_get(const struct memtable *memtable, struct varve_
     return answer_of(memtable, art_find(&memtable->keys, key), key, seq_max, record);
 }
 
-void memtable_prefetch(const struct memtable *memtable, const struct varve_slice *keys,
-                       size_t count)
+uint32_t memtable_prefetch(const struct memtable *memtable, const struct varve_slice *keys,
+                           size_t count)
 {
     _Static_assert(MEMTABLE_PREFETCH_MAX <= ART_PREFETCH_MAX, "handed on as it is");
-    art_prefetch(&memtable->keys, keys, count);
+    return art_prefetch(&memtable->keys, keys, count);
 }
 
 uint64_t memtable_range_seq(const struct memtable *memtable, struct varve_slice key,

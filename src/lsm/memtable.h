@@ -87,10 +87,11 @@ enum memtable_answer {
 enum memtable_answer memtable_get(const struct memtable *memtable, struct varve_slice key,
                                   uint64_t seq_max, struct entry *record);
 
-/* A hint that these keys (at most MEMTABLE_PREFETCH_MAX) will be looked up or written soon. */
+/* A hint that these keys (at most MEMTABLE_PREFETCH_MAX) will be looked up or written soon. Bit i of what it
+ * returns: key i is not there. */
 #define MEMTABLE_PREFETCH_MAX 32
-void memtable_prefetch(const struct memtable *memtable, const struct varve_slice *keys,
-                       size_t count);
+uint32_t memtable_prefetch(const struct memtable *memtable, const struct varve_slice *keys,
+                           size_t count);
 
 /* The newest range tombstone with a sequence <= seq_max that covers key; 0: none. Any thread. */
 uint64_t memtable_range_seq(const struct memtable *memtable, struct varve_slice key,

@@ -319,8 +319,10 @@ void row_cache_prefetch_index(struct row_cache *rows, const struct varve_slice *
     }
 }
 
-void row_cache_prefetch_rows(struct row_cache *rows, const uint64_t *hashes, size_t count)
+uint32_t row_cache_prefetch_rows(struct row_cache *rows, const uint64_t *hashes, size_t count)
 {
+    uint32_t found = 0;
+
     for (size_t i = 0; i < count; i++) {
         const struct bucket *bucket = hash_bucket(rows, hashes[i]);
         for (size_t way = 0; way < WAYS; way++) {
@@ -330,9 +332,11 @@ void row_cache_prefetch_rows(struct row_cache *rows, const uint64_t *hashes, siz
             const struct row *row = word_row(rows, word);
             __builtin_prefetch(row);
             __builtin_prefetch((const uint8_t *)row + LINE_BYTES);
+            found |= (uint32_t)1 << i;
             break;
         }
     }
+    return found;
 }
 
 /* ---- the index; the mutex is held ---- */

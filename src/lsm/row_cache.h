@@ -59,7 +59,7 @@ void row_cache_flush(struct row_cache *rows, const struct memtable *memtable, ui
  * later, the rows. hashes has room for as many. */
 void row_cache_prefetch_index(struct row_cache *rows, const struct varve_slice *keys, size_t count,
                               uint64_t *hashes);
-void row_cache_prefetch_rows(struct row_cache *rows, const uint64_t *hashes, size_t count);
+uint32_t row_cache_prefetch_rows(struct row_cache *rows, const uint64_t *hashes, size_t count);
 int row_cache_is_empty(const struct row_cache *rows); /* any thread */
 
 void row_cache_get_stats(struct row_cache *rows, struct row_cache_stats *stats); /* any thread */

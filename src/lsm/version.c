@@ -19,28 +19,55 @@
 
 /* ---- searching a run ---- */
 
-/* The first segment whose lower bound is >= key (> key with `behind`). */
-static size_t run_lower_from(const struct sorted_run *run, struct varve_slice key, int behind)
+/* How many of the ascending slices are smaller. No branch depends on the key. */
+static size_t smaller_slices(const uint64_t *slices, size_t count, uint64_t than)
 {
-    size_t shared = run->shared_len;
-    size_t from = 0;
-    size_t to = run->count;
-    size_t compared = key.len < shared ? key.len : shared;
-    int beginning = compared == 0 ? 0 : memcmp(key.data, run->lowers[0].data, compared);
+    const uint64_t *from = slices;
 
-    if (beginning != 0 || key.len < shared)
-        return beginning > 0 ? run->count : 0;
-    uint64_t slice = key_slice_at(key, shared);
+    while (count > 1) {
+        size_t half = count / 2;
+        from += from[half - 1] < than ? half : 0;
+        count -= half;
+    }
+    return (size_t)(from - slices) + (count == 1 && *from < than);
+}
+
+/* Does key begin with what all lower bounds do? */
+static inline int run_shares(const struct sorted_run *run, struct varve_slice key)
+{
+    if (UNLIKELY(run->shared_len > sizeof(run->shared)))
+        return key.len >= run->shared_len &&
+               memcmp(key.data, run->lowers[0].data, run->shared_len) == 0;
+    return key.len >= run->shared_len &&
+           ((key_slice_at(key, 0) ^ run->shared) & run->shared_mask) == 0;
+}
+
+/* The first segment whose lower bound is >= key (> key with `behind`); the key shares, its slice is given. */
+static inline size_t lower_from_slice(const struct sorted_run *run, struct varve_slice key,
+                                      uint64_t slice, int behind)
+{
+    size_t from = smaller_slices(run->slices, run->count, slice);
+    size_t to = from;
+
+    if (UNLIKELY(from < run->count && run->slices[from] == slice))
+        to = slice == UINT64_MAX ? run->count : smaller_slices(run->slices, run->count, slice + 1);
     while (from < to) {
         size_t mid = from + (to - from) / 2;
-        int order = run->slices[mid] != slice ? (run->slices[mid] < slice ? -1 : 1)
-                                              : varve_slice_compare(run->lowers[mid], key);
+        int order = varve_slice_compare(run->lowers[mid], key);
         if (order < 0 || (order == 0 && behind))
             from = mid + 1;
         else
             to = mid;
     }
     return from;
+}
+
+/* The same for any key. One that does not share lies before all bounds, or behind them. */
+static size_t run_lower_from(const struct sorted_run *run, struct varve_slice key, int behind)
+{
+    if (LIKELY(run_shares(run, key)))
+        return lower_from_slice(run, key, key_slice_at(key, run->shared_len), behind);
+    return varve_slice_compare(key, run->lowers[0]) < 0 ? 0 : run->count;
 }
 
 static int key_below_upper(struct varve_slice key, struct varve_slice upper)
@@ -50,13 +77,28 @@ static int key_below_upper(struct varve_slice key, struct varve_slice upper)
     return segment_below_upper(key, upper);
 }
 
-int64_t run_find(const struct sorted_run *run, struct varve_slice key)
+static COLD int64_t run_find_stranger(const struct sorted_run *run, struct varve_slice key)
 {
     size_t behind = run_lower_from(run, key, 1);
 
     if (behind == 0 || !key_below_upper(key, run->uppers[behind - 1]))
         return -1;
     return (int64_t)behind - 1;
+}
+
+int64_t run_find(const struct sorted_run *run, struct varve_slice key)
+{
+    if (UNLIKELY(!run_shares(run, key)))
+        return run_find_stranger(run, key);
+    uint64_t slice = key_slice_at(key, run->shared_len);
+    size_t behind = lower_from_slice(run, key, slice, 1);
+    if (behind == 0)
+        return -1;
+    uint64_t upper_slice = run->upper_slices[behind - 1];
+    int below = LIKELY(slice != upper_slice || MUTANT("upper-by-slice"))
+                    ? slice < upper_slice
+                    : key_below_upper(key, run->uppers[behind - 1]);
+    return below ? (int64_t)behind - 1 : -1;
 }
 
 void run_overlap(const struct sorted_run *run, struct varve_slice lower, struct varve_slice upper,
@@ -95,6 +137,7 @@ static void run_deinit(struct sorted_run *run)
         segment_unref(run->segments[i]);
     mem_free(run->segments);
     mem_free(run->slices);
+    mem_free(run->upper_slices);
     mem_free(run->lowers);
     mem_free(run->uppers);
 }
@@ -270,12 +313,22 @@ static int run_check(const struct sorted_run *run, struct varve_err *err)
     return 0;
 }
 
-/* What the first and the last bound share, all between them do. */
+/* What the first bound and the last share, all keys between them do. Without a last one there is what the lower
+ * bounds share, and an end that does not is behind all keys that do. */
 static void run_slice(struct sorted_run *run)
 {
-    run->shared_len = key_common_bytes(run->lowers[0], run->lowers[run->count - 1]);
-    for (size_t i = 0; i < run->count; i++)
-        run->slices[i] = key_slice_at(run->lowers[i], run->shared_len);
+    struct varve_slice first = run->lowers[0];
+    struct varve_slice last = run->uppers[run->count - 1];
+    size_t shared = key_common_bytes(first, last.len > 0 ? last : run->lowers[run->count - 1]);
+
+    run->shared_len = shared;
+    run->shared = key_slice_at(first, 0);
+    run->shared_mask = shared == 0 ? 0 : UINT64_MAX << (64 - 8 * (shared < 8 ? shared : 8));
+    for (size_t i = 0; i < run->count; i++) {
+        struct varve_slice upper = run->uppers[i];
+        run->slices[i] = key_slice_at(run->lowers[i], shared);
+        run->upper_slices[i] = upper.len > 0 ? key_slice_at(upper, shared) : UINT64_MAX;
+    }
 }
 
 /* On error nothing is held. */
@@ -285,11 +338,12 @@ static int run_init(struct sorted_run *run, const struct member *members, size_t
     *run = (struct sorted_run){.level = members[0].level, .no = members[0].run_no};
     run->segments = mem_alloc(count * sizeof(*run->segments));
     run->slices = mem_alloc(count * sizeof(*run->slices));
+    run->upper_slices = mem_alloc(count * sizeof(*run->upper_slices));
     run->lowers = mem_alloc(count * sizeof(*run->lowers));
     run->uppers = mem_alloc(count * sizeof(*run->uppers));
     int rc = VARVE_ENOMEM;
-    if (run->segments == NULL || run->slices == NULL || run->lowers == NULL ||
-        run->uppers == NULL) {
+    if (run->segments == NULL || run->slices == NULL || run->upper_slices == NULL ||
+        run->lowers == NULL || run->uppers == NULL) {
         err_set(err, rc, "version: no memory");
         goto out;
     }
@@ -540,6 +594,41 @@ int version_get(const struct version *version, struct varve_slice key, uint64_t 
             return 0;
     }
     return VARVE_NOT_FOUND;
+}
+
+/* Deeper runs than so many are left to the lookup. */
+#define PREFETCH_RUNS_MAX 16
+
+/* Of each key the segment of each run that may hold it, and the line of its filter on its way. */
+static void prefetch_filters(const struct version *version, size_t runs, struct varve_slice key,
+                             struct bloom_hash hash, const struct segment **found)
+{
+    for (size_t i = 0; i < runs; i++) {
+        int64_t at = run_find(&version->runs[i], key);
+        found[i] = at < 0 ? NULL : version->runs[i].segments[at];
+        if (found[i] != NULL)
+            segment_prefetch_filter(found[i], hash);
+    }
+}
+
+void version_prefetch(const struct version *version, const struct varve_slice *keys, size_t count)
+{
+    const struct segment *found[VERSION_PREFETCH_MAX][PREFETCH_RUNS_MAX];
+    struct bloom_hash hashes[VERSION_PREFETCH_MAX];
+    size_t runs = version->run_count < PREFETCH_RUNS_MAX ? version->run_count : PREFETCH_RUNS_MAX;
+
+    CHECK(count <= VERSION_PREFETCH_MAX);
+    for (size_t i = 0; i < count; i++) {
+        hashes[i] = bloom_hash(keys[i]);
+        prefetch_filters(version, runs, keys[i], hashes[i], found[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t run = 0;
+        while (run < runs && (found[i][run] == NULL || !segment_may_hold(found[i][run], hashes[i])))
+            run++;
+        if (run < runs)
+            segment_prefetch_block(found[i][run], keys[i]);
+    }
 }
 
 int version_older_may_hold(const struct version *version, size_t from_run, const uint64_t *skip,

@@ -24,8 +24,11 @@ struct sorted_run {
     uint32_t level;
     uint64_t no;               /* of level 0: higher is newer; of others 0 */
     struct segment **segments; /* ascending by lower bound; owned references */
-    size_t shared_len;         /* bytes that all lower bounds begin with */
+    size_t shared_len;         /* bytes that all keys of it begin with, if it has an end */
+    uint64_t shared;           /* the first of them, as a number, */
+    uint64_t shared_mask;      /* and which bits of it they are */
     uint64_t *slices;          /* of each the 8 bytes behind those: a search mostly needs no more */
+    uint64_t *upper_slices;    /* likewise of the upper bounds */
     struct varve_slice *lowers; /* their bounds; they lie in the segments */
     struct varve_slice *uppers;
     size_t count;
@@ -102,6 +105,10 @@ struct read_counters {
 int version_get(const struct version *version, struct varve_slice key, uint64_t seq_min,
                 uint64_t seq_max, const struct segment_read *read, struct read_counters *counters,
                 struct entry *entry, struct segment_hold *hold, struct varve_err *err) MUST_CHECK;
+
+/* A hint that these keys (at most VERSION_PREFETCH_MAX) are looked up soon. Inside rcu. */
+#define VERSION_PREFETCH_MAX 32
+void version_prefetch(const struct version *version, const struct varve_slice *keys, size_t count);
 
 /* May a run from index `from_run` on hold the key, by its bounds and filters? Segments that `skip` (ascending
  * file numbers) names are left aside. */

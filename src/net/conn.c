@@ -62,7 +62,6 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *room)
 {
     struct conn *conn = stream->data;
 
-    (void)room;
     if (UNLIKELY(conn->away)) {
         read_away(conn, len);
         return;
@@ -71,7 +70,11 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *room)
         conn->loop->metrics->net_input_bytes += (uint64_t)len;
         conn->loop->metrics->net_reads++;
         resp_reader_filled(conn->reader, (size_t)len);
-        turn_run_conn(conn);
+        if (LIKELY((size_t)len < room->len && conn->turn_no != conn->loop->turn_no)) {
+            turn_await(conn);
+            return;
+        }
+        turn_run_conn(conn); /* more is there: to make room for it */
         if (UNLIKELY(conn->more || conn->close_after || conn->bad_input || conn->dead))
             conn_stop_reading(conn);
         return;

@@ -46,6 +46,13 @@ struct net_outcome {
                   * others whose time has come; 0: after net_unpark() alone */
 };
 
+#define NET_HINTS_MAX 32
+
+struct net_hint {
+    void *session;
+    const struct resp_command *command;
+};
+
 struct net_hooks {
     void *arg;
 
@@ -66,8 +73,9 @@ struct net_hooks {
     void (*turn_begin)(void *arg);
     void (*turn_end)(void *arg);
 
-    /* A hint: these commands run next, unless one of them ends the connection. May do nothing. */
-    void (*prefetch)(void *session, const struct resp_command *commands, size_t count);
+    /* A hint: these commands (at most NET_HINTS_MAX) run next, unless one of them ends a connection. May do
+     * nothing. */
+    void (*prefetch)(void *arg, const struct net_hint *hints, size_t count);
 
     /* Logs and publishes the turn's writes. 0, or negative: they have no effect (see above), and
      * writes are refused until the next tick() at least. */

@@ -100,7 +100,8 @@ struct conn {
     uint32_t again_at;
     uint32_t again_count;
 
-    uint64_t turn_no; /* the turn that the next two count for */
+    uint64_t read_turn_no; /* its commands were read in that turn, and run at the end of it */
+    uint64_t turn_no;      /* the turn that the next two count for */
     uint32_t turn_commands;
     size_t turn_bytes;
 
@@ -229,6 +230,7 @@ void loop_on_idle(uv_idle_t *idle);
 /* turn.c */
 void turn_touch(struct conn *conn); /* the turn's end will look at it */
 void turn_run_conn(struct conn *conn);
+void turn_await(struct conn *conn); /* its commands run once all that is there was read */
 void conn_bad_status(struct conn *conn, enum resp_status status);
 void turn_commit(struct net_loop *loop);
 void turn_end(struct net_loop *loop);
@@ -271,6 +273,9 @@ void park_on_delay(uv_timer_t *timer);
  * behind them. Returns how many there were. */
 uint32_t conn_parse(struct conn *conn, struct resp_command *commands, uint32_t max,
                     size_t bytes_max);
+/* They run next, on that loop. */
+void conn_hint(const struct net_loop *loop, const struct conn *conn,
+               const struct resp_command *commands, size_t count);
 int conn_output_failed(struct conn *conn); /* 1: and it is killed */
 
 /* conn.c; fd is the loop's from here on, also if it fails. */

@@ -142,7 +142,7 @@ static void guest_prefetch(struct net_loop *main, const struct conn *conn)
         count = conn->again_count - conn->again_at;
     }
     if (count > 1)
-        main->hooks.prefetch(conn->session, commands, count < 32 ? count : 32);
+        conn_hint(main, conn, commands, count);
 }
 
 /* What it could not be told, or done to, while it was not here. True if it goes on. */

@@ -1,4 +1,7 @@
-/* A turn: commands run as they are read, then one commit, then replies leave.
+/* A turn: all that is there is read, then its commands run, then one commit, then replies leave. Reads first:
+ * between two of them the system would take the place of commands and keys in the processor's caches, and the
+ * misses of keys that came alone, one a connection, overlap like those of a pipeline. A connection that
+ * sends more than one read takes runs at once, to make room.
  *
  * From the first command after which writes are uncommitted, commands are logged: {connection,
  * command}, and a connection's first such command notes where its replies stood. If the commit fails,
@@ -22,6 +25,13 @@ void turn_touch(struct conn *conn)
         return;
     conn->in_turn = 1;
     list_push_back(&conn->loop->turn, &conn->turn_node);
+}
+
+void turn_await(struct conn *conn)
+{
+    conn->more = 1;
+    conn->read_turn_no = conn->loop->turn_no;
+    turn_touch(conn);
 }
 
 /* ---- the log of what may have to run again ---- */
@@ -207,19 +217,33 @@ uint32_t conn_parse(struct conn *conn, struct resp_command *commands, uint32_t m
     return count;
 }
 
+void conn_hint(const struct net_loop *loop, const struct conn *conn,
+               const struct resp_command *commands, size_t count)
+{
+    struct net_hint hints[NET_HINTS_MAX];
+
+    if (count > NET_HINTS_MAX)
+        count = NET_HINTS_MAX;
+    for (size_t i = 0; i < count; i++)
+        hints[i] = (struct net_hint){conn->session, &commands[i]};
+    loop->hooks.prefetch(loop->hooks.arg, hints, count);
+}
+
 /* Parses some commands before the first of them runs, so that the memory that they will touch can be
  * fetched side by side. Limits that one of them changes hold for what is parsed after it; before a
  * client has authenticated, when that matters most, nothing is parsed ahead. */
 static void conn_parse_ahead(struct conn *conn)
 {
-    const struct net_hooks *hooks = &conn->loop->hooks;
-    uint32_t count = conn_parse(conn, conn->ahead, conn->limits.unauthenticated ? 1 : NET_AHEAD_MAX,
-                                SIZE_MAX);
-
+    conn->ahead_count = (uint8_t)conn_parse(
+        conn, conn->ahead, conn->limits.unauthenticated ? 1 : NET_AHEAD_MAX, SIZE_MAX);
     conn->ahead_at = 0;
-    conn->ahead_count = (uint8_t)count;
-    if (count > 1)
-        hooks->prefetch(conn->session, conn->ahead, count);
+}
+
+static void conn_parse_more(struct conn *conn)
+{
+    conn_parse_ahead(conn);
+    if (conn->ahead_count > 1)
+        conn_hint(conn->loop, conn, conn->ahead, conn->ahead_count);
 }
 
 /* conn_next() when nothing is ready in `ahead`, or something comes before it. */
@@ -236,7 +260,7 @@ static const struct resp_command *conn_next_slowly(struct conn *conn)
     if (UNLIKELY(conn_is_guest(conn)) && conn->ahead_at == conn->ahead_count)
         return NULL; /* the reader is the home loop's */
     if (conn->ahead_at == conn->ahead_count && conn->ahead_status == RESP_COMMAND)
-        conn_parse_ahead(conn);
+        conn_parse_more(conn);
     if (conn->ahead_at < conn->ahead_count)
         return &conn->ahead[conn->ahead_at++];
     conn->more = 0;
@@ -423,16 +447,52 @@ static void conn_settle(struct conn *conn, uint64_t durable_seq)
         turn_touch(conn);
 }
 
-/* What was left over from earlier turns. */
-static void turn_run_leftovers(struct net_loop *loop)
+/* Once the loop stops, what was read is run, and what was left over is not. */
+static inline int conn_is_due(const struct conn *conn)
+{
+    const struct net_loop *loop = conn->loop;
+
+    return conn->more && conn_can_run(conn) && conn->turn_no != loop->turn_no &&
+           (LIKELY(!loop->stopping) ||
+            (conn->read_turn_no == loop->turn_no && !MUTANT("stop-drops-read")));
+}
+
+/* From `node` on, parses for so many connections that their commands' memory can be fetched side by side, and
+ * returns the first one behind them. */
+static struct list *turn_look_ahead(struct net_loop *loop, struct list *node)
+{
+    struct net_hint hints[NET_HINTS_MAX];
+    size_t count = 0;
+
+    for (; node != &loop->turn && count < NET_AHEAD_MAX; node = node->next) {
+        struct conn *conn = CONTAINER_OF(node, struct conn, turn_node);
+        if (!conn_is_due(conn) || conn->again != NULL || conn_is_guest(conn))
+            continue;
+        if (loop->ticked_turn != loop->turn_no)
+            turn_begin(loop);
+        if (conn->ahead_at == conn->ahead_count)
+            conn_parse_ahead(conn);
+        for (unsigned i = conn->ahead_at; i < conn->ahead_count && count < NET_HINTS_MAX; i++)
+            hints[count++] = (struct net_hint){conn->session, &conn->ahead[i]};
+    }
+    if (count > 1)
+        loop->hooks.prefetch(loop->hooks.arg, hints, count);
+    return node;
+}
+
+/* What the poll brought, and what was left over from earlier turns. */
+static void turn_run(struct net_loop *loop)
 {
     struct list *node = loop->turn.next;
 
     while (node != &loop->turn) {
-        struct conn *conn = CONTAINER_OF(node, struct conn, turn_node);
-        node = node->next;
-        if (conn->more && conn_can_run(conn) && conn->turn_no != loop->turn_no)
-            turn_run_conn(conn);
+        struct list *end = turn_look_ahead(loop, node);
+        while (node != end) {
+            struct conn *conn = CONTAINER_OF(node, struct conn, turn_node);
+            node = node->next;
+            if (conn_is_due(conn))
+                turn_run_conn(conn);
+        }
     }
 }
 
@@ -474,8 +534,7 @@ static void turn_settle(struct net_loop *loop)
 
 void turn_end(struct net_loop *loop)
 {
-    if (!loop->stopping)
-        turn_run_leftovers(loop);
+    turn_run(loop);
     if (MUTANT("reply-before-commit"))
         turn_settle(loop);
     if (loop->ticked_turn == loop->turn_no) {

@@ -33,13 +33,20 @@ void bloom_build(uint8_t *block, size_t size_bytes, const struct bloom_hash *has
 /* 0, or VARVE_ECORRUPT: head and size do not fit together. */
 int bloom_open(struct bloom *bloom, const uint8_t *block, size_t size_bytes) MUST_CHECK;
 
+/* The one that the key's bits are in; there are lines. */
+static inline const uint8_t *bloom_line(const struct bloom *bloom, struct bloom_hash hash)
+{
+    uint64_t line = ((hash.half[0] >> 32) * bloom->line_count) >> 32;
+
+    return bloom->lines + line * BLOOM_LINE_BYTES;
+}
+
 /* 0: the key is not there. 1: it may be. */
 static inline int bloom_may_hold(const struct bloom *bloom, struct bloom_hash hash)
 {
     if (bloom->line_count == 0)
         return 1;
-    uint64_t line = ((hash.half[0] >> 32) * bloom->line_count) >> 32;
-    const uint8_t *bits = bloom->lines + line * BLOOM_LINE_BYTES;
+    const uint8_t *bits = bloom_line(bloom, hash);
     uint64_t left = hash.half[1];
     for (uint32_t i = 0; i < bloom->probes; i++, left >>= 9)
         if (!(bits[(left & 511) >> 3] & (1u << (left & 7))))

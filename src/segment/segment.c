@@ -60,6 +60,24 @@ int segment_may_hold(const struct segment *segment, struct bloom_hash hash)
     return bloom_may_hold(&segment->bloom, hash);
 }
 
+void segment_prefetch_filter(const struct segment *segment, struct bloom_hash hash)
+{
+    if (segment->bloom.line_count > 0)
+        __builtin_prefetch(bloom_line(&segment->bloom, hash));
+}
+
+void segment_prefetch_block(const struct segment *segment, struct varve_slice key)
+{
+    uint32_t first;
+    uint32_t last;
+
+    if (segment->slots == NULL || !segment_index_find(&segment->index, key, &first, &last))
+        return;
+    struct cached *cached = atomic_load_explicit(segment->slots + first, memory_order_acquire);
+    if (cached != NULL)
+        block_prefetch(block_of(cached));
+}
+
 int segment_get(struct segment *segment, struct varve_slice key, struct bloom_hash hash,
                 uint64_t seq_max, const struct segment_read *read, struct entry *entry,
                 struct segment_hold *hold, struct varve_err *err)

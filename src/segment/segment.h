@@ -72,6 +72,11 @@ void segment_hold_release(struct segment_hold *hold);
 /* 0: what the filter says, it is not there. */
 int segment_may_hold(const struct segment *segment, struct bloom_hash hash);
 
+/* Hints that a key is looked for soon, for several keys side by side: first the filter's line, then, if the
+ * filter says that it may be there, the beginning of its block, if that is in the cache. Inside rcu. */
+void segment_prefetch_filter(const struct segment *segment, struct bloom_hash hash);
+void segment_prefetch_block(const struct segment *segment, struct varve_slice key);
+
 /* The newest entry of key with a sequence <= seq_max (puts and deletes; range tombstones are the
  * caller's). Does not ask the filter: segment_may_hold() is the caller's too, and if it said "may" and
  * the answer is VARVE_NOT_FOUND that is a false positive. Inside rcu. 0, VARVE_NOT_FOUND,

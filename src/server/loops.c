@@ -68,11 +68,21 @@ static void reading_turn_end(void *arg)
     varve_leave();
 }
 
-static void reading_prefetch(void *arg, const struct resp_command *commands, size_t count)
+void loops_prefetch(struct processor *processor, const struct net_hint *hints, size_t count)
 {
-    struct session *session = arg;
+    struct processor_hint known[NET_HINTS_MAX];
 
-    processor_prefetch(session->reader, session, commands, count);
+    _Static_assert(NET_HINTS_MAX <= PROCESSOR_PREFETCH_MAX, "handed on as they are");
+    for (size_t i = 0; i < count; i++)
+        known[i] = (struct processor_hint){hints[i].session, hints[i].command};
+    processor_prefetch(processor, known, count);
+}
+
+static void reading_prefetch(void *arg, const struct net_hint *hints, size_t count)
+{
+    const struct reading_loop *loop = arg;
+
+    loops_prefetch(loop->reader, hints, count);
 }
 
 static int reading_commit(void *arg)

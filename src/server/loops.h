@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/check.h"
+#include "net/hooks.h"
 
 struct keyspace;
 struct loops; /* opaque */
@@ -30,6 +31,9 @@ int loops_start(const struct loops_base *base, uint32_t count, struct loops **lo
 void loops_stop(struct loops *loops);
 /* After the writer's loop was destroyed. The keyspace may be closed already, and the processor is not. Takes NULL. */
 void loops_destroy(struct loops *loops);
+
+/* struct net_hooks' prefetch(), for the processor of any loop. */
+void loops_prefetch(struct processor *processor, const struct net_hint *hints, size_t count);
 
 /* That of the loop with the number, for struct session; NULL: it is the writer's. */
 struct processor *loops_reader(const struct loops *loops, uint32_t no);

@@ -148,11 +148,11 @@ static void hook_turn_end(void *arg)
     varve_leave();
 }
 
-static void hook_prefetch(void *arg, const struct resp_command *commands, size_t count)
+static void hook_prefetch(void *arg, const struct net_hint *hints, size_t count)
 {
-    struct session *session = arg;
+    const struct server *server = arg;
 
-    processor_prefetch(session->processor, session, commands, count);
+    loops_prefetch(server->processor, hints, count);
 }
 
 static int hook_commit(void *arg)

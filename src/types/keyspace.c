@@ -421,8 +421,8 @@ int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, u
 /* Longer names are left out: a hint is not worth more than a little copying. */
 #define PREFETCH_KEY_MAX_BYTES 64
 
-void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_slice *keys,
-                       size_t count)
+void keyspace_prefetch(struct keyspace *keyspace, int db, enum varve_intent intent,
+                       const struct varve_slice *keys, size_t count)
 {
     uint8_t bytes[KEYSPACE_PREFETCH_MAX][sizeof(struct name_prefix) + PREFETCH_KEY_MAX_BYTES];
     struct varve_slice engine_keys[KEYSPACE_PREFETCH_MAX];
@@ -441,7 +441,7 @@ void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_sli
         engine_keys[used] = varve_slice(bytes[used], prefix.len + keys[i].len);
         used++;
     }
-    varve_prefetch(keyspace->db, engine_keys, used);
+    varve_prefetch(keyspace->db, intent, engine_keys, used);
 }
 
 /* Did the transaction that runs write anything yet? */

@@ -103,10 +103,10 @@ void keyspace_keep_expired(struct keyspace *keyspace, int keep);
 int keyspace_exists(struct keyspace *keyspace, int db, struct varve_slice key, uint64_t now_ms,
                     enum keyspace_lookup lookup, uint64_t *seq, struct varve_err *err) MUST_CHECK;
 
-/* A hint that these names are looked up or written soon (varve_prefetch). */
+/* A hint that these names are read or written soon (varve_prefetch). */
 #define KEYSPACE_PREFETCH_MAX 32
-void keyspace_prefetch(struct keyspace *keyspace, int db, const struct varve_slice *keys,
-                       size_t count);
+void keyspace_prefetch(struct keyspace *keyspace, int db, enum varve_intent intent,
+                       const struct varve_slice *keys, size_t count);
 
 /* The names of a database, with those that expired and that nobody looked up since. Exact as of this
  * moment, or as of the end of a fetch that keyspace_know_fetched() was told of. */

@@ -21,7 +21,7 @@ way round in the next round; the tables have medians over the rounds. All write 
                not one of the defaults. --server "--row-cache-size 0" shows what the row cache is for
 
 CPU is user + system time of the whole server process from before the workload until it is idle again: log
-threads, flushing and compaction are in it. redis-server's rewriting of its log is switched off (it would
+threads, flushing and compaction are in it. Behind writes, reads begin once all servers are at rest. redis-server's rewriting of its log is switched off (it would
 be in Redis's figures only). Delays are the client's; mixed: of its readers. A ratio below 1 in a CPU
 column and above 1 in a throughput column is in varve's favour; `must` is what varve's CPU has to stay below,
 as a ratio, for 50 clients.
@@ -55,6 +55,9 @@ NAMES = ("varve", "redis")  # in the tables
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 IDLE_S = 1.2       # no CPU for so long: a sync a second has had its turn
 IDLE_MAX_S = 20.0
+REST_S = 7         # behind writes: varved merges once more when nobody has written for 5 s
+REST_SHARE = 0.04  # of a core: what servers at rest use together
+REST_MAX_S = 90.0
 WARM_UP = 20000    # commands before each measured workload
 MIXED_MIN_CLIENTS = 10
 REDIS = ("--save", "", "--appendonly", "yes", "--auto-aof-rewrite-percentage", "0")
@@ -75,6 +78,7 @@ TESTS = {  # name: (what runs on varve's side, the command, what the table calls
     "hot": ("varve", ("GET", "key:__rand_int__"), "9 GET : 1 SET, hot keys"),
 }
 MIXED = ("mixed", "hot")
+WRITING = ("set", "overwrite", *MIXED)
 NOT_BY_DEFAULT = ("hot",)
 COLD_PER_HOT = 10
 HOT_WARM_UPS = 5   # reads of each hot key, about, before the first round
@@ -127,6 +131,18 @@ def cpu_when_idle(pid):
         elif time.monotonic() - since >= IDLE_S:
             break
     return cpu_s(pid)
+
+
+def rest(running):
+    """Waits until nobody works in the background, on the core that all share."""
+    pids = [server.pid for server in running.values()]
+    deadline = time.monotonic() + REST_MAX_S
+    used, quiet_s = sum(map(cpu_s, pids)), 0
+    while quiet_s < REST_S and time.monotonic() < deadline:
+        time.sleep(1)
+        now = sum(map(cpu_s, pids))
+        quiet_s = quiet_s + 1 if now - used < REST_SHARE else 0
+        used = now
 
 
 def start(folder, kind, mode, extra):
@@ -253,11 +269,15 @@ def compare(folder, mode, scale, value_bytes, workloads, extra, hot=False):
             if hot:
                 load_cold(running[kind], scale.keys * COLD_PER_HOT, value_bytes)
                 workloads[0].run(running[kind], scale.keys * HOT_WARM_UPS)
+        written = True
         for number in range(scale.rounds):
             if number > 0 and time.monotonic() > scale.deadline:
                 print(f"  out of time after {number} rounds", file=sys.stderr)
                 break
             for workload in workloads:
+                if written and workload.test not in WRITING:
+                    rest(running)
+                written = workload.test in WRITING
                 for name in ("varve", "redis")[::-1 if number % 2 else 1]:
                     workload.measure(name, running[workload.kind if name == "varve" else "redis"])
     finally:

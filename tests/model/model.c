@@ -148,7 +148,7 @@ static void step_prefetch(struct model *model)
 
     for (size_t i = 0; i < COUNT_OF(keys); i++)
         keys[i] = model->oracle.keys[model_draw_key(model)];
-    varve_prefetch(model->db, keys, COUNT_OF(keys));
+    varve_prefetch(model->db, VARVE_TO_READ, keys, COUNT_OF(keys));
 }
 
 enum step_kind {

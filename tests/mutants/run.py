@@ -59,6 +59,7 @@ CAMPAIGNS = {
     "copied-blocks": Campaign(["tests/unit/lsm/test_copied_blocks"], 120),
     "compaction": Campaign(["tests/unit/lsm/test_compaction"], 120),
     "net-commit": Campaign(["tests/unit/net/test_net_commit"], 120),
+    "net-loop": Campaign(["tests/unit/net/test_net_loop"], 120),
     "net-held": Campaign(["tests/unit/net/test_net_held"], 120),
     "net-pinned": Campaign(["tests/unit/net/test_net_pinned"], 120),
     "net-park": Campaign(["tests/unit/net/test_net_park"], 120),
@@ -230,6 +231,7 @@ MUTANTS = (
     Mutant("renew-forgets-flushed", "manifest", "a new manifest does not say what is flushed"),
     Mutant("oldest-run-first", "version", "of level 0 the oldest run is asked first"),
     Mutant("keep-stale-ranges", "version", "range tombstones stay when their segment goes"),
+    Mutant("upper-by-slice", "version", "keys that begin like a segment's upper bound are not looked for in it"),
     Mutant("upper-bound-inclusive", "version", "a segment is taken to hold its upper bound"),
     # What is compacted.
     Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
@@ -256,6 +258,7 @@ MUTANTS = (
     # What a client is told.
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
+    Mutant("stop-drops-read", "net-loop", "commands that were read when the loop is stopped do not run"),
     Mutant("keep-failed-replies", "net-commit", "replies of a failed commit are sent"),
     Mutant("pin-for-slow-reader", "net-pinned", "a value stays pinned until a slow reader took it"),
     Mutant("held-not-moved", "net-pinned", "values that are copied do not move held replies behind them"),

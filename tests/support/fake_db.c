@@ -485,9 +485,11 @@ const struct version *fake_find(const struct varve_db *db, struct varve_slice ke
     return NULL;
 }
 
-void varve_prefetch(struct varve_db *db, const struct varve_slice *keys, size_t count)
+void varve_prefetch(struct varve_db *db, enum varve_intent intent, const struct varve_slice *keys,
+                    size_t count)
 {
     (void)db;
+    (void)intent;
     (void)keys;
     (void)count;
 }

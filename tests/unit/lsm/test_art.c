@@ -120,6 +120,7 @@ static void check_key(struct fixture *f, struct art_iter *iter, struct varve_sli
     int found = sorted_has(f, at, key);
 
     assert_ptr_equal(art_find(&f->art, key), found ? f->sorted[at] : NULL);
+    assert_true(!found || art_prefetch(&f->art, &key, 1) == 0);
     assert_ptr_equal(art_floor(&f->art, key), leaf_at(f, found ? at : at - 1));
     assert_ptr_equal(art_higher(&f->art, key), leaf_at(f, found ? at + 1 : at));
     art_iter_seek_prev(iter, key);
@@ -164,6 +165,7 @@ static void test_art__empty_tree_has_nothing(void **state)
     struct fixture *f = *state;
 
     check_all(f);
+    assert_int_equal(art_prefetch(&f->art, &(struct varve_slice){0}, 1), 1);
     assert_null(art_find(&f->art, varve_slice_str("a")));
     assert_null(art_floor(&f->art, varve_slice_str("a")));
     assert_null(art_higher(&f->art, varve_slice(NULL, 0)));
@@ -228,6 +230,20 @@ static size_t random_key(struct rng *rng, uint8_t *key, size_t len_max)
     for (size_t i = 0; i < len; i++)
         key[i] = narrow ? few[rng_below(rng, i < 12 ? 2 : 8)] : (uint8_t)rng_next(rng);
     return len;
+}
+
+static void test_prefetch__says_what_is_not_there(void **state)
+{
+    struct fixture *f = *state;
+    const struct varve_slice keys[] = {varve_slice_str("ax"), varve_slice_str("ay"),
+                                       varve_slice_str("b"), varve_slice_str("a"),
+                                       varve_slice_str("az")};
+
+    assert_int_equal(insert(f, keys[0]), 1);
+    assert_int_equal(art_prefetch(&f->art, keys, 5), 0); /* one leaf: it is not looked at */
+    assert_int_equal(insert(f, keys[1]), 1);
+    assert_int_equal(insert(f, keys[2]), 1);
+    assert_int_equal(art_prefetch(&f->art, keys, 5), 0x18);
 }
 
 static void test_art__random_keys_match_sorted_array(void **state)
@@ -388,6 +404,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_art__node_holds_every_count_of_children, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_art__prefix_splits_at_every_byte, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_prefetch__says_what_is_not_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_art__random_keys_match_sorted_array, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_art__walk_sees_keys_linked_before_each_move, set_up,

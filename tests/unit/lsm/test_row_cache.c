@@ -452,9 +452,9 @@ static void test_prefetch__changes_nothing(void **state)
 
     assert_int_equal(bed_put(bed, "a", "1"), 0);
     bed_flush_ok(bed);
-    varve_prefetch(bed->db, keys, COUNT_OF(keys));
+    varve_prefetch(bed->db, VARVE_TO_READ, keys, COUNT_OF(keys));
     warm(bed, "a");
-    varve_prefetch(bed->db, keys, COUNT_OF(keys));
+    varve_prefetch(bed->db, VARVE_TO_READ, keys, COUNT_OF(keys));
     assert_string_equal(get_row(bed, "a"), "1");
 }
 

@@ -367,6 +367,50 @@ static void test_run__find_and_overlap(void **state)
     disk_deinit(&disk);
 }
 
+/* Two segments of keys that begin alike; the last key does not with `far`. */
+static void check_shared(const char *shared, int far)
+{
+    const char *const ends[] = {"1", "3", "5", "7zzzzzzzzzzz", ""};
+    struct item items[5];
+    char texts[5][32];
+    struct disk disk;
+
+    disk_init(&disk);
+    for (size_t n = 0; n < 5; n++) {
+        snprintf(texts[n], sizeof(texts[n]), "%s%s", n == 4 ? "abd" : shared, ends[n]);
+        items[n] = (struct item){.key = varve_slice_str(texts[n]), .seq = 1};
+    }
+    size_t count = far ? 3 : 2;
+    struct version *version = add(&disk, version_create(), make_segment(&disk, items, 2), 1, 0, 0);
+    version = add(&disk, version, make_segment(&disk, items + 2, count), 1, 0, 0);
+    const struct sorted_run *run = &version->runs[0];
+    assert_int_equal(run->shared_len, far ? 2 : strlen(shared));
+    for (size_t n = 0; n < 2 + count; n++)
+        assert_int_equal(run_find(run, items[n].key), n < 2 ? 0 : 1);
+    for (size_t n = 0; n < run->count; n++)
+        assert_int_equal(run_find(run, run->uppers[n]), -1);
+    snprintf(texts[0], sizeof(texts[0]), "%s\xff\xff\xff\xff\xff\xff\xff\xff\xff", shared);
+    assert_int_equal(run_find(run, varve_slice_str(texts[0])), far ? 1 : -1);
+    snprintf(texts[0], sizeof(texts[0]), "%s4", shared);
+    assert_int_equal(run_find(run, varve_slice_str(texts[0])), -1);
+    assert_int_equal(run_find(run, varve_slice_str("abb")), -1);
+    assert_int_equal(run_find(run, varve_slice_str("ab")), -1);
+    assert_int_equal(run_find(run, varve_slice_str("abd")), far ? 1 : -1);
+    assert_int_equal(run_find(run, varve_slice_str("abe")), -1);
+    version_unref(version);
+    disk_deinit(&disk);
+}
+
+/* For less and for more than a number's 8 bytes. */
+static void test_run__find_behind_what_is_shared(void **state)
+{
+    static const char *const shared[] = {"abc", "abcdefgh", "abcdefghijkl"};
+
+    (void)state;
+    for (size_t i = 0; i < 2 * COUNT_OF(shared); i++)
+        check_shared(shared[i / 2], i % 2 == 1);
+}
+
 static void test_version__older_overlaps(void **state)
 {
     struct disk disk;
@@ -691,6 +735,7 @@ int main(void)
         cmocka_unit_test(test_version__readers_keep_what_they_began_with),
         cmocka_unit_test(test_version__no_memory),
         cmocka_unit_test(test_run__find_and_overlap),
+        cmocka_unit_test(test_run__find_behind_what_is_shared),
         cmocka_unit_test(test_version__older_overlaps),
         cmocka_unit_test(test_version__ranges_come_and_go),
         cmocka_unit_test(test_version__groups),

@@ -193,12 +193,17 @@ static enum net_step execute(void *arg, const struct resp_command *command, stru
     return step;
 }
 
-static void prefetch(void *session, const struct resp_command *commands, size_t count)
+static void prefetch(void *arg, const struct net_hint *hints, size_t count)
 {
-    (void)session;
-    assert_in_range(count, 1, 64);
-    for (size_t i = 0; i < count; i++)
-        assert_in_range(commands[i].argc, 1, INT32_MAX);
+    struct fake *fake = arg;
+
+    assert_in_range(count, 1, NET_HINTS_MAX);
+    if (count > fake->hinted_max)
+        fake->hinted_max = count;
+    for (size_t i = 0; i < count; i++) {
+        assert_non_null(hints[i].session);
+        assert_in_range(hints[i].command->argc, 1, INT32_MAX);
+    }
 }
 
 static int commit(void *arg)

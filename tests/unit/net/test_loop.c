@@ -304,6 +304,33 @@ static void test_bind__says_what_is_wrong(void **state)
     fake_stop(&fake);
 }
 
+static void test_commands__run_once_all_was_read(void **state)
+{
+    struct fake fake;
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    int a = client_connect(&fake);
+    int b = client_connect(&fake);
+    int c = client_connect(&fake);
+    client_send(&fake, a, "ECHO a\r\n");
+    client_send(&fake, b, "PUT\r\nECHO b\r\n");
+    client_send(&fake, c, "ECHO c");
+    uint32_t turn = (uint32_t)fake.commits;
+    net_loop_turn(fake.loop, 1);
+    assert_int_equal(fake.commits, turn + 1);
+    assert_int_equal(fake.hinted_max, 3); /* side by side, whosesoever they are */
+    client_expect(&fake, a, "$1\r\na\r\n");
+    client_expect(&fake, b, ":1\r\n$1\r\nb\r\n");
+    client_send(&fake, c, "\r\n");
+    client_expect(&fake, c, "$1\r\nc\r\n");
+    close(a);
+    close(b);
+    close(c);
+    fake_stop(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_accepted_socket__has_no_delay_and_keepalive),
         cmocka_unit_test(test_figures__show_input_and_an_idle_one_holds_nothing),
         cmocka_unit_test(test_stop__ends_the_turn_first),
+        cmocka_unit_test(test_commands__run_once_all_was_read),
         cmocka_unit_test(test_bind__says_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
