@@ -54,6 +54,8 @@ static int writer_make_file(struct log_writer *writer, const char *dir, const ch
         flags |= VARVE_OPEN_CREATE | VARVE_OPEN_EXCLUSIVE;
     if (rc == 0)
         rc = ops->open(writer->env, writer->path, flags, &writer->file, err);
+    if (rc == 0 && writer->zeros_limit > 0) /* else its writes wait for syncs that allocate */
+        ops->reserve(writer->env, writer->file, writer->zeros_limit);
     if (rc == 0) {
         file_header_put(header, magic, id, writer->file_no);
         rc = ops->write_at(writer->env, writer->file, &part, 1, 0, err);
