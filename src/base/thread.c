@@ -23,6 +23,14 @@ void mutex_lock(struct mutex *mutex)
     CHECK(pthread_mutex_lock(&mutex->handle) == 0);
 }
 
+int mutex_try_lock(struct mutex *mutex)
+{
+    int rc = pthread_mutex_trylock(&mutex->handle);
+
+    CHECK(rc == 0 || rc == EBUSY);
+    return rc == 0;
+}
+
 void mutex_unlock(struct mutex *mutex)
 {
     CHECK(pthread_mutex_unlock(&mutex->handle) == 0);

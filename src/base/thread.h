@@ -23,6 +23,8 @@ struct thread {
 void mutex_init(struct mutex *mutex);
 void mutex_deinit(struct mutex *mutex);
 void mutex_lock(struct mutex *mutex);
+/* 0: it is held, and the caller does without. */
+int mutex_try_lock(struct mutex *mutex) MUST_CHECK;
 void mutex_unlock(struct mutex *mutex);
 
 void cond_init(struct cond *cond);

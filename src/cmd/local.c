@@ -59,7 +59,6 @@ void processor_refresh_reader(struct processor *reader)
 
 void processor_begin_reads(struct processor *reader, uint64_t now_us, int closed)
 {
-    processor_tick(reader);
     reader->reads_us = now_us;
     reader->closed = closed;
 }

@@ -72,7 +72,8 @@ struct processor *processor_create_reader(struct processor *processor, struct ke
 void processor_destroy_reader(struct processor *reader); /* takes NULL */
 /* While it rests: the settings may have changed. */
 void processor_refresh_reader(struct processor *reader);
-/* A turn of that loop begins at now_us (clock_mono_us()); closed: all commands are the writer's in it. */
+/* A turn of that loop begins at now_us (clock_mono_us()), after processor_tick(); closed: all commands are the writer's
+ * in it. */
 void processor_begin_reads(struct processor *reader, uint64_t now_us, int closed);
 /* 1: the command ran, and its reply may be sent. 0: nothing happened, it is for processor_run(). */
 int processor_read(struct processor *reader, struct session *session, int argc,

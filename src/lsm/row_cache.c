@@ -539,7 +539,8 @@ int row_cache_offer(struct row_cache *rows, const struct entry *entry, uint64_t 
     if (!touch(rows, hash))
         return 0;
     struct bucket *bucket = hash_bucket(rows, hash);
-    mutex_lock(&rows->mutex);
+    if (!mutex_try_lock(&rows->mutex))
+        return 0; /* a flush has it, maybe for long: the next read may offer the row again */
     int fresh = flushed_seq >= rows->flushed_seq || MUTANT("row-of-old-version");
     if (fresh && bucket_find(rows, bucket, hash_tag(hash), entry->chunk.key) == 0) {
         const struct row *row = row_write(rows, entry);

@@ -81,8 +81,8 @@ struct net_hooks {
     /* The error line (without CR LF) that replaces a held reply whose sync failed. */
     const char *(*unknown_outcome)(void *arg);
 
-    /* About every 100 ms, and once before the first command of each turn: whoever keeps the time
-     * renews it here. May call net_durable(). */
+    /* About every 100 ms, before the first command of each turn, and when connections come from another loop: whoever
+     * keeps the time renews it here. May call net_durable(). */
     void (*tick)(void *arg);
 };
 

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/mem.h"
 #include "base/mutant.h"
 #include "base/pieces.h"
 #include "segment/key_slice.h"
@@ -115,6 +116,11 @@ static void block_destroy(struct cached *cached)
     pieces_free(&block_memory, cached, cached->charge_bytes);
 }
 
+static void ranges_destroy(struct cached *cached)
+{
+    mem_free(cached);
+}
+
 void block_memory_get(uint64_t *held_bytes, uint64_t *used_bytes)
 {
     struct pieces_stats stats;
@@ -169,7 +175,9 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
     size_t slices_at = offsets_at + count * sizeof(uint32_t);
     size_t entries_at = slices_at + count * sizeof(uint32_t);
     size_t size = entries_at + (size_t)flat_bytes;
-    uint8_t *memory = pieces_alloc(&block_memory, size);
+    /* Range tombstones stay as long as their segment: they would keep a chunk that is to leave. */
+    int stays = kind == BLOCK_RANGES && !MUTANT("ranges-in-pieces");
+    uint8_t *memory = stays ? mem_alloc(size) : pieces_alloc(&block_memory, size);
     if (memory == NULL)
         return err_set(err, VARVE_ENOMEM, "no memory for a block of %zu bytes", size);
     struct fill fill = {
@@ -178,20 +186,23 @@ int block_decode(struct varve_slice payload, enum block_kind kind, uint64_t valu
         .hashes = kind == BLOCK_DATA ? memory + sizeof(struct block) : NULL,
     };
     what = fill_block(parse, &fill);
+    struct block *block = (struct block *)(void *)memory;
+    block->cached = (struct cached){
+        .charge_bytes = stays ? size : pieces_size(size),
+        .destroy = stays ? ranges_destroy : block_destroy,
+    };
     if (what != NULL) {
-        pieces_free(&block_memory, memory, size);
+        block->cached.destroy(&block->cached);
         return err_set(err, VARVE_ECORRUPT, "block has %s", what);
     }
-    struct block *block = (struct block *)(void *)memory;
     *block = (struct block){
+        .cached = block->cached,
         .count = (uint32_t)count,
         .slices = (uint32_t *)(void *)(memory + slices_at),
         .offsets = fill.offsets,
         .hashes = fill.hashes,
         .entries = fill.entries,
     };
-    block->cached.charge_bytes = pieces_size(size);
-    block->cached.destroy = block_destroy;
     atomic_init(&block->cached.refs, 1);
     block->prefix_len = (uint32_t)key_common_bytes(block_key(block, 0),
                                                    block_key(block, block->count - 1));

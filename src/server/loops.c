@@ -81,13 +81,14 @@ static int reading_commit(void *arg)
     return 0;
 }
 
-/* For the rates that INFO shows. */
+/* The next command reads the clock; and now and then, for the rates that INFO shows. */
 static void reading_tick(void *arg)
 {
     struct reading_loop *loop = arg;
     struct loops *loops = loop->loops;
     uint64_t now_us = clock_mono_us();
 
+    processor_tick(loop->reader);
     if (now_us - loop->told_us < TELL_US)
         return;
     loop->told_us = now_us;

@@ -49,7 +49,7 @@ struct keyspace {
     struct keyspace
         *writer; /* of a reader (keyspace_open_reader): the one that writes; else NULL */
     struct shown_map *shown;   /* of a writer that has readers, or had any; else NULL */
-    uint64_t map_version;      /* a reader's: of its map */
+    uint64_t map_version;      /* a reader's: of its map; 0: of none */
     uint64_t begun_seq;        /* a reader's: visible when its command began */
     unsigned looked;           /* likewise: lookups since */
     struct varve_batch *batch; /* between begin and apply; NULL: to be made */

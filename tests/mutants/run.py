@@ -212,6 +212,7 @@ MUTANTS = (
     Mutant("reuse-unsynced-log", "leftovers", "a log file whose sync failed is written anew"),
     # Segments.
     Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
+    Mutant("ranges-in-pieces", "block", "range tombstones keep a chunk of block memory for good"),
     Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),
     Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
     Mutant("hiding-trusts-filters", "hiding", "what filters say by chance counts as hidden"),
@@ -259,9 +260,11 @@ MUTANTS = (
     # Several loops.
     Mutant("guest-leaves-early", "net-team", "a guest's reply leaves before it is durable"),
     Mutant("local-overtakes", "net-team", "a read overtakes a write of its own connection"),
+    Mutant("guest-of-old-clock", "net-team", "a key expires on one loop and lives on the next"),
     Mutant("forget-recall", "net-team", "what is pushed to a client on its way waits for its next command"),
     Mutant("read-never-holds", "db", "a read of another loop shows what is not durable"),
     Mutant("map-shown-late", "keyspace", "a reader looks into the database that was there before SWAPDB"),
+    Mutant("show-while-failed", "keyspace", "a reader shows what it met while the log had failed"),
     Mutant("torn-mget", "keyspace", "MGET on another loop sees half of an MSET"),
     # What clients may cost.
     Mutant("no-output-limit", "storm", "output grows beyond the hard limit"),

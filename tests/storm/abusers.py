@@ -234,12 +234,16 @@ def giants(storm, scale):
              (b"*1\r\n$" + b"1" * 70000, b"too big bulk count string"),
              (b"*1\r\n!", b"expected '$', got '!'"))
     with storm.admin() as admin, many(victim.port, count) as socks:
-        before = victim.info("used_memory", admin)
-        for sock in socks:
-            sock.sendall(rng.choice((b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\nx",
-                                     b"*2147483647\r\n$3\r\nDEL\r\n$536870000\r\nabc",
-                                     b"*2\r\n$536870912\r\n")))
         numbers = victim.ids(admin)
+        before = victim.info("used_memory", admin)
+        total = victim.info("total_net_input_bytes", admin)
+        for sock in socks:
+            sent = rng.choice((b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\nx",
+                               b"*2147483647\r\n$3\r\nDEL\r\n$536870000\r\nabc",
+                               b"*2\r\n$536870912\r\n"))
+            sock.sendall(sent)
+            total += len(sent)
+        until(lambda: victim.info("total_net_input_bytes", admin) >= total, 20, "declared lengths are read")
         cost = (victim.info("used_memory", admin) - before) / count
         if cost > 2 * (INPUT_BYTES + 64 * 1024) and not storm.mixing:
             raise Failed(f"a declared length costs {cost:.0f} bytes")

@@ -76,6 +76,23 @@ static void test_visit__keeps_the_order(void **state)
     fake_stop(&fake);
 }
 
+/* A turn knows the time as of its beginning; who comes into it from another loop may know a later one. */
+static void test_visit__comes_with_its_clock(void **state)
+{
+    struct fake fake;
+
+    (void)state;
+    fake_init(&fake);
+    int fd = start_one(&fake);
+    uint32_t ticks = fake.ticks;
+    uint64_t turns = fake.metrics.turns;
+    client_send(&fake, fd, "PUT\r\n");
+    client_expect(&fake, fd, ":1\r\n");
+    assert_true(fake.ticks - ticks > fake.metrics.turns - turns);
+    close(fd);
+    fake_stop(&fake);
+}
+
 /* More commands than are parsed ahead, or taken along in one visit. */
 static void test_visit__takes_a_long_pipeline_along(void **state)
 {
@@ -448,6 +465,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_placing__fills_the_emptiest_loop),
         cmocka_unit_test(test_visit__keeps_the_order),
+        cmocka_unit_test(test_visit__comes_with_its_clock),
         cmocka_unit_test(test_visit__takes_a_long_pipeline_along),
         cmocka_unit_test(test_visit__input_comes_meanwhile),
         cmocka_unit_test(test_visit__that_parks_sends_what_came_before),

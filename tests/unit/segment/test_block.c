@@ -241,6 +241,22 @@ static void test_block__is_what_went_into_it(void **state)
     check_shapes(BLOCK_DATA);
 }
 
+/* They live as long as their segment, and a chunk that is to be given back cannot wait for that. */
+static void test_block__of_ranges_keeps_no_chunk(void **state)
+{
+    uint64_t before = 0;
+    uint64_t after = 0;
+    uint64_t held = 0;
+
+    (void)state;
+    model_fill(1, 0, 50, BLOCK_RANGES);
+    block_memory_get(&held, &before);
+    struct block *block = model_block(BLOCK_RANGES);
+    block_memory_get(&held, &after);
+    assert_int_equal(after, before);
+    block->cached.destroy(&block->cached);
+}
+
 static void test_block__of_ranges_is_what_went_into_it(void **state)
 {
     (void)state;
@@ -408,6 +424,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_block__is_what_went_into_it),
+        cmocka_unit_test(test_block__of_ranges_keeps_no_chunk),
         cmocka_unit_test(test_block__of_ranges_is_what_went_into_it),
         cmocka_unit_test(test_block__finds_the_version_of_a_snapshot),
         cmocka_unit_test(test_block__finds_among_equal_hashes),

@@ -620,6 +620,27 @@ static void test_reader__several_lookups_are_of_one_moment(void **state)
     keyspace_close(reader);
 }
 
+/* The log fails and heals while a command runs: what it met in between is not shown. */
+static void test_reader__shows_nothing_of_a_failed_log(void **state)
+{
+    struct fixture *f = *state;
+    struct keyspace *reader;
+    uint64_t seq = 0;
+
+    put(f, 0, "a", "1");
+    commit_shown(f);
+    assert_int_equal(keyspace_open_reader(f->keyspace, &reader, &f->err), 0);
+    assert_int_equal(keyspace_read_begin(reader), 1);
+    fake_db_refuse(f->db, VARVE_EREADONLY);
+    assert_int_equal(
+        keyspace_exists(reader, 0, varve_slice_str("a"), NOW, KEYSPACE_READ, &seq, &f->err),
+        VARVE_WOULD_BLOCK);
+    fake_db_refuse(f->db, 0);
+    assert_int_equal(keyspace_read_end(reader), 0);
+    assert_string_equal(read_one(f, reader, 0, "a"), "1");
+    keyspace_close(reader);
+}
+
 static void test_reader__deletes_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -663,6 +684,7 @@ int main(void)
         TEST(test_reader__sees_what_is_committed),
         TEST(test_reader__keeps_away_while_databases_change),
         TEST(test_reader__several_lookups_are_of_one_moment),
+        TEST(test_reader__shows_nothing_of_a_failed_log),
         TEST(test_reader__deletes_nothing),
     };
 
