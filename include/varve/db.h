@@ -162,9 +162,16 @@ uint64_t varve_read_ack_seq(const struct varve_db *db, uint64_t seq, uint64_t no
 /* The newest committed operation: what reads see. Any thread. */
 uint64_t varve_visible_seq(const struct varve_db *db);
 
-/* Syncs, and blocks until seq is durable (0), or that sync failed (VARVE_EUNKNOWN: it may be
- * durable, or not). seq must be committed. For programs without a loop. Any thread. */
+/* Syncs on the calling thread, or waits for the sync that runs, until seq is durable (0), or that sync
+ * failed (VARVE_EUNKNOWN: it may be durable, or not). seq must be committed. For programs without a
+ * loop. Any thread. */
 int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err);
+
+/* varve_write(), and then varve_wait_durable(). In VARVE_ALWAYS it is cheaper than the two calls: no sync is
+ * started beside the one that it waits for. VARVE_EUNKNOWN: that failed; the batch has its effect,
+ * but may be lost. Writer thread. */
+int varve_write_durable(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
+                        struct varve_err *err);
 
 /* Starts a sync of all that is committed, whatever the durability is, and returns at once: on_durable
  * (varve/options.h) tells its end. Any thread. */

@@ -68,6 +68,9 @@ struct varve_env_ops {
      * fail. */
     void (*write_behind)(struct varve_env *env, struct varve_file *file, uint64_t offset,
                          uint64_t len);
+    /* A hint: the file will grow to size_bytes. Where there is plenty of room that much may be set aside at
+     * once; the file's size stays. Promises nothing, does not fail. */
+    void (*reserve)(struct varve_env *env, struct varve_file *file, uint64_t size_bytes);
     /* Makes the file's data and size durable (fdatasync). */
     int (*sync)(struct varve_env *env, struct varve_file *file, struct varve_err *err);
     int (*size)(struct varve_env *env, struct varve_file *file, uint64_t *size_bytes,

@@ -19,7 +19,7 @@ enum varve_durability {
     VARVE_NO = 2,       /* when a WAL file is full, at close, and when the system feels like it */
 };
 
-/* Told from the thread of a sync job, once a sync ended: all up to `seq` is durable. failed is 1 if
+/* Told from the thread that synced (of a job, or one in varve_wait_durable()), once a sync ended: all up to `seq` is durable. failed is 1 if
  * the sync failed; then what lies above seq has an unknown outcome and writes are refused. Must not
  * call the engine; typically wakes the loop. */
 typedef void (*varve_durable_fn)(void *arg, uint64_t seq, int failed);
@@ -72,7 +72,7 @@ struct varve_options {
                                   * flushes and what gives space back when the disk is full */
     uint64_t wal_size_bytes;     /* default 64 MiB, at least 4 KiB: when the next file starts */
     uint32_t wal_pool_size; /* default 2, at most 16: WAL files kept ready to be written again; only
-                                  * where none is there, one is pre-written ahead */
+                                  * where none is there, a new one is made ahead */
     int no_create;          /* 1: refuse a directory without a database in it */
     varve_durable_fn on_durable; /* NULL: nobody is told */
     varve_log_fn on_log;         /* NULL: nobody is told */

@@ -24,6 +24,7 @@
 
 /* Linux transfers at most 2 GiB - 4 KiB a call; half of that also holds where an int counts. */
 #define TRANSFER_MAX_BYTES ((size_t)1 << 30)
+#define RESERVE_PART 16         /* of what is free, for one file */
 #define GETRANDOM_MAX_BYTES 256 /* up to here a call neither fails nor stops short */
 
 struct varve_file {
@@ -383,6 +384,16 @@ static void posix_random(struct varve_env *env, void *data, size_t len)
     }
 }
 
+static void posix_reserve(struct varve_env *env, struct varve_file *file, uint64_t size_bytes)
+{
+    struct statvfs stat;
+
+    (void)env;
+    if (fstatvfs(file->fd, &stat) == 0 &&
+        size_bytes <= (uint64_t)stat.f_bavail * stat.f_frsize / RESERVE_PART)
+        (void)fallocate(file->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size_bytes);
+}
+
 static int posix_free_space(struct varve_env *env, const char *path, uint64_t *bytes,
                             struct varve_err *err)
 {
@@ -403,6 +414,7 @@ static const struct varve_env_ops posix_ops = {
     .read_at_nowait = posix_read_at_nowait,
     .read_ahead = posix_read_ahead,
     .write_behind = posix_write_behind,
+    .reserve = posix_reserve,
     .free_space = posix_free_space,
     .write_at = posix_write_at,
     .sync = posix_sync,

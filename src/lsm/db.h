@@ -169,15 +169,9 @@ int fetch_find(const struct varve_read *read, uint64_t flushed_seq, uint64_t seq
 /* WAL files of the manifest below file_no are no longer needed: forgotten with the edits that say so
  * (appended; room for all of them), and reused or removed afterwards. Maintenance. */
 size_t db_plan_wal_drops(struct varve_db *db, uint64_t file_no, struct manifest_edit *edits);
-/* What is certain of a log file that no longer counts: only bytes within a size that is durable may be written
- * again, as after a sync that failed no later one would make the size durable. */
-enum wal_past {
-    WAL_FOUND,  /* nothing: the manifest never named it, and its first sync may have failed */
-    WAL_NAMED,  /* the size that it was made with */
-    WAL_SYNCED, /* the size that it has: each sync of it returned 0, the last behind its end */
-};
-/* Such a file goes to the pool, if it has the right size, or away. */
-void db_discard_wal(struct varve_db *db, uint64_t file_no, enum wal_past past);
+/* A log file that no longer counts goes to the pool, or away. `synced`: each sync of it returned 0, the last one
+ * behind its end. Only then its size is durable; once a sync failed, no later one would make it so. */
+void db_discard_wal(struct varve_db *db, uint64_t file_no, int synced);
 
 /* Applies one record to memtable and counts. With undo it can be taken back. */
 int db_apply(struct varve_db *db, uint64_t seq, const struct chunk *chunk, int with_undo,

@@ -273,7 +273,7 @@ static int start_log(struct varve_db *db, struct recovery *recovery, uint64_t fi
     return rc;
 }
 
-void db_discard_wal(struct varve_db *db, uint64_t file_no, enum wal_past past)
+void db_discard_wal(struct varve_db *db, uint64_t file_no, int synced)
 {
     struct log_reader *reader = NULL;
     struct varve_file *file = NULL;
@@ -294,11 +294,10 @@ void db_discard_wal(struct varve_db *db, uint64_t file_no, enum wal_past past)
         atomic_fetch_add(&db->wal_dropped_bytes, size_bytes);
     }
     int held = atomic_load(&db->checkpoints.holds_wals) && !MUTANT("checkpoint-log-reused");
-    int sound = past != WAL_FOUND || MUTANT("reuse-found-log");
+    int sound = synced || MUTANT("reuse-unsynced-log");
     /* A full one ends with the record that went past its size. */
     uint64_t least = db->options.wal_size_bytes;
-    uint64_t most = past == WAL_SYNCED ? least + least / WAL_EXCESS_PART : least;
-    int fits = size_bytes >= least && size_bytes <= most;
+    int fits = size_bytes >= least && size_bytes <= least + least / WAL_EXCESS_PART;
     if (fits && sound && !held && wal_pool_reuse(&db->wal.pool, path))
         return;
     (void)db->env->ops->remove(db->env, path, NULL);
@@ -306,30 +305,15 @@ out:
     mem_free(path);
 }
 
-/* What the directory is rid of, once the edits of the recovery count. */
-struct leftovers {
-    struct varve_db *db;
-    const struct manifest_edit *edits; /* one of each WAL file that the manifest named */
-    size_t count;
-};
-
-static int named_before(const struct leftovers *leftovers, uint64_t file_no)
-{
-    for (size_t i = 0; i < leftovers->count; i++)
-        if (leftovers->edits[i].file_no == file_no)
-            return 1;
-    return 0;
-}
-
 static int remove_entry(void *arg, const char *name)
 {
-    const struct leftovers *leftovers = arg;
-    struct varve_db *db = leftovers->db;
+    struct varve_db *db = arg;
     uint64_t file_no;
     enum name_kind kind = name_parse(name, &file_no);
 
     if (kind == NAME_WAL && !manifest_names(db, file_no)) {
-        db_discard_wal(db, file_no, named_before(leftovers, file_no) ? WAL_NAMED : WAL_FOUND);
+        db_discard_wal(db, file_no,
+                       0); /* a sync of it may have failed, or it was found half made */
     } else if (kind == NAME_RESERVE ||
                (kind == NAME_SEGMENT && !manifest_names_segment(db, file_no)) ||
                (kind == NAME_MANIFEST && file_no != manifest_place(db->manifest).file_no)) {
@@ -367,9 +351,8 @@ static int recover(struct varve_db *db, struct recovery *recovery, struct varve_
         rc = start_log(db, recovery, first_seq, last, err);
     if (rc == 0 && planned > 0)
         rc = manifest_apply(db->manifest, edits, planned, err);
-    struct leftovers leftovers = {.db = db, .edits = edits, .count = planned};
     if (rc == 0) /* only what is certain makes files go away */
-        (void)db->env->ops->list_dir(db->env, db->dir, remove_entry, &leftovers, NULL);
+        (void)db->env->ops->list_dir(db->env, db->dir, remove_entry, db, NULL);
     mem_free(edits);
     return rc;
 }

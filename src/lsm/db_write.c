@@ -472,13 +472,15 @@ static void db_note_age(struct varve_db *db, uint64_t age_us)
     atomic_store_explicit(&db->hold_at_us, hold_at_us, memory_order_relaxed);
 }
 
-int varve_group_commit(struct varve_db *db, struct varve_err *err)
+/* awaited: somebody waits for each sync. */
+static int db_commit(struct varve_db *db, int awaited, struct varve_err *err)
 {
     struct varve_err why = {0};
     size_t count = db->undo.count;
 
     if (count == 0)
         return 0;
+    db->wal.go_ahead = awaited;
     int rc = db_check_failed(db, &why);
     if (MUTANT("publish-before-write"))
         atomic_store(&db->visible_seq, db->applied_seq);
@@ -507,17 +509,24 @@ int varve_group_commit(struct varve_db *db, struct varve_err *err)
     db_note_age(db, wal_sync_written(&db->wal.sync, written, db->now_us));
     atomic_store_explicit(&db->visible_seq, db->applied_seq - (MUTANT("publish-late") ? 1 : 0),
                           memory_order_release);
-    int always = atomic_load_explicit(&db->durability, memory_order_relaxed) == VARVE_ALWAYS;
-    if (always)
-        wal_sync_start(&db->wal.sync);
     counts_compact(&memtable_notes(db->memtable)->counts);
-    wal_make_ready(&db->wal, always, db->now_us);
+    wal_make_ready(&db->wal, db->now_us);
     stall_wrote(&db->stall, db->group_bytes, db->now_us);
     db->user_bytes += db->group_bytes;
     db->group_bytes = 0;
     if (UNLIKELY(memtable_used_bytes(db->memtable) >= db->memtable_start_bytes))
         db_start_flush(db);
     return 0;
+}
+
+int varve_group_commit(struct varve_db *db, struct varve_err *err)
+{
+    int always = atomic_load_explicit(&db->durability, memory_order_relaxed) == VARVE_ALWAYS;
+    int rc = db_commit(db, always, err);
+
+    if (rc == 0 && always)
+        wal_sync_start(&db->wal.sync);
+    return rc;
 }
 
 /* Lets the time pass that the stall asks for; a stepping executor runs jobs meanwhile. */
@@ -535,8 +544,8 @@ static void db_hold_back(struct varve_db *db)
     varve_tick(db);
 }
 
-int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
-                struct varve_err *err)
+static int db_add_waiting(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
+                          struct varve_err *err)
 {
     db_hold_back(db);
     int rc = varve_group_add(db, batch, seq, err);
@@ -544,7 +553,30 @@ int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
         db_wait_flush(db);
         rc = varve_group_add(db, batch, seq, err);
     }
+    return rc;
+}
+
+int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
+                struct varve_err *err)
+{
+    int rc = db_add_waiting(db, batch, seq, err);
+
     return rc != 0 ? rc : varve_group_commit(db, err);
+}
+
+int varve_write_durable(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
+                        struct varve_err *err)
+{
+    uint64_t last = 0;
+    int rc = db_add_waiting(db, batch, &last, err);
+
+    if (rc == 0)
+        rc = db_commit(db, 1, err);
+    if (rc == 0)
+        rc = wal_sync_wait(&db->wal.sync, last, err);
+    if (seq != NULL)
+        *seq = last;
+    return rc;
 }
 
 /* ---- durability ---- */
@@ -587,7 +619,6 @@ int varve_wait_durable(struct varve_db *db, uint64_t seq, struct varve_err *err)
 {
     if (varve_durable_seq(db) >= seq)
         return 0;
-    wal_sync_start(&db->wal.sync);
     return wal_sync_wait(&db->wal.sync, seq, err);
 }
 
@@ -741,5 +772,5 @@ void varve_tick(struct varve_db *db)
         db_fail(db, &err);
     }
     if (db->wal.records > 0)
-        wal_make_ready(&db->wal, atomic_load(&db->durability) == VARVE_ALWAYS, db->now_us);
+        wal_make_ready(&db->wal, db->now_us);
 }

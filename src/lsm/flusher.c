@@ -353,7 +353,7 @@ static int flush_apply(struct flusher *flusher, const struct flush_edit *plan,
     for (size_t i = plan->count - plan->wal_drops; i < plan->count; i++) {
         const struct manifest_edit *edit = &plan->edits[i];
         int synced = edit->end == 0 && edit->file_no < durable_no;
-        db_discard_wal(db, edit->file_no, synced ? WAL_SYNCED : WAL_NAMED);
+        db_discard_wal(db, edit->file_no, synced);
     }
     return 0;
 }

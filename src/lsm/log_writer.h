@@ -15,8 +15,8 @@ struct log_writer {
     uint64_t file_no;
     uint32_t salt;
     uint64_t offset;           /* where the next record goes: the end of what was written */
-    uint64_t prewritten_size;  /* bytes that were written and synced before the file's first use */
-    uint64_t zeros_end;        /* of those, so many were */
+    uint64_t zeros_end;        /* so far log_writer_go_ahead() wrote zeros */
+    uint64_t zeros_limit;      /* and no further than that; 0: the file needs none */
     struct buf heads;          /* headers and short payloads of what is staged */
     struct varve_slice *parts; /* what is staged; data NULL: the next bytes of heads */
     size_t part_count;
@@ -24,21 +24,13 @@ struct log_writer {
     uint64_t staged_bytes;
 };
 
-/* Makes the file PATH with its header. With prewrite > FILE_HEADER_BYTES it is filled with zeros to
- * that size, a few MiB here and the rest by log_writer_prewrite(), before its first use. If `reuse` is not NULL, that file (of `prewrite` bytes) is renamed to PATH instead.
+/* Makes the file PATH with its header; `size` is what it may get by zeros. If `reuse` is not NULL, that file, whose
+ * size of `size` bytes or more is durable, is renamed to PATH instead.
  * The directory `dir` is synced, the file is not: to be done before anything names it. On error
  * nothing that was made here is left open. */
 int log_writer_create(struct varve_env *env, const char *dir, const char *path, const char magic[8],
-                      const struct dir_id *id, uint64_t file_no, uint64_t prewrite,
-                      const char *reuse, struct log_writer **writer,
-                      struct varve_err *err) MUST_CHECK;
-/* The next few MiB of zeros; nothing once log_writer_is_whole(). What is not the end is synced at once, so that
- * the disk's queue stays short for the syncs of the log that is in use meanwhile. */
-int log_writer_prewrite(struct log_writer *writer, struct varve_err *err) MUST_CHECK;
-static inline int log_writer_is_whole(const struct log_writer *writer)
-{
-    return writer->zeros_end >= writer->prewritten_size;
-}
+                      const struct dir_id *id, uint64_t file_no, uint64_t size, const char *reuse,
+                      struct log_writer **writer, struct varve_err *err) MUST_CHECK;
 void log_writer_close(struct log_writer *writer); /* takes NULL; syncs nothing */
 
 /* Stages one record, in pieces if need be. header gives type, flags, first_seq, op_count and promise;
@@ -56,6 +48,11 @@ int log_writer_stage_short(struct log_writer *writer, uint64_t seq, struct varve
 void log_writer_unstage(struct log_writer *writer);
 /* Writes what is staged with one write_at; offset moves only if that succeeded. */
 int log_writer_flush(struct log_writer *writer, struct varve_err *err) MUST_CHECK;
+
+/* Behind a flush whose sync somebody waits for: where the records passed the zeros, writes more of them, some way
+ * ahead, so that few syncs have to make a new length durable: that takes a journal commit each. What
+ * keeps it from that is no matter of the records. */
+void log_writer_go_ahead(struct log_writer *writer);
 
 int log_writer_sync(struct log_writer *writer, struct varve_err *err) MUST_CHECK;
 

@@ -69,22 +69,21 @@ int wal_stage_begin(struct log_writer *log, uint64_t next_seq, struct log_place 
     return log_writer_stage_small(log, header, payload, sizeof(payload));
 }
 
-void wal_make_ready(struct wal *wal, int eager, uint64_t now_us)
+void wal_make_ready(struct wal *wal, uint64_t now_us)
 {
-    wal->eager = eager;
-    if (eager || wal->log->offset >= wal->file_size / 2)
+    if (wal->log->offset >= wal->file_size / 2)
         wal_pool_fill(&wal->pool, now_us);
 }
 
-/* A file that is full, or one that should have been pre-written, gives way to one that is ready. */
+/* A file that is full gives way to one that is ready. */
 static int wal_rotate(struct wal *wal, uint64_t next_seq, struct varve_err *err)
 {
     struct record_header seal = {.type = RECORD_SEAL, .first_seq = next_seq};
     struct wal_ready ready;
-    int due = wal->log->offset >= wal->file_size || (wal->eager && wal->log->prewritten_size == 0);
 
     /* unreached: a file that has no begin record yet is made ready, and not full */
-    if (!due || wal->begin_due || wal_pool_ready_count(&wal->pool) == 0)
+    if (wal->log->offset < wal->file_size || wal->begin_due ||
+        wal_pool_ready_count(&wal->pool) == 0)
         return 0;
     /* What can fail without the disk comes first: behind a seal, and past a file that is named in the
      * manifest and stays empty, no log can go on. */
@@ -164,6 +163,8 @@ static int wal_flush(struct wal *wal, struct varve_err *err)
     uint64_t started_us = wal->env->ops->now_mono_us(wal->env);
     int rc = MUTANT("skip-log-write") ? 0 : log_writer_flush(wal->log, err);
 
+    if (rc == 0 && wal->go_ahead)
+        log_writer_go_ahead(wal->log);
     wal->last_write_us = wal->env->ops->now_mono_us(wal->env);
     if (wal->last_write_us - started_us > SLOW_WRITE_US)
         wal->slow_writes++;

@@ -18,7 +18,7 @@ struct wal {
     struct wal_sync sync;
     struct wal_pool pool;
     uint64_t file_size; /* a file that is longer than that is followed by the next */
-    int eager;          /* of wal_make_ready() */
+    int go_ahead;       /* somebody waits for a sync of each group: log_writer_go_ahead() */
 
     /* The open group. */
     struct buf ops;
@@ -68,9 +68,8 @@ void wal_group_move(struct wal *wal, size_t i, struct varve_slice bytes);
 int wal_group_write(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_t now_ms,
                     struct varve_err *err) MUST_CHECK;
 
-/* Sees to it that the next file will be ready when this one is half full; eager: from now on, and that a file
- * which was not pre-written gives way to it, because somebody waits for each sync. */
-void wal_make_ready(struct wal *wal, int eager, uint64_t now_us);
+/* Sees to it that the next file will be ready when this one is full. */
+void wal_make_ready(struct wal *wal, uint64_t now_us);
 
 /* A promise record, if the log has lain still for a second and it says something new. */
 int wal_promise(struct wal *wal, uint64_t next_seq, uint64_t now_ms,

@@ -21,7 +21,6 @@ void wal_pool_init(struct wal_pool *pool)
 void wal_pool_deinit(struct wal_pool *pool)
 {
     CHECK(!pool->running);
-    log_writer_close(pool->begun);
     log_writer_close(pool->unnamed);
     for (size_t i = 0; i < pool->ready_count; i++)
         log_writer_close(pool->ready[i].log);
@@ -108,12 +107,11 @@ static char *pool_take_reusable(struct wal_pool *pool)
     return path;
 }
 
-/* The file is not whole yet if it is long. */
-static int pool_create_file(struct wal_pool *pool, uint64_t prewrite, struct log_writer **log,
-                            struct varve_err *err)
+/* Everything about the file is durable before the manifest may name it. */
+static int pool_make_file(struct wal_pool *pool, struct log_writer **log, struct varve_err *err)
 {
     uint64_t file_no = manifest_new_file_no(pool->manifest);
-    char *reuse = prewrite > 0 ? pool_take_reusable(pool) : NULL;
+    char *reuse = pool_take_reusable(pool);
     char *path = name_wal_path(pool->dir, file_no);
     int rc = VARVE_ENOMEM;
 
@@ -122,62 +120,18 @@ static int pool_create_file(struct wal_pool *pool, uint64_t prewrite, struct log
         err_set(err, rc, "no memory");
         goto out;
     }
-    rc = log_writer_create(pool->env, pool->dir, path, WAL_MAGIC, &pool->id, file_no, prewrite,
-                           reuse, log, err);
-    if (rc != 0)
+    rc = log_writer_create(pool->env, pool->dir, path, WAL_MAGIC, &pool->id, file_no,
+                           pool->file_size, reuse, log, err);
+    if (rc == 0 && !MUTANT("skip-new-wal-sync"))
+        rc = log_writer_sync(*log, err);
+    if (rc != 0) {
+        log_writer_close(*log);
+        *log = NULL;
         (void)pool->env->ops->remove(pool->env, path, NULL); /* open() removes what is left */
+    }
 out:
     mem_free(reuse);
     mem_free(path);
-    return rc;
-}
-
-static void pool_drop_file(struct wal_pool *pool, struct log_writer *log)
-{
-    (void)pool->env->ops->remove(pool->env, log->path, NULL);
-    log_writer_close(log);
-}
-
-/* Everything about the file is durable before the manifest may name it. */
-static int pool_sync_file(struct log_writer *log, struct varve_err *err)
-{
-    return MUTANT("skip-new-wal-sync") ? 0 : log_writer_sync(log, err);
-}
-
-/* The next step of a pre-written file: a whole one becomes `unnamed`. */
-static int pool_advance(struct wal_pool *pool, struct varve_err *err)
-{
-    struct log_writer *log = pool->begun;
-    int rc = log == NULL ? pool_create_file(pool, pool->file_size, &log, err)
-                         : log_writer_prewrite(log, err);
-
-    pool->begun = NULL;
-    if (log == NULL)
-        return rc;
-    int whole = log_writer_is_whole(log);
-    if (rc == 0 && whole)
-        rc = pool_sync_file(log, err);
-    if (rc != 0)
-        pool_drop_file(pool, log);
-    else if (whole)
-        pool->unnamed = log;
-    else
-        pool->begun = log;
-    return rc;
-}
-
-/* A file with nothing pre-written. */
-static int pool_make_file(struct wal_pool *pool, struct log_writer **log, struct varve_err *err)
-{
-    int rc = pool_create_file(pool, 0, log, err);
-
-    if (rc != 0)
-        return rc;
-    rc = pool_sync_file(*log, err);
-    if (rc != 0) {
-        pool_drop_file(pool, *log);
-        *log = NULL;
-    }
     return rc;
 }
 
@@ -209,21 +163,14 @@ static void pool_complain(struct wal_pool *pool, const struct varve_err *err)
     pool->on_log(pool->arg, 4, line);
 }
 
-/* One step a run, so that other maintenance gets its turn between two: a flush that is built keeps its
- * memtable until its edit was written. */
+/* One file a run, so that other maintenance gets its turn between two. */
 static void wal_pool_run(struct varve_job *job)
 {
     struct wal_pool *pool = CONTAINER_OF(job, struct wal_pool, job);
     struct wal_ready ready;
     struct varve_err err = {0};
-    int rc = pool->unnamed != NULL ? 0 : pool_advance(pool, &err);
+    int rc = wal_pool_make(pool, &ready, &err);
 
-    if (pool->begun != NULL) {
-        pool->executor->submit(pool->executor, VARVE_JOB_MAINTENANCE, &pool->job);
-        return;
-    }
-    if (rc == 0)
-        rc = wal_pool_make(pool, &ready, &err);
     if (rc != 0)
         pool_complain(pool, &err);
     mutex_lock(&pool->mutex);

@@ -1,6 +1,6 @@
 /* wal_pool.h - keeps a few WAL files ready, synced and named in the manifest, so that a rotation costs
- * the writer nothing and each sync of them is a data flush without a journal commit. Those are dead files,
- * used again; only where there is none, one is pre-written ahead: all its bytes go to the disk twice.
+ * the writer nothing. Those are dead files, used again: each sync of them is a data flush without a journal
+ * commit. Only where there is none, a new one is made, of a header alone.
  * Files are made by a maintenance job. */
 #ifndef LSM_WAL_POOL_H
 #define LSM_WAL_POOL_H
@@ -23,7 +23,6 @@ struct wal_pool {
     struct varve_env *env;
     struct varve_executor *executor;
     struct manifest *manifest;  /* used by the job only */
-    struct log_writer *begun;   /* the job's: zeros are still being written to it */
     struct log_writer *unnamed; /* the job's: a file that is whole, but whose edit failed */
     const char *dir;            /* borrowed */
     struct dir_id id;
@@ -49,10 +48,10 @@ void wal_pool_deinit(struct wal_pool *pool); /* no job may be running */
 int wal_pool_take(struct wal_pool *pool, struct wal_ready *ready);
 /* Starts the job if a dead file can be made ready, or nothing is. Any thread. */
 void wal_pool_fill(struct wal_pool *pool, uint64_t now_us);
-/* Makes a file now, of whatever length: on the maintenance thread, or before any job runs. */
+/* Makes a file now: on the maintenance thread, or before any job runs. */
 int wal_pool_make(struct wal_pool *pool, struct wal_ready *ready, struct varve_err *err) MUST_CHECK;
-/* Hands in a file that the manifest no longer names, of file_size bytes or more. Takes path over; returns 0
- * if the pool has no use for it. */
+/* Hands in a file that the manifest no longer names, whose size of file_size bytes or more is durable. Takes
+ * path over; returns 0 if the pool has no use for it. */
 int wal_pool_reuse(struct wal_pool *pool, char *path);
 
 size_t wal_pool_ready_count(struct wal_pool *pool);

@@ -148,9 +148,9 @@ static void sync_close_taken_locked(struct wal_sync *sync, const struct sync_tas
     memmove(sync->full, sync->full + task->full_count, sync->full_count * sizeof(*sync->full));
 }
 
-static void wal_sync_run(struct varve_job *job)
+/* One sync, on the calling thread, which set `running`; another one, if it is wanted, is a job's. */
+static void sync_now(struct wal_sync *sync)
 {
-    struct wal_sync *sync = CONTAINER_OF(job, struct wal_sync, job);
     struct sync_task task;
     struct varve_err err = {0};
 
@@ -193,6 +193,11 @@ static void wal_sync_run(struct varve_job *job)
     mutex_unlock(&sync->mutex);
     if (more)
         sync->executor->submit(sync->executor, VARVE_JOB_SYNC, &sync->job);
+}
+
+static void wal_sync_run(struct varve_job *job)
+{
+    sync_now(CONTAINER_OF(job, struct wal_sync, job));
 }
 
 uint64_t wal_sync_age_us(struct wal_sync *sync, uint64_t now_us)
@@ -240,8 +245,16 @@ int wal_sync_wait(struct wal_sync *sync, uint64_t seq, struct varve_err *err)
     int rc = 0;
 
     mutex_lock(&sync->mutex);
-    while (sync->durable.seq < seq && !atomic_load(&sync->failed))
-        cond_wait(&sync->changed, &sync->mutex);
+    while (sync->durable.seq < seq && !atomic_load(&sync->failed)) {
+        if (sync->running || sync->oldest_us == 0) {
+            cond_wait(&sync->changed, &sync->mutex);
+            continue;
+        }
+        sync->running = 1; /* to hand it to a thread would cost two switches more */
+        mutex_unlock(&sync->mutex);
+        sync_now(sync);
+        mutex_lock(&sync->mutex);
+    }
     if (sync->durable.seq < seq)
         rc = err_set(err, VARVE_EUNKNOWN, "the sync of the log failed: %s", sync->err.text);
     mutex_unlock(&sync->mutex);

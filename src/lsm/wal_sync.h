@@ -1,5 +1,6 @@
-/* wal_sync.h - makes the WAL durable beside the writer: one sync job at a time, on the executor's
- * sync class. What was written while a sync ran joins the next one (group commit).
+/* wal_sync.h - makes the WAL durable beside the writer: one sync at a time, a job of the executor's sync class or
+ * on the thread of who has nothing to do but wait. What was written while a sync ran joins the next one
+ * (group commit).
  *
  *   idle --start--> running --sync returned 0--> idle, or running again if more is wanted
  *                   running --sync failed-----> failed --reset (healed)--> idle
@@ -94,7 +95,7 @@ static inline void wal_sync_know_durable(struct wal_sync *sync, struct wal_mark 
 }
 int wal_sync_running(struct wal_sync *sync);
 
-/* Blocks until seq is durable (0), or the sync failed (VARVE_EUNKNOWN). */
+/* Blocks until seq is durable (0), or the sync failed (VARVE_EUNKNOWN). If no sync is running, it is done here. */
 int wal_sync_wait(struct wal_sync *sync, uint64_t seq, struct varve_err *err);
 
 #endif

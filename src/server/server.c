@@ -483,6 +483,8 @@ static const char *listen_anew(struct server *server, const char *name)
     return NULL;
 }
 
+/* maxmemory may be less than what cannot be changed while the server runs, as Redis's may be less than what is in use: the
+ * block cache then is as small as it can be. */
 static const char *divide_anew(struct server *server, const char *name)
 {
     struct memory_plan plan;
@@ -491,8 +493,13 @@ static const char *divide_anew(struct server *server, const char *name)
     if (memory_plan_settings(server->config, server->metrics.memory_machine_bytes, &server->memory,
                              &plan, &err) != 0) {
         log_line(LOG_WARNING, "CONFIG SET %s: %s", name, err_text(&err));
-        return "maxmemory is too small for the memtables, the caches and the buffers that there "
-               "are. Check server logs.";
+        if (strcmp(name, "maxmemory") != 0)
+            return "maxmemory is too small for the memtables, the caches and the buffers that "
+                   "there "
+                   "are. Check server logs.";
+        plan.cache_bytes = plan.cache_is_governed
+                               ? MEMORY_CACHE_MIN_BYTES
+                               : (uint64_t)config_int(server->config, OPT_BLOCK_CACHE_SIZE);
     }
     server->memory = plan;
     server->metrics.memory_budget_bytes = plan.budget_bytes;

@@ -18,15 +18,12 @@ static int write_users(struct varve_db *db, const char *first, const char *secon
                        struct varve_err *err)
 {
     struct varve_batch *batch = varve_batch_create();
-    uint64_t seq;
     int rc = VARVE_ENOMEM;
 
     if (batch != NULL && put(batch, "user:1", first) == 0 && put(batch, "user:2", second) == 0)
-        rc = varve_write(db, batch, &seq, err);
+        rc = varve_write_durable(db, batch, NULL, err);
     else
         snprintf(err->text, sizeof(err->text), "out of memory");
-    if (rc == 0)
-        rc = varve_wait_durable(db, seq, err);
     varve_batch_destroy(batch);
     return rc;
 }

@@ -212,7 +212,7 @@ MUTANTS = (
     Mutant("reuse-file-number", "powercut", "numbers of files that are there are given out again"),
     Mutant("unlink-manifest-early", "powercut", "the old manifest goes before the new one counts"),
     Mutant("forget-clock", "powercut", "the clock runs back over a restart"),
-    Mutant("reuse-found-log", "leftovers", "a log file whose first sync failed is written anew"),
+    Mutant("reuse-unsynced-log", "leftovers", "a log file whose sync failed is written anew"),
     # Segments.
     Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
     Mutant("ranges-in-pieces", "block", "range tombstones keep a chunk of block memory for good"),

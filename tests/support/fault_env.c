@@ -183,6 +183,13 @@ static void fault_write_behind(struct varve_env *env, struct varve_file *file, u
     fault->base->ops->write_behind(fault->base, file->base, offset, len);
 }
 
+static void fault_reserve(struct varve_env *env, struct varve_file *file, uint64_t size_bytes)
+{
+    struct fault_env *fault = fault_of(env);
+
+    fault->base->ops->reserve(fault->base, file->base, size_bytes);
+}
+
 static int fault_free_space(struct varve_env *env, const char *path, uint64_t *bytes,
                             struct varve_err *err)
 {
@@ -421,6 +428,7 @@ static const struct varve_env_ops fault_ops = {
     .read_at_nowait = fault_read_at_nowait,
     .read_ahead = fault_read_ahead,
     .write_behind = fault_write_behind,
+    .reserve = fault_reserve,
     .free_space = fault_free_space,
     .write_at = fault_write_at,
     .sync = fault_sync,

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -195,13 +194,15 @@ static int sim_read_at_nowait(struct varve_env *env, struct varve_file *file, vo
     return VARVE_WOULD_BLOCK;
 }
 
-/* Neither hint promises anything, so the model has nothing of it. */
+/* Hints promise nothing, so the model has nothing of them. */
 static void sim_hint(struct varve_env *env, struct varve_file *file, uint64_t offset, uint64_t len)
 {
-    (void)env;
-    (void)file;
-    (void)offset;
-    (void)len;
+    (void)env, (void)file, (void)offset, (void)len;
+}
+
+static void sim_reserve(struct varve_env *env, struct varve_file *file, uint64_t size_bytes)
+{
+    (void)env, (void)file, (void)size_bytes;
 }
 
 static int sim_free_space(struct varve_env *env, const char *path, uint64_t *bytes,
@@ -209,8 +210,7 @@ static int sim_free_space(struct varve_env *env, const char *path, uint64_t *byt
 {
     struct sim_env *sim = sim_of(env);
 
-    (void)path;
-    (void)err;
+    (void)path, (void)err;
     mutex_lock(&sim->mutex);
     *bytes = sim->free_bytes;
     mutex_unlock(&sim->mutex);
@@ -713,6 +713,7 @@ static const struct varve_env_ops sim_ops = {
     .read_at_nowait = sim_read_at_nowait,
     .read_ahead = sim_hint,
     .write_behind = sim_hint,
+    .reserve = sim_reserve,
     .free_space = sim_free_space,
     .write_at = sim_write_at,
     .sync = sim_sync,

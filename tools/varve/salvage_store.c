@@ -9,7 +9,7 @@
 
 #define BATCH_BYTES ((uint64_t)1024 * 1024)
 #define BATCH_OPERATIONS 4096
-#define WAL_BYTES ((uint64_t)16 * 1024 * 1024) /* written in advance: no more than is needed */
+#define WAL_BYTES ((uint64_t)16 * 1024 * 1024) /* set aside in advance: no more than is needed */
 
 struct salvage_store {
     struct varve_executor *executor; /* owned */

@@ -8,7 +8,7 @@
 #include "varve/db.h"
 #include "varve/iter.h"
 
-#define WAL_BYTES ((uint64_t)1024 * 1024) /* written in advance: no more than is needed */
+#define WAL_BYTES ((uint64_t)1024 * 1024) /* set aside in advance: no more than is needed */
 
 struct walk {
     struct trial *trial;

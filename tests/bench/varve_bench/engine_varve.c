@@ -96,14 +96,13 @@ static void write_batch(struct database *database, struct varve_batch *batch)
     uint64_t seq = 0;
     int rc;
 
-    while ((rc = varve_write(database->db, batch, &seq, &err)) == VARVE_EFULL) {
+    while ((rc = (database->sync ? varve_write_durable : varve_write)(database->db, batch, &seq,
+                                                                      &err)) == VARVE_EFULL) {
         varve_tick(database->db);
         nanosleep(&nap, NULL);
     }
     check(rc, "write", &err);
     varve_batch_clear(batch);
-    if (database->sync)
-        check(varve_wait_durable(database->db, seq, &err), "sync", &err);
 }
 
 static void put(void *db, struct varve_slice key, struct varve_slice value)

@@ -176,6 +176,22 @@ static void test_write__gathers_parts(void **state)
     f->env->ops->close(f->env, file);
 }
 
+/* A file with room set aside is as long as it was, and is written and read as any. */
+static void test_reserve__changes_no_size(void **state)
+{
+    struct env_fixture *f = *state;
+    struct varve_file *file = create_file(f, "a");
+
+    write_text(f, file, 0, "0123");
+    f->env->ops->reserve(f->env, file, 1024 * 1024);
+    f->env->ops->reserve(f->env, file, UINT64_MAX); /* there is no room for that */
+    assert_size(f, file, 4);
+    assert_reads(f, file, 0, 20, "0123");
+    write_text(f, file, 4, "45");
+    assert_reads(f, file, 0, 20, "012345");
+    f->env->ops->close(f->env, file);
+}
+
 static void test_truncate__cuts_and_grows_with_zeros(void **state)
 {
     struct env_fixture *f = *state;
@@ -479,6 +495,7 @@ int env_suite_run(const char *name, CMFixtureFunction setup, CMFixtureFunction t
         ENV_TEST(test_hints__change_nothing),
         ENV_TEST(test_write__behind_the_end_leaves_zeros),
         ENV_TEST(test_write__gathers_parts),
+        ENV_TEST(test_reserve__changes_no_size),
         ENV_TEST(test_truncate__cuts_and_grows_with_zeros),
         ENV_TEST(test_open__flags),
         ENV_TEST(test_errors__are_told_without_an_err),

@@ -41,6 +41,7 @@ static void abandon_manifest(struct bed *bed)
                                                    .os_errno = EIO,
                                                    .path_suffix = "MANIFEST-000001"});
     assert_int_equal(bed_put(bed, "a", "1"), 0);
+    wal_pool_fill(&bed->db->wal.pool, UINT64_MAX); /* the edit that names a new file */
     bed_run(bed);
     assert_int_equal(fault_env_fired(bed->fault), 1);
 }
@@ -148,14 +149,18 @@ static void test_leftovers__the_pool_while_the_manifest_fails(void **state)
                                                    .os_errno = EIO,
                                                    .mode = FAULT_STICKY,
                                                    .path_suffix = "CURRENT"});
-    for (int i = 0; i < 300; i++)
+    for (int i = 0; i < 300; i++) {
+        wal_pool_fill(&bed->db->wal.pool, bed->db->now_us);
         bed_pass_us(bed, 100000);
+    }
     assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 0);
     assert_in_range(wal_count(bed), 1, 3);
     assert_in_range(file_count(bed, "MANIFEST-"), 1, 2);
     fault_env_heal(bed->fault);
-    for (int i = 0; i < 30; i++)
+    for (int i = 0; i < 30; i++) {
+        wal_pool_fill(&bed->db->wal.pool, bed->db->now_us);
         bed_pass_us(bed, 100000);
+    }
     assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 1);
     bed_close_ok(bed);
     bed_open_ok(bed);
@@ -186,6 +191,7 @@ static int leave_log_file(struct bed *bed, uint64_t nth)
                                                    .mode = FAULT_STICKY,
                                                    .path_suffix = "000003.wal"});
     assert_int_equal(bed_put(bed, "a", "1"), 0);
+    wal_pool_fill(&bed->db->wal.pool, UINT64_MAX);
     bed_run(bed);
     int fired = fault_env_fired(bed->fault) > 0;
     fault_env_heal(bed->fault);
@@ -205,11 +211,41 @@ static void test_leftovers__a_log_file_that_failed_is_not_written_again(void **s
         bed_close_ok(bed);
         bed_open_ok(bed);
         assert_int_equal(bed_put(bed, "a", "2"), 0);
+        wal_pool_fill(&bed->db->wal.pool, UINT64_MAX);
         bed_run(bed);
         assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 1);
         for (int policy = 0; policy < SIM_POLICY_COUNT; policy++)
             crash_and_get(bed, (enum sim_policy)policy, nth, "a", "2");
     }
+}
+
+/* A sync fails that was to make a new size durable, the log heals, and a flush drops the file: it has the size of one
+ * that is written again, and must not be. */
+static void test_leftovers__a_log_file_whose_sync_failed_is_not_written_again(void **state)
+{
+    struct bed *bed = *state;
+    static uint8_t value[1000];
+
+    fault_env_plan(
+        bed->fault,
+        (struct fault_plan){.op = FAULT_SYNC, .nth = 1, .os_errno = EIO, .path_suffix = ".wal"});
+    assert_int_equal(bed_put(bed, "a", "1"), 0);
+    assert_int_equal(bed->db->wal.log->zeros_end, bed->options.wal_size_bytes);
+    assert_int_equal(step_run_class(bed->stepper, VARVE_JOB_SYNC), 1);
+    assert_int_equal(bed->told_failed, 1);
+    while (varve_writable(bed->db, NULL) != 0)
+        bed_pass_us(bed, 100000);
+    bed_flush_ok(bed);
+    assert_int_equal(bed->db->wal.pool.reusable_count, 0);
+    for (int i = 0; i < 12; i++) { /* more than a file */
+        wal_pool_fill(&bed->db->wal.pool, UINT64_MAX);
+        bed_run(bed);
+        assert_int_equal(bed_put_bytes(bed, "b", varve_slice(value, sizeof(value)), 0), 0);
+    }
+    assert_int_equal(bed_put(bed, "a", "2"), 0);
+    bed_run(bed);
+    for (int policy = 0; policy < SIM_POLICY_COUNT; policy++)
+        crash_and_get(bed, (enum sim_policy)policy, 1, "a", "2");
 }
 
 /* Full log files are longer than their nominal size, and are written again all the same: after the first ones
@@ -243,6 +279,7 @@ int main(void)
         WITH_BED(test_leftovers__healing_removes_what_it_dropped),
         WITH_BED(test_leftovers__the_pool_while_the_manifest_fails),
         WITH_BED(test_leftovers__a_log_file_that_failed_is_not_written_again),
+        WITH_BED(test_leftovers__a_log_file_whose_sync_failed_is_not_written_again),
         WITH_BED(test_leftovers__full_log_files_are_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

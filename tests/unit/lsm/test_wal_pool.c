@@ -106,11 +106,11 @@ static void test_wal_pool__fills_to_its_target(void **state)
     assert_true(wal_pool_running(&bench->pool));
     wal_pool_fill(&bench->pool, 1); /* one job at a time */
     assert_int_equal(step_waiting(bench->stepper, VARVE_JOB_MAINTENANCE), 1);
-    /* One is pre-written ahead, however many are wanted. */
+    /* One is made ahead, however many are wanted. */
     assert_int_equal(fill(bench, 1), 1);
     assert_int_equal(wal_pool_ready_count(&bench->pool), 1);
     assert_int_equal(fill(bench, 1), 0);
-    /* A file that is ready is durable, pre-written and named. */
+    /* A file that is ready is durable and named. */
     assert_int_equal(sim_unit_count(bench->sim, sim_event_count(bench->sim)), 0);
     uint64_t previous = 0;
     for (int i = 0; i < 2; i++) {
@@ -122,8 +122,8 @@ static void test_wal_pool__fills_to_its_target(void **state)
         assert_true(is_alive(bench, previous));
         assert_false(log_place_before(manifest_place(bench->manifest), ready.manifest));
         bench->pool.env->ops->size(bench->pool.env, ready.log->file, &size_bytes, &bench->err);
-        assert_int_equal(size_bytes, FILE_SIZE);
-        assert_int_equal(ready.log->prewritten_size, FILE_SIZE);
+        assert_int_equal(size_bytes, FILE_HEADER_BYTES);
+        assert_int_equal(ready.log->zeros_limit, FILE_SIZE);
         log_writer_close(ready.log);
     }
     assert_int_equal(wal_pool_take(&bench->pool, &ready), 0);
@@ -217,55 +217,6 @@ static void test_wal_pool__reuses_dead_files(void **state)
     log_writer_close(ready.log);
 }
 
-static void other_job(struct varve_job *job)
-{
-    job->run = NULL;
-}
-
-/* A long file takes several jobs, so that other maintenance gets its turn; nothing is ready before the last. One
- * that fails in any of them is gone, and another one is begun. */
-static void test_wal_pool__long_files_in_steps(void **state)
-{
-    struct bench *bench = *state;
-    struct varve_env *env = fault_as_env(bench->fault);
-    struct wal_ready ready;
-    uint64_t size_bytes;
-
-    bench->pool.file_size = 9 * 1024 * 1024;
-    for (int failing = 2; failing > 0; failing--) {
-        struct varve_job other = {.run = other_job};
-        wal_pool_fill(&bench->pool, UINT64_MAX);
-        bench->pool.executor->submit(bench->pool.executor, VARVE_JOB_MAINTENANCE, &other);
-        for (int step = 0; step < failing; step++) {
-            assert_int_equal(step_run_class(bench->stepper, VARVE_JOB_MAINTENANCE), 1);
-            if (step == 0)
-                assert_int_equal(step_run_class(bench->stepper, VARVE_JOB_MAINTENANCE), 1);
-            assert_null(other.run);
-            assert_int_equal(wal_pool_ready_count(&bench->pool), 0);
-            assert_true(wal_pool_running(&bench->pool));
-        }
-        char *path = mem_strdup(bench->pool.begun->path);
-        fault_env_plan(bench->fault, (struct fault_plan){.nth = 1, .os_errno = ENOSPC});
-        assert_int_equal(step_run_class(bench->stepper, VARVE_JOB_MAINTENANCE), 1);
-        fault_env_heal(bench->fault);
-        assert_false(wal_pool_running(&bench->pool));
-        assert_null(bench->pool.begun);
-        struct varve_file *file = NULL;
-        assert_int_not_equal(env->ops->open(env, path, VARVE_OPEN_READ, &file, &bench->err), 0);
-        mem_free(path);
-    }
-    wal_pool_fill(&bench->pool, UINT64_MAX);
-    while (step_run_class(bench->stepper, VARVE_JOB_MAINTENANCE))
-        continue;
-    assert_int_equal(wal_pool_take(&bench->pool, &ready), 1);
-    env->ops->size(env, ready.log->file, &size_bytes, &bench->err);
-    assert_int_equal(size_bytes, bench->pool.file_size);
-    assert_true(is_alive(bench, ready.log->file_no));
-    assert_int_equal(sim_unit_count(bench->sim, sim_event_count(bench->sim)), 0);
-    log_writer_close(ready.log);
-    assert_int_equal(bench->complaints, 2);
-}
-
 int main(void)
 {
 #define WITH_BENCH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -274,7 +225,6 @@ int main(void)
         WITH_BENCH(test_wal_pool__each_call_fails),
         WITH_BENCH(test_wal_pool__fails_without_a_log),
         WITH_BENCH(test_wal_pool__reuses_dead_files),
-        WITH_BENCH(test_wal_pool__long_files_in_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

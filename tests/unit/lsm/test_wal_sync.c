@@ -136,6 +136,31 @@ static void test_wal_sync__one_sync_for_many_writes(void **state)
     assert_int_equal(sim_unit_count(bench->sim, sim_event_count(bench->sim)), 0);
 }
 
+/* Who waits while none runs syncs by itself, once for all that was written; a job is left to who asked beside. */
+static void test_wal_sync__who_waits_does_it(void **state)
+{
+    struct bench *bench = *state;
+
+    write_mark(bench, 11, 1000);
+    write_mark(bench, 12, 1000);
+    bench->write_when_told = 1;
+    assert_int_equal(wal_sync_wait(&bench->sync, 11, &bench->err), 0);
+    assert_int_equal(bench->told, 1);
+    assert_int_equal(wal_sync_durable(&bench->sync).seq, 12);
+    assert_int_equal(fault_env_calls(bench->fault, FAULT_SYNC), 1);
+    assert_int_equal(step_waiting(bench->stepper, VARVE_JOB_SYNC), 1);
+    assert_int_equal(step_run_one(bench->stepper), 1);
+    assert_int_equal(bench->told_seq, 13);
+    assert_false(wal_sync_running(&bench->sync));
+    fault_env_plan(bench->fault, (struct fault_plan){.op = FAULT_SYNC, .nth = 1, .os_errno = EIO});
+    write_mark(bench, 14, 2000);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(wal_sync_wait(&bench->sync, 14, &bench->err), VARVE_EUNKNOWN);
+    assert_int_equal(fault_env_matched(bench->fault), 1); /* never a second time */
+    assert_int_equal(bench->told_failed, 1);
+    assert_false(wal_sync_running(&bench->sync));
+}
+
 /* What is written and asked for while the job runs is synced by the next one, which nobody has to
  * start. */
 static void test_wal_sync__who_asks_meanwhile_gets_the_next_one(void **state)
@@ -296,6 +321,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_BENCH(test_wal_sync__nothing_to_do_starts_nothing),
         WITH_BENCH(test_wal_sync__one_sync_for_many_writes),
+        WITH_BENCH(test_wal_sync__who_waits_does_it),
         WITH_BENCH(test_wal_sync__who_asks_meanwhile_gets_the_next_one),
         WITH_BENCH(test_wal_sync__a_write_during_the_sync_waits_for_the_next),
         WITH_BENCH(test_wal_sync__full_files_come_first),
