@@ -203,7 +203,8 @@ def case_maxmemory_is_divided(folder):
                 raise Failed(f"the cache does not know its limit: {fields}")
         expect(fields["mem_clients_normal"] > 500, True, "this client counts")
         expect(connection.call("CONFIG", "SET", "maxmemory", "8mb"), b"OK", "less than what must be")
-        wait_for_cache(connection, megabyte)
+        wait_for_memory(connection, "the cache shrinks as far as it can", lambda fields:
+                        fields["mem_block_cache_limit"] == megabyte + fields["mem_indexes_filters"])
         expect("maxmemory is 8388608 bytes, but 4 memtables" in server.log(), True, server.log_tail())
         expect(memory_fields(connection)["maxmemory"], 8 * megabyte, "maxmemory after that")
         expect(connection.call("CONFIG", "SET", "maxmemory", "64mb"), b"OK", "CONFIG SET")
@@ -220,12 +221,17 @@ def case_maxmemory_is_divided(folder):
     expect("maxmemory is 8388608 bytes, but 4 memtables" in refusing.log(), True, refusing.log_tail())
 
 
-def wait_for_cache(connection, limit):
+def wait_for_memory(connection, what, condition):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         fields = memory_fields(connection)
-        if fields["mem_block_cache_limit"] == limit and \
-                fields["mem_block_cache"] + fields["mem_indexes_filters"] <= limit:
+        if condition(fields):
             return
         time.sleep(0.01)
-    raise Failed(f"the cache does not shrink to {limit}: {fields}")
+    raise Failed(f"{what}: not in 20 s: {fields}")
+
+
+def wait_for_cache(connection, limit):
+    wait_for_memory(connection, f"the cache shrinks to {limit}", lambda fields:
+                    fields["mem_block_cache_limit"] == limit and
+                    fields["mem_block_cache"] + fields["mem_indexes_filters"] <= limit)
