@@ -82,6 +82,7 @@ int memory_plan(const struct memory_wishes *wishes, struct memory_plan *plan, st
                                                      : wishes->segment_bytes;
     plan->memtables_bytes = all_memtables_bytes(wishes, plan->memtable_bytes);
     uint64_t least = plan->cache_is_governed ? MEMORY_CACHE_MIN_BYTES : wishes->cache_bytes;
+    plan->cache_bytes = least;
     plan->row_cache_bytes = row_cache_bytes_for(wishes, budget);
     uint64_t needed = add(MEMORY_PROGRAM_BYTES + plan->row_cache_bytes,
                           add(plan->memtables_bytes, least));
@@ -99,8 +100,8 @@ int memory_plan(const struct memory_wishes *wishes, struct memory_plan *plan, st
                        wishes->budget_bytes == 0 ? " (a quarter of this machine's memory)" : "",
                        (uint64_t)wishes->memtables_max, plan->memtables_bytes,
                        plan->row_cache_bytes, least, MEMORY_PROGRAM_BYTES);
-    plan->cache_bytes = plan->cache_is_governed ? plan->budget_bytes - (needed - least)
-                                                : wishes->cache_bytes;
+    if (plan->cache_is_governed)
+        plan->cache_bytes = plan->budget_bytes - (needed - least);
     return 0;
 }
 

@@ -39,8 +39,8 @@ struct memory_plan {
     int cache_is_governed; /* 0: block-cache-size stands */
 };
 
-/* 0, or VARVE_EINVAL: the sum of what is wanted is more than the budget; err says by name what is too much, and of
- * plan only cache_bytes is missing. */
+/* 0, or VARVE_EINVAL: the sum of what is wanted is more than the budget; err says by name what is too much, and
+ * plan has the least cache. */
 int memory_plan(const struct memory_wishes *wishes, struct memory_plan *plan,
                 struct varve_err *err) MUST_CHECK;
 

@@ -497,9 +497,6 @@ static const char *divide_anew(struct server *server, const char *name)
             return "maxmemory is too small for the memtables, the caches and the buffers that "
                    "there "
                    "are. Check server logs.";
-        plan.cache_bytes = plan.cache_is_governed
-                               ? MEMORY_CACHE_MIN_BYTES
-                               : (uint64_t)config_int(server->config, OPT_BLOCK_CACHE_SIZE);
     }
     server->memory = plan;
     server->metrics.memory_budget_bytes = plan.budget_bytes;
@@ -516,7 +513,6 @@ static const char *host_config_changed(void *arg, const char *name)
         return listen_anew(server, name);
     if (strcmp(name, "maxmemory") == 0 || strcmp(name, "block-cache-size") == 0)
         return divide_anew(server, name);
-
     if (strcmp(name, "maxclients") == 0) {
         uint64_t wanted = (uint64_t)config_int(server->config, OPT_MAXCLIENTS);
         if (raise_file_limit(server->config, wanted) < wanted)
