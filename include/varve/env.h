@@ -69,7 +69,8 @@ struct varve_env_ops {
     void (*write_behind)(struct varve_env *env, struct varve_file *file, uint64_t offset,
                          uint64_t len);
     /* A hint: the file will grow to size_bytes. Where there is plenty of room that much may be set aside at
-     * once; the file's size stays. Promises nothing, does not fail. */
+     * once; the file's size stays. 0: it does not grow any more, what was set aside goes back. Promises nothing, does
+     * not fail. Nobody writes to the file during the call. */
     void (*reserve)(struct varve_env *env, struct varve_file *file, uint64_t size_bytes);
     /* Makes the file's data and size durable (fdatasync). */
     int (*sync)(struct varve_env *env, struct varve_file *file, struct varve_err *err);

@@ -19,9 +19,10 @@ enum varve_durability {
     VARVE_NO = 2,       /* when a WAL file is full, at close, and when the system feels like it */
 };
 
-/* Told from the thread that synced (of a job, or one in varve_wait_durable()), once a sync ended: all up to `seq` is durable. failed is 1 if
- * the sync failed; then what lies above seq has an unknown outcome and writes are refused. Must not
- * call the engine; typically wakes the loop. */
+/* Told from the thread that synced, once a sync ended: that of a job, or the caller's own in varve_wait_durable() or
+ * varve_write_durable(), which must not hold what this takes. All up to `seq` is durable. failed is 1 if the sync
+ * failed; then what lies above seq has an unknown outcome and writes are refused. Must not call the engine; typically
+ * wakes the loop. */
 typedef void (*varve_durable_fn)(void *arg, uint64_t seq, int failed);
 
 /* The engine's own story (what recovery found, a failed sync, healed): one line, borrowed for the

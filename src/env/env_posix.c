@@ -384,14 +384,26 @@ static void posix_random(struct varve_env *env, void *data, size_t len)
     }
 }
 
+/* Gives back the blocks behind the end. */
+static int trim(int fd)
+{
+    struct stat stat;
+
+    return fstat(fd, &stat) != 0 ? -1 : ftruncate(fd, stat.st_size);
+}
+
+/* What fails halfway, for a quota say, may have taken what there was. */
 static void posix_reserve(struct varve_env *env, struct varve_file *file, uint64_t size_bytes)
 {
     struct statvfs stat;
 
     (void)env;
-    if (fstatvfs(file->fd, &stat) == 0 &&
-        size_bytes <= (uint64_t)stat.f_bavail * stat.f_frsize / RESERVE_PART)
-        (void)fallocate(file->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size_bytes);
+    if (size_bytes == 0)
+        (void)!trim(file->fd);
+    else if (fstatvfs(file->fd, &stat) == 0 &&
+             size_bytes <= (uint64_t)stat.f_bavail * stat.f_frsize / RESERVE_PART &&
+             fallocate(file->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size_bytes) != 0)
+        (void)!trim(file->fd);
 }
 
 static int posix_free_space(struct varve_env *env, const char *path, uint64_t *bytes,

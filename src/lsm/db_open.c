@@ -253,6 +253,18 @@ static size_t plan_edits(const struct recovery *recovery, struct manifest_edit *
     return state->wal_count;
 }
 
+/* Of files that a crash ended. */
+static void trim_logs(struct varve_db *db, const struct manifest_edit *edits, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char *path = edits[i].change == MANIFEST_END_WAL ? name_wal_path(db->dir, edits[i].file_no)
+                                                         : NULL;
+        if (path != NULL)
+            log_file_trim(db->env, path);
+        mem_free(path);
+    }
+}
+
 /* The new WAL file: named in the manifest, then filled with what nothing vouched for. */
 static int start_log(struct varve_db *db, struct recovery *recovery, uint64_t first_seq,
                      struct log_place previous, struct varve_err *err)
@@ -351,6 +363,8 @@ static int recover(struct varve_db *db, struct recovery *recovery, struct varve_
         rc = start_log(db, recovery, first_seq, last, err);
     if (rc == 0 && planned > 0)
         rc = manifest_apply(db->manifest, edits, planned, err);
+    if (rc == 0)
+        trim_logs(db, edits, planned);
     if (rc == 0) /* only what is certain makes files go away */
         (void)db->env->ops->list_dir(db->env, db->dir, remove_entry, db, NULL);
     mem_free(edits);

@@ -573,7 +573,7 @@ int varve_write_durable(struct varve_db *db, struct varve_batch *batch, uint64_t
     if (rc == 0)
         rc = db_commit(db, 1, err);
     if (rc == 0)
-        rc = wal_sync_wait(&db->wal.sync, last, err);
+        rc = wal_sync_wait(&db->wal.sync, db->applied_seq, err);
     if (seq != NULL)
         *seq = last;
     return rc;

@@ -94,6 +94,21 @@ int log_writer_create(struct varve_env *env, const char *dir, const char *path, 
     return 0;
 }
 
+void log_writer_trim(struct log_writer *writer)
+{
+    writer->env->ops->reserve(writer->env, writer->file, 0);
+}
+
+void log_file_trim(struct varve_env *env, const char *path)
+{
+    struct varve_file *file = NULL;
+
+    if (env->ops->open(env, path, VARVE_OPEN_WRITE, &file, NULL) != 0)
+        return;
+    env->ops->reserve(env, file, 0);
+    env->ops->close(env, file);
+}
+
 void log_writer_close(struct log_writer *writer)
 {
     if (writer == NULL)

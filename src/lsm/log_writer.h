@@ -31,6 +31,10 @@ struct log_writer {
 int log_writer_create(struct varve_env *env, const char *dir, const char *path, const char magic[8],
                       const struct dir_id *id, uint64_t file_no, uint64_t size, const char *reuse,
                       struct log_writer **writer, struct varve_err *err) MUST_CHECK;
+/* It gets no longer: the room that was set aside for it goes back. Nobody writes to the file meanwhile. */
+void log_writer_trim(struct log_writer *writer);
+/* The same of a log file that nobody has open. */
+void log_file_trim(struct varve_env *env, const char *path);
 void log_writer_close(struct log_writer *writer); /* takes NULL; syncs nothing */
 
 /* Stages one record, in pieces if need be. header gives type, flags, first_seq, op_count and promise;

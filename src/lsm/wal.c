@@ -297,6 +297,7 @@ int wal_seal(struct wal *wal, uint64_t next_seq, struct varve_err *err)
     };
     int rc = wal_stage_due_begin(wal, next_seq);
 
+    wal->go_ahead = 0;
     if (rc == 0)
         rc = log_writer_stage_small(wal->log, seal, NULL, 0);
     if (rc != 0) {
@@ -304,6 +305,8 @@ int wal_seal(struct wal *wal, uint64_t next_seq, struct varve_err *err)
         return err_set(err, rc, "no memory for a seal");
     }
     rc = wal_flush(wal, err);
+    if (rc == 0)
+        log_writer_trim(wal->log);
     return rc != 0 || MUTANT("skip-seal-sync") ? rc : log_writer_sync(wal->log, err);
 }
 

@@ -319,6 +319,32 @@ static void test_open_and_lock__out_of_memory(void **state)
 #define ENV_TEST(fn) cmocka_unit_test_setup(fn, env_suite_setup)
 #define STORM_TEST(fn) cmocka_unit_test_setup_teardown(fn, env_suite_setup, storm_off)
 
+static uint64_t allocated_bytes(const char *path)
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, 4);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+static void test_reserve__takes_blocks_and_gives_them_back(void **state)
+{
+    struct env_fixture *f = *state;
+    const char *path = env_suite_path(f, "a");
+    struct varve_slice text = varve_slice("0123", 4);
+    struct varve_file *file;
+
+    assert_int_equal(
+        f->env->ops->open(f->env, path, VARVE_OPEN_WRITE | VARVE_OPEN_CREATE, &file, &f->err), 0);
+    assert_int_equal(f->env->ops->write_at(f->env, file, &text, 1, 0, &f->err), 0);
+    f->env->ops->reserve(f->env, file, 1024 * 1024);
+    assert_true(allocated_bytes(path) >= 1024 * 1024);
+    f->env->ops->reserve(f->env, file, 0);
+    assert_true(allocated_bytes(path) < 64 * 1024);
+    f->env->ops->close(f->env, file);
+}
+
 int main(void)
 {
     const struct CMUnitTest posix_only[] = {
@@ -326,6 +352,7 @@ int main(void)
         ENV_TEST(test_descriptors__close_on_exec),
         ENV_TEST(test_lock__dies_with_the_process),
         ENV_TEST(test_write__fails_behind_a_part),
+        ENV_TEST(test_reserve__takes_blocks_and_gives_them_back),
         STORM_TEST(test_transfers__survive_interruptions),
         STORM_TEST(test_sync__interrupted_is_failed),
         ENV_TEST(test_open__out_of_descriptors),
