@@ -95,7 +95,8 @@ void processor_tick(struct processor *processor)
     processor->now_uses = 0;
     processor->turn++;
     processor->ask_delay = 1;
-    if (UNLIKELY(!list_empty(&processor->saved_transactions)))
+    if (UNLIKELY(!list_empty(&processor->saved_transactions)) &&
+        (!keyspace_group_open(processor->keyspace) || MUTANT("forget-amid-group")))
         transaction_forget_saved(processor);
     if (UNLIKELY(processor->pausing.mode != PAUSE_OFF))
         pause_tick(processor);

@@ -500,15 +500,21 @@ int rewrite_run(const struct rewrite_rules *rules, struct iter *input, struct va
     while (rc == 0 && input->valid) {
         if (upper.len > 0 && varve_slice_compare(input->entry.chunk.key, upper) >= 0)
             break;
-        if (taken++ % STOP_EVERY == 0 && rules->stop != NULL && rules->stop(rules->arg)) {
+        if (taken % STOP_EVERY == 0 && rules->stop != NULL && rules->stop(rules->arg)) {
             rc = REWRITE_STOPPED;
             break;
         }
-        int copied = copy_block(&walk, input, upper);
-        rc = copied == 0 ? take(&walk, &input->entry) : copied;
-        if (copied == 0 && rc == 0)
+        rc = copy_block(&walk, input, upper);
+        if (rc > 0) { /* as many as can be in a block: ask again */
+            taken = 0;
+            rc = 0;
+            continue;
+        }
+        if (rc == 0)
+            rc = take(&walk, &input->entry);
+        if (rc == 0)
             input->ops->next(input);
-        rc = rc > 0 ? 0 : rc;
+        taken++;
     }
     if (rc == 0 && !input->valid && input->rc != 0) {
         rc = input->rc;

@@ -56,7 +56,7 @@ int row_cache_offer(struct row_cache *rows, const struct entry *entry, uint64_t 
 void row_cache_flush(struct row_cache *rows, const struct memtable *memtable, uint64_t flushed_seq);
 
 /* Hints for at most MEMTABLE_PREFETCH_MAX keys: first their places in the index, then, some hundred nanoseconds
- * later, the rows. hashes has room for as many. */
+ * later, the rows. hashes has room for as many. The second returns a bit for each key that has a row, as it seems. */
 void row_cache_prefetch_index(struct row_cache *rows, const struct varve_slice *keys, size_t count,
                               uint64_t *hashes);
 uint32_t row_cache_prefetch_rows(struct row_cache *rows, const uint64_t *hashes, size_t count);

@@ -70,6 +70,8 @@ static void on_read(uv_stream_t *stream, ssize_t len, const uv_buf_t *room)
         conn->loop->metrics->net_input_bytes += (uint64_t)len;
         conn->loop->metrics->net_reads++;
         resp_reader_filled(conn->reader, (size_t)len);
+        if (!MUTANT("read-unseen"))
+            conn->ahead_status = RESP_COMMAND; /* it may leave this loop before it is parsed */
         if (LIKELY((size_t)len < room->len && conn->turn_no != conn->loop->turn_no)) {
             turn_await(conn);
             return;

@@ -1,7 +1,7 @@
 /* A turn: all that is there is read, then its commands run, then one commit, then replies leave. Reads first:
  * between two of them the system would take the place of commands and keys in the processor's caches, and the
  * misses of keys that came alone, one a connection, overlap like those of a pipeline. A connection that
- * sends more than one read takes runs at once, to make room.
+ * sends more than one read takes runs at once, to make room, and so does a guest of another loop.
  *
  * From the first command after which writes are uncommitted, commands are logged: {connection,
  * command}, and a connection's first such command notes where its replies stood. If the commit fails,

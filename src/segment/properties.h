@@ -45,7 +45,7 @@ struct properties {
     uint64_t seq_min;
     uint64_t seq_max;
     uint64_t raw_bytes;   /* of keys and values */
-    uint64_t value_bytes; /* of value blocks */
+    uint64_t value_bytes; /* of value blocks, uncompressed */
     uint64_t
         superseded_bytes; /* of raw_bytes: puts and deletes under a newer version of their key, which
                                 * only a snapshot needs */

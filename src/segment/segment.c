@@ -235,7 +235,8 @@ static int value_read(const struct entry *entry, const struct segment_read *read
 
     *out = NULL;
     /* Wherever it lies, to copy and check it takes longer than who must not wait has. */
-    if (read->wait == SEGMENT_NO_WAIT && len > VALUE_NO_WAIT_MAX_BYTES &&
+    size_t most = entry->value_packed_len > 0 ? VALUE_CACHED_MAX_BYTES : VALUE_NO_WAIT_MAX_BYTES;
+    if (read->wait == SEGMENT_NO_WAIT && len > most &&
         !MUTANT("long-value-at-once"))
         return VARVE_WOULD_BLOCK;
     struct value *value = mem_alloc(sizeof(*value) + len);
@@ -322,7 +323,10 @@ int segment_read_value(const struct segment *segment, uint64_t value_offset, uin
 
     if (__builtin_add_overflow(at, len, &end) || !value_place_ok(segment, value_offset, end))
         return value_misplaced(segment, value_offset, err);
-    return segment_read_bytes(segment, SEGMENT_WAIT, to, len, value_offset + at, err);
+    int rc = segment_read_bytes(segment, SEGMENT_WAIT, to, len, value_offset + at, err);
+    if (rc == 0 && at > 0) /* a long one, piece by piece */
+        segment->env->ops->read_ahead(segment->env, segment->file, value_offset + end, len);
+    return rc;
 }
 
 /* ---- stretches ---- */

@@ -351,7 +351,7 @@ static int writer_put_value(struct segment_writer *writer, const struct entry *e
 {
     struct segment_place place;
     int rc = entry->value_packed_len > 0 ? writer_copy_packed(writer, entry, &place, err)
-             : entry_value_apart(entry)  ? 0 /* it was not worth it */
+             : entry_value_apart(entry)  ? 0 /* it was not worth it, or not wished */
                                          : writer_pack_value(writer, entry, &place, err);
 
     *packed_len = 0;
@@ -488,7 +488,9 @@ int segment_writer_copy(struct segment_writer *writer, const struct iter_block *
     if (writer->join_left > 0 || block->payload.len < small)
         return 0;
     if (writer->data.count > 0 && writer->data.raw_bytes < small) {
-        writer->join_left = block->count;
+        /* A block that joined before would grow with each merge. */
+        if (block->payload.len <= 3 * small || MUTANT("join-any"))
+            writer->join_left = block->count;
         return 0;
     }
     if (writer->collector.properties.entries > 0 &&

@@ -32,7 +32,8 @@ int segment_writer_create(const struct segment_writer_options *options, const ch
                           struct varve_err *err) MUST_CHECK;
 
 /* Adds a put or a delete. A value that lies in a value block of another segment (entry->value_segment)
- * is copied in pieces; its chunk CRC is checked on the way, as is that of every other entry. */
+ * is copied in pieces; its chunk CRC is checked on the way, as is that of every other entry. A compressed one is
+ * copied as it lies, under its block's CRC. */
 int segment_writer_add(struct segment_writer *writer, const struct entry *entry,
                        struct varve_err *err) MUST_CHECK;
 /* Adds a range tombstone (its key and value are begin and end, its CRC is checked): in the order of begin,
@@ -42,8 +43,7 @@ int segment_writer_add_range(struct segment_writer *writer, const struct entry *
 
 /* Adds all entries of a block as it lies in another segment, without compressing it anew; the records' own CRCs
  * are left to who reads the segment back. It holds puts only, each of a key of its own, no value apart.
- * 1; 0: one of the blocks would be too small, its entries are to be added one by one, all of them, and end the
- * block at hand; or an error. */
+ * 1; 0: one of the blocks would be too small, its entries are to be added one by one, all of them; or an error. */
 int segment_writer_copy(struct segment_writer *writer, const struct iter_block *block,
                         struct varve_err *err) MUST_CHECK;
 

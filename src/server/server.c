@@ -483,25 +483,20 @@ static const char *listen_anew(struct server *server, const char *name)
     return NULL;
 }
 
-/* maxmemory may be less than what cannot be changed while the server runs, as Redis's may be less than what is in use: the
- * block cache then is as small as it can be. */
-static const char *divide_anew(struct server *server, const char *name)
+/* The sum may be more than the budget, as Redis's maxmemory may be less than what is in use: then the block cache is as
+ * small as it can be. */
+static void divide_anew(struct server *server, const char *name)
 {
     struct memory_plan plan;
     struct varve_err err = {0};
 
     if (memory_plan_settings(server->config, server->metrics.memory_machine_bytes, &server->memory,
-                             &plan, &err) != 0) {
-        log_line(LOG_WARNING, "CONFIG SET %s: %s", name, err_text(&err));
-        if (strcmp(name, "maxmemory") != 0)
-            return "maxmemory is too small for the memtables, the caches and the buffers that "
-                   "there "
-                   "are. Check server logs.";
-    }
+                             &plan, &err) != 0)
+        log_line(LOG_WARNING, "CONFIG SET %s: %s. A start with these settings is refused.", name,
+                 err_text(&err));
     server->memory = plan;
     server->metrics.memory_budget_bytes = plan.budget_bytes;
     server->memory_ticked_us = 0; /* the next tick governs */
-    return NULL;
 }
 
 static const char *host_config_changed(void *arg, const char *name)
@@ -512,7 +507,7 @@ static const char *host_config_changed(void *arg, const char *name)
     if (strcmp(name, "port") == 0 || strcmp(name, "bind") == 0)
         return listen_anew(server, name);
     if (strcmp(name, "maxmemory") == 0 || strcmp(name, "block-cache-size") == 0)
-        return divide_anew(server, name);
+        divide_anew(server, name);
     if (strcmp(name, "maxclients") == 0) {
         uint64_t wanted = (uint64_t)config_int(server->config, OPT_MAXCLIENTS);
         if (raise_file_limit(server->config, wanted) < wanted)

@@ -155,6 +155,7 @@ MUTANTS = (
     Mutant("cut-keeps-log", "model", "what was cut off the open group stays in its log record"),
     Mutant("log-keeps-borrowing", "db", "the log reads a large value where its caller had it"),
     Mutant("cut-keeps-map", "cmd-transaction", "a cut leaves the map of databases as it was changed"),
+    Mutant("forget-amid-group", "cmd-transaction", "a clock renewed amid a turn forgets what EXEC needs again"),
     Mutant("exec-acts-twice", "cmd-transaction", "EXEC of CLIENT KILL and the like runs again for a cold key"),
     Mutant("half-transaction", "cmd-transaction", "EXEC keeps what ran before a write was refused"),
     Mutant("forget-skip", "cmd-admin", "after a failed commit CLIENT REPLY SKIP is forgotten"),
@@ -216,6 +217,7 @@ MUTANTS = (
     # Segments.
     Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
     Mutant("ranges-in-pieces", "block", "range tombstones keep a chunk of block memory for good"),
+    Mutant("join-any", "segment", "a copied block grows with each merge"),
     Mutant("skip-packed-crc", "segment", "a compressed value is copied with its damage"),
     Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),
     Mutant("filter-drops-key", "bloom", "the last key is not in the filter"),
@@ -266,6 +268,7 @@ MUTANTS = (
     # Several loops.
     Mutant("guest-leaves-early", "net-team", "a guest's reply leaves before it is durable"),
     Mutant("local-overtakes", "net-team", "a read overtakes a write of its own connection"),
+    Mutant("read-unseen", "net-team", "what came in the turn of a recall is never run"),
     Mutant("guest-of-old-clock", "net-team", "a key expires on one loop and lives on the next"),
     Mutant("forget-recall", "net-team", "what is pushed to a client on its way waits for its next command"),
     Mutant("read-never-holds", "db", "a read of another loop shows what is not durable"),

@@ -77,6 +77,22 @@ static void test_exec__parked_has_written_nothing(void **state)
     session_destroy(other);
 }
 
+/* Connections that come from another loop renew the clock amid a turn. */
+static void test_exec__runs_again_after_a_tick_amid_its_group(void **state)
+{
+    struct server *s = *state;
+
+    EXPECT(s, "MULTI", OK);
+    EXPECT(s, "INCR n", "+QUEUED\r\n");
+    EXPECT(s, "EXEC", "*1\r\n:1\r\n");
+    processor_tick(s->processor);
+    fake_db_fail_commit(s->db);
+    assert_int_not_equal(varve_group_commit(s->db, NULL), 0);
+    processor_group_ended(s->processor, 0);
+    processor_rewind(s->processor, s->session);
+    EXPECT(s, "EXEC", "*1\r\n:1\r\n");
+}
+
 static void test_exec__is_counted_once(void **state)
 {
     struct server *s = *state;
@@ -545,6 +561,8 @@ int main(void)
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__parked_has_written_nothing, server_setup,
                                         server_teardown),
+        cmocka_unit_test_setup_teardown(test_exec__runs_again_after_a_tick_amid_its_group,
+                                        server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__is_counted_once, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_exec__with_effects_beyond_the_keys_runs_once,
                                         server_setup, server_teardown),

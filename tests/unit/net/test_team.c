@@ -359,6 +359,23 @@ static void test_push__comes_where_the_client_is(void **state)
     fake_stop(&fake);
 }
 
+/* The client is called away in the turn in which it sends: what it sent is not forgotten. */
+static void test_push__comes_with_a_command(void **state)
+{
+    struct fake fake;
+
+    (void)state;
+    fake_init(&fake);
+    int fd = start_one(&fake);
+    client_send(&fake, fd, "ECHO a\r\n");
+    client_expect(&fake, fd, "$1\r\na\r\n");
+    client_send(&fake, fd, "PUT\r\n");
+    conn_push(fake.conns[0], varve_slice_str("+one\r\n"));
+    client_expect(&fake, fd, "+one\r\n:1\r\n");
+    close(fd);
+    fake_stop(&fake);
+}
+
 static void test_limits__are_those_of_all_loops(void **state)
 {
     struct fake fake;
@@ -477,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_end__of_a_guest_that_waits),
         cmocka_unit_test(test_kill__at_home_on_a_visit_and_halted),
         cmocka_unit_test(test_push__comes_where_the_client_is),
+        cmocka_unit_test(test_push__comes_with_a_command),
         cmocka_unit_test(test_limits__are_those_of_all_loops),
         cmocka_unit_test(test_stop__with_guests_and_travellers),
         cmocka_unit_test(test_threads__halt_and_go_on),

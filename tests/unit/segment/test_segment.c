@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rcu.h"
+#include "segment/segment_impl.h"
 #include "segment_help.h"
 
 #define KIB ((size_t)1024)
@@ -243,7 +244,7 @@ static int get_value(struct segment *segment, const struct entry *wanted, enum s
     return rc;
 }
 
-/* Though the system has it in memory: to copy it would take too long. */
+/* Though the system has it in memory: to copy it would take too long, and to unpack one that is not cached. */
 static void test_segment__no_wait_leaves_long_values(void **state)
 {
     struct disk *disk = *state;
@@ -261,16 +262,24 @@ static void test_segment__no_wait_leaves_long_values(void **state)
     memset(item->value, 'v', long_bytes);
     item->entry.chunk.value = varve_slice(item->value, long_bytes);
     item->entry.chunk.crc = chunk_crc(&item->entry.chunk);
-    assert_int_equal(model_write(disk, &model, 0, model.count, 0, HELP_PATH, HELP_FILE_NO), 0);
-    struct segment *segment = disk_open(disk, HELP_PATH, HELP_FILE_NO, NULL);
     in_memory.read_at_nowait = ops->read_at;
-    disk->env->ops = &in_memory;
-    for (size_t i = 0; i < model.count; i++)
-        assert_int_equal(get_value(segment, &model.items[i].entry, SEGMENT_NO_WAIT),
-                         i == 7 ? VARVE_WOULD_BLOCK : 0);
-    assert_int_equal(get_value(segment, &item->entry, SEGMENT_WAIT), 0);
-    disk->env->ops = ops;
-    segment_unref(segment);
+    for (int compress = 0; compress < 2; compress++) {
+        size_t left = 0;
+        disk->options.compress = compress;
+        assert_int_equal(model_write(disk, &model, 0, model.count, 0, HELP_PATH, HELP_FILE_NO), 0);
+        struct segment *segment = disk_open(disk, HELP_PATH, HELP_FILE_NO, NULL);
+        disk->env->ops = &in_memory;
+        for (size_t i = 0; i < model.count; i++) {
+            int rc = get_value(segment, &model.items[i].entry, SEGMENT_NO_WAIT);
+            assert_int_equal(i == 7 ? VARVE_WOULD_BLOCK : rc, rc);
+            left += rc == VARVE_WOULD_BLOCK;
+            assert_int_equal(get_value(segment, &model.items[i].entry, SEGMENT_WAIT), 0);
+        }
+        assert_true(compress ? left > 5 && left < model.count : left == 1);
+        disk->env->ops = ops;
+        segment_mark_dead(segment);
+        segment_unref(segment);
+    }
     model_free(&model);
 }
 
@@ -476,6 +485,65 @@ static void test_segment__wrong_records_are_not_written(void **state)
     free(value);
 }
 
+/* One small record, and behind it all of a segment, block by block where that may be. */
+static struct segment *merge_in_front(struct disk *disk, struct segment *from, int number)
+{
+    const struct segment_read forward = {.forward = 1};
+    uint8_t value[60] = {0};
+    char key[16];
+    char path[32];
+    struct segment_writer *writer;
+    struct entry entry = {.seq = 5, .chunk = {.kind = CHUNK_PUT}};
+
+    entry.chunk.key = varve_slice(key, (size_t)sprintf(key, "k%03d", 999 - number));
+    entry.chunk.value = varve_slice(value, sizeof(value));
+    entry.chunk.crc = chunk_crc(&entry.chunk);
+    sprintf(path, "/%d.seg", number + 1);
+    assert_int_equal(
+        segment_writer_create(&disk->options, path, (uint64_t)number + 1, &writer, &disk->err), 0);
+    assert_int_equal(segment_writer_add(writer, &entry, &disk->err), 0);
+    struct segment *const run[] = {from};
+    struct iter *iter = from == NULL ? NULL : run_iter_create(run, 1, &forward, 4 * KIB);
+    if (iter != NULL)
+        iter->ops->first(iter);
+    while (iter != NULL && iter->valid) {
+        const struct iter_block *block = iter->ops->block(iter);
+        int rc = block == NULL ? 0 : segment_writer_copy(writer, block, &disk->err);
+        assert_in_range(rc, 0, 1);
+        if (rc == 0)
+            assert_int_equal(segment_writer_add(writer, &iter->entry, &disk->err), 0);
+        if (rc == 0)
+            iter->ops->next(iter);
+        else
+            iter->ops->skip_block(iter);
+    }
+    if (iter != NULL)
+        iter_destroy(iter);
+    assert_int_equal(segment_writer_finish(writer, &disk->err), 0);
+    segment_writer_destroy(writer);
+    if (from != NULL) {
+        segment_mark_dead(from);
+        segment_unref(from);
+    }
+    return disk_open(disk, path, (uint64_t)number + 1, NULL);
+}
+
+/* Keys that always come in front of the last block: each joins it, and it must end all the same. */
+static void test_copied_blocks__do_not_grow_for_ever(void **state)
+{
+    struct disk *disk = *state;
+    struct segment *segment = NULL;
+
+    disk->options.compress = 0;
+    for (int i = 0; i < 60; i++)
+        segment = merge_in_front(disk, segment, i);
+    assert_int_equal(segment_properties(segment)->entries, 60);
+    for (uint32_t i = 0; i < segment->index.count; i++)
+        assert_true(segment->index.lens[i] <= 3 * disk->options.block_size_bytes);
+    segment_mark_dead(segment);
+    segment_unref(segment);
+}
+
 /* Cuts a run wherever the writer says that it may; walks and searches it; bounds do not overlap. */
 static void test_run__reads_like_one_segment(void **state)
 {
@@ -673,6 +741,7 @@ int main(void)
         WITH_DISK(test_segment__long_values_are_compressed),
         WITH_DISK(test_segment__damaged_compressed_values_are_not_copied),
         WITH_DISK(test_segment__wrong_records_are_not_written),
+        WITH_DISK(test_copied_blocks__do_not_grow_for_ever),
         WITH_DISK(test_run__reads_like_one_segment),
         WITH_DISK(test_writer__may_cut_where_bounds_do_not_overlap),
         WITH_DISK(test_segment__properties_are_those_of_its_entries),
