@@ -236,8 +236,7 @@ static int value_read(const struct entry *entry, const struct segment_read *read
     *out = NULL;
     /* Wherever it lies, to copy and check it takes longer than who must not wait has. */
     size_t most = entry->value_packed_len > 0 ? VALUE_CACHED_MAX_BYTES : VALUE_NO_WAIT_MAX_BYTES;
-    if (read->wait == SEGMENT_NO_WAIT && len > most &&
-        !MUTANT("long-value-at-once"))
+    if (read->wait == SEGMENT_NO_WAIT && len > most && !MUTANT("long-value-at-once"))
         return VARVE_WOULD_BLOCK;
     struct value *value = mem_alloc(sizeof(*value) + len);
     if (value == NULL) {
