@@ -329,7 +329,7 @@ MUTANTS = (
     Mutant("copy-across-bounds", "compaction", "a block is copied that reaches beyond its part"),
     Mutant("copy-over-a-cut", "copied-blocks", "a copied block hides where the run is to be cut"),
     Mutant("copy-over-a-tombstone", "compaction", "a block is copied of which a range tombstone hides something"),
-    Mutant("copy-keeps-expired", "compaction", "a block is copied with what has expired"),
+    Mutant("copy-keeps-expired", "copied-blocks", "a block is copied with what has expired"),
     Mutant("copy-keeps-versions", "compaction", "a block is copied with versions that nobody sees"),
     Mutant("copy-keeps-marks", "copied-blocks", "a block is copied whose marks were to be answered"),
     Mutant("copied-unverified", "copied-blocks", "what was copied is not read back"),

@@ -15,6 +15,8 @@
 static const struct segment_read FORWARD = {.forward = 1};
 static const struct segment_read READ = {.wait = SEGMENT_WAIT};
 
+static uint64_t expired_before_ms; /* by what merges take for expired; 0: nothing is */
+
 struct merged {
     struct segment_set *set;
     struct segment *const *segments;
@@ -77,6 +79,7 @@ static int merge(struct levels *b, const struct varve_slice *cuts, size_t cut_co
                                         .snapshot_count = b->snapshot_count,
                                         .ranges = b->version->ranges,
                                         .older_may_hold = nothing_older,
+                                        .expired_before_ms = expired_before_ms,
                                         .group = group,
                                         .emit = emit,
                                         .copy = copies ? copy : NULL,
@@ -146,6 +149,8 @@ static void put_keys(struct levels *b, size_t from, size_t to)
         assert_non_null(value);
         *chunk = (struct chunk){
             .kind = CHUNK_PUT, .key = levels_key(b, i), .value = varve_slice(value, 100)};
+        if (expired_before_ms > 0 && i % 9 == 0)
+            chunk->expire_ms = expired_before_ms - 1;
         chunk->crc = chunk_crc(chunk);
     }
     levels_flush(b);
@@ -199,6 +204,24 @@ static void make_two(struct levels *b)
     levels_init(b, 5);
     put_keys(b, 20, 56); /* of no group */
     put_keys(b, 56, LEVELS_KEYS);
+}
+
+static void test_copied_blocks__hold_nothing_expired(void **state)
+{
+    static struct levels b;
+    struct merged with, without;
+
+    (void)state;
+    expired_before_ms = 5000;
+    make_two(&b);
+    assert_int_equal(merge(&b, NULL, 0, 1, &with), 0);
+    assert_int_equal(merge(&b, NULL, 0, 0, &without), 0);
+    check_same(&with, &without);
+    assert_true(segment_set_copied_bytes(with.set) > 500);
+    segment_set_destroy(with.set);
+    segment_set_destroy(without.set);
+    levels_deinit(&b);
+    expired_before_ms = 0;
 }
 
 static void flip(struct levels *b, uint64_t offset)
@@ -270,6 +293,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_copied_blocks__change_nothing),
+        cmocka_unit_test(test_copied_blocks__hold_nothing_expired),
         cmocka_unit_test(test_copied_blocks__are_checked),
         cmocka_unit_test(test_copied_blocks__are_read_back),
     };
