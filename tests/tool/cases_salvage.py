@@ -89,6 +89,7 @@ def killed(folder, seed=2):
     bed.write(4000)
     bed.flush_database(3)
     bed.write(500)
+    bed.flush_database(9)  # the last one: what it covers lies there still
     bed.server.kill()
     return bed
 
