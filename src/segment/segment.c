@@ -219,8 +219,6 @@ static int value_load(const struct entry *entry, enum segment_wait wait, uint8_t
         rc = segment_unpack_value(entry, wait, to, err);
         return rc == 0 ? value_long_check(entry, to, err) : rc;
     }
-    if (!value_place_ok(segment, entry->value_offset, len))
-        return value_misplaced(segment, entry->value_offset, err);
     rc = segment_read_bytes(segment, wait, to, len + BLOCK_TRAILER_BYTES, entry->value_offset, err);
     return rc == 0 ? value_check(segment, entry, to, err) : rc;
 }
@@ -238,6 +236,10 @@ static int value_read(const struct entry *entry, const struct segment_read *read
     size_t most = entry->value_packed_len > 0 ? VALUE_CACHED_MAX_BYTES : VALUE_NO_WAIT_MAX_BYTES;
     if (read->wait == SEGMENT_NO_WAIT && len > most && !MUTANT("long-value-at-once"))
         return VARVE_WOULD_BLOCK;
+    if (!value_place_ok(segment, offset,
+                        entry->value_packed_len > 0 ? entry->value_packed_len
+                                                    : entry->chunk.value.len))
+        return value_misplaced(segment, offset, err);
     struct value *value = mem_alloc(sizeof(*value) + len);
     if (value == NULL) {
         rc = err_set(err, VARVE_ENOMEM, "no memory for a value of %zu bytes", len);
