@@ -65,6 +65,7 @@ static void node_prefetch_children(struct art_node *node)
         const char *at = (const char *)atomic_load_explicit(&children[i], memory_order_relaxed);
         __builtin_prefetch(at);
         __builtin_prefetch(at + CACHE_LINE_BYTES);
+        __builtin_prefetch(at + 2 * CACHE_LINE_BYTES);
     }
 }
 

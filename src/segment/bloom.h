@@ -41,6 +41,12 @@ static inline const uint8_t *bloom_line(const struct bloom *bloom, struct bloom_
     return bloom->lines + line * BLOOM_LINE_BYTES;
 }
 
+static inline void bloom_prefetch(const struct bloom *bloom, struct bloom_hash hash)
+{
+    if (bloom->line_count != 0)
+        __builtin_prefetch(bloom_line(bloom, hash));
+}
+
 /* 0: the key is not there. 1: it may be. */
 static inline int bloom_may_hold(const struct bloom *bloom, struct bloom_hash hash)
 {

@@ -20,6 +20,9 @@
 #define PIECE_BYTES ((size_t)64 * 1024)
 #define READAHEAD_BYTES ((size_t)256 * 1024)
 
+/* Keys whose lines of the filter are on their way: each alone would be waited for. */
+#define FILTER_KEYS 32
+
 struct verify {
     struct segment *fresh;                        /* what was read anew */
     const struct segment_verify_options *options; /* NULL: the first finding ends it */
@@ -30,6 +33,8 @@ struct verify {
     uint32_t group_first;         /* the keys have passed those before it */
     struct buf last_key;          /* of the blocks before; with any */
     int any;
+    struct bloom_hash hashes[FILTER_KEYS]; /* of this block's keys, still to be looked up */
+    uint32_t hash_count;
     uint64_t value_bytes;
     uint64_t at; /* the file is checked up to here */
     uint8_t *piece;
@@ -161,6 +166,29 @@ static int verify_first(struct verify *verify, struct varve_slice key, struct va
     return verify_index(verify, key, err);
 }
 
+/* The keys that were noted are in the filter. */
+static int verify_filter(struct verify *verify, struct varve_err *err)
+{
+    const struct segment *segment = verify->fresh;
+    uint32_t count = verify->hash_count;
+
+    verify->hash_count = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (!bloom_may_hold(&segment->bloom, verify->hashes[i]))
+            return verify_fail(verify, segment->index.offsets[verify->stream.block_no], err,
+                               "a key is not in the filter");
+    return 0;
+}
+
+static int verify_filter_later(struct verify *verify, struct varve_slice key, struct varve_err *err)
+{
+    struct bloom_hash hash = bloom_hash(key);
+
+    bloom_prefetch(&verify->fresh->bloom, hash);
+    verify->hashes[verify->hash_count++] = hash;
+    return verify->hash_count == FILTER_KEYS ? verify_filter(verify, err) : 0;
+}
+
 static int verify_entry(struct verify *verify, int is_first, struct varve_err *err)
 {
     const struct segment *segment = verify->fresh;
@@ -175,9 +203,8 @@ static int verify_entry(struct verify *verify, int is_first, struct varve_err *e
         rc = verify_value(verify, entry, err);
     else if (chunk_crc(&entry->chunk) != entry->chunk.crc)
         rc = verify_fail(verify, offset, err, "a record's CRC does not match");
-    if (rc == 0 && !walk->same_key &&
-        !bloom_may_hold(&segment->bloom, bloom_hash(entry->chunk.key)))
-        rc = verify_fail(verify, offset, err, "a key is not in the filter");
+    if (rc == 0 && !walk->same_key)
+        rc = verify_filter_later(verify, entry->chunk.key, err);
     if (rc == 0 && walk->left == 0)
         rc = verify_index(verify, entry->chunk.key, err);
     if (rc != 0)
@@ -207,12 +234,15 @@ static int verify_block(struct verify *verify, uint32_t block_no, struct varve_e
     int rc = verify_keep_key(verify, err);
     int is_first = 1;
 
+    verify->hash_count = 0;
     if (rc == 0)
         rc = segment_stream_load(&verify->stream, block_no, err);
     while (rc == 0 && (rc = segment_stream_next(&verify->stream, err)) > 0) {
         rc = verify_go_on(verify, verify_entry(verify, is_first, err), err);
         is_first = 0;
     }
+    if (rc == 0)
+        rc = verify_go_on(verify, verify_filter(verify, err), err);
     if (rc == 0 && verify->at != offset)
         rc = verify_fail(verify, verify->at, err, "bytes that belong to no block");
     verify->at = offset + index->lens[block_no] + BLOCK_TRAILER_BYTES;
