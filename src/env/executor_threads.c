@@ -75,6 +75,7 @@ static void lane_run(void *arg)
     /* On Linux it is the calling thread's alone; where it is not to be had, nothing is lost. */
     if (lane->nice != 0)
         (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + lane->nice);
+    thread_take_short_turns();
     while ((job = lane_take(lane)) != NULL)
         job->run(job);
 }

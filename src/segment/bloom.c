@@ -5,10 +5,12 @@
 
 #include "base/bytes.h"
 #include "base/mutant.h"
+#include "base/thread.h"
 #include "varve/status.h"
 
 #define BLOOM_MAX_BYTES ((uint64_t)1024 * 1024 * 1024) /* FORMAT.md, section 5 */
 #define BLOOM_LINES_MAX ((BLOOM_MAX_BYTES - BLOOM_HEAD_BYTES) / BLOOM_LINE_BYTES)
+#define KEYS_A_PIECE 4096 /* between two of them other threads may go first */
 #define LINE_BITS ((uint64_t)8 * BLOOM_LINE_BYTES)
 
 struct bloom_hash bloom_hash(struct varve_slice key)
@@ -52,6 +54,8 @@ void bloom_build(uint8_t *block, size_t size_bytes, const struct bloom_hash *has
     if (MUTANT("filter-drops-key"))
         keys--;
     for (uint64_t k = 0; k < keys; k++) {
+        if (k % KEYS_A_PIECE == 0)
+            thread_give_way();
         uint64_t line = ((hashes[k].half[0] >> 32) * line_count) >> 32;
         uint8_t *bits = block + BLOOM_HEAD_BYTES + line * BLOOM_LINE_BYTES;
         uint64_t left = hashes[k].half[1];

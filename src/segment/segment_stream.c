@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 void segment_stream_init(struct segment_stream *stream, const struct segment *segment,
                          size_t readahead_bytes)
@@ -35,6 +36,7 @@ int segment_stream_load(struct segment_stream *stream, uint32_t i, struct varve_
     int rc = segment_window_get(&stream->window, segment, i, SEGMENT_WAIT, 0, &bytes, err);
 
     stream->block_no = i;
+    thread_give_way();
     if (rc != 0)
         return rc;
     stream->stored = varve_slice(bytes, segment->index.lens[i]);

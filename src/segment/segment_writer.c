@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "base/thread.h"
 #include "segment/block_walk.h"
 #include "segment/collector.h"
 #include "segment/segment_impl.h"
@@ -228,6 +229,7 @@ static int writer_finish_block(struct segment_writer *writer, struct varve_err *
     if (rc != 0)
         return writer_no_memory(writer, rc, err);
     rc = writer_put_block(writer, BLOCK_DATA, payload, &place, err);
+    thread_give_way();
     return rc == 0 ? writer_index_block(writer, &place, err) : rc;
 }
 
