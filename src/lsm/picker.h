@@ -51,6 +51,7 @@ struct picker_view {
     uint64_t segment_size_bytes;
     uint32_t segments_max;
     uint64_t room_bytes;      /* of the disk: a larger merge would fail; 0: not known */
+    int idle;                 /* nobody writes: reads are worth a merge that nothing makes due */
     int low;                  /* writes are refused: what is dead goes before anything is due */
     int compact_all;          /* varve_compact(): until one run in the last level is left */
     uint64_t compact_all_seq; /* segments whose every sequence is above are left alone by that */

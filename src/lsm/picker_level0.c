@@ -6,8 +6,12 @@
  *
  * A place that is too deep before it is that full is merged inside level 0: adjacent runs, those that cost
  * the fewest bytes for each run that goes. Many small new runs come first, so that sizes grow towards
- * the old ones, and each byte is rewritten a few times until it leaves. */
+ * the old ones, and each byte is rewritten a few times until it leaves.
+ *
+ * Where nobody writes, runs of like size are merged at any depth: what rests is read from few runs. */
 #include "lsm/picker_private.h"
+
+#include "base/mutant.h"
 
 size_t picker_level0_runs(const struct picker_view *view)
 {
@@ -196,6 +200,14 @@ static void best_deep(struct picker_work *work, struct deep *deep)
         }
 }
 
+static void pick_inside(struct picker_work *work, const struct picker_seed *seed, struct pick *pick)
+{
+    CHECK(picker_set_close_level0(work, seed));
+    picker_set_pick(work, PICK_FOR_LEVEL0, 0, pick);
+    pick->kind = PICK_MERGE;
+    pick->output_run_no = work->view->runs[seed->run].no;
+}
+
 int picker_choose_deep(struct picker_work *work, struct pick *pick)
 {
     struct deep deep = {.depth = work->debt.level0_depth};
@@ -218,9 +230,54 @@ int picker_choose_deep(struct picker_work *work, struct pick *pick)
     }
     if (!deep.has_inside)
         return 0;
-    CHECK(picker_set_close_level0(work, &deep.inside));
-    picker_set_pick(work, PICK_FOR_LEVEL0, 0, pick);
-    pick->kind = PICK_MERGE;
-    pick->output_run_no = work->view->runs[deep.inside.run].no;
+    pick_inside(work, &deep.inside, pick);
+    return 1;
+}
+
+/* The last of the runs from number `from` on that are alike: none is larger than all newer ones of them
+ * together. So a byte is rewritten each time that its run has doubled, however often nobody writes. */
+static size_t alike_until(const struct picker_view *view, const struct stack *stack, size_t from)
+{
+    uint64_t together = 0;
+
+    for (size_t i = from; i < stack->count; i++) {
+        uint64_t bytes = view->runs[stack->runs[i]].segments[stack->at[i]].bytes;
+        if (i > from && bytes > together && !MUTANT("rest-merges-unlike"))
+            return i - 1;
+        together += bytes;
+    }
+    return stack->count - 1;
+}
+
+/* Where the most of one place go. */
+static void most_alike(struct picker_work *work, const struct stack *stack, struct picker_seed *best,
+                       size_t *best_gone)
+{
+    for (size_t i = 0; i < stack->count; i++) {
+        size_t last = alike_until(work->view, stack, i);
+        struct picker_seed seed = {
+            .run = stack->runs[i], .at = stack->at[i], .run_last = stack->runs[last]};
+        if (last - i <= *best_gone || !picker_set_close_level0(work, &seed))
+            continue;
+        *best = seed;
+        *best_gone = last - i;
+    }
+}
+
+int picker_choose_alike(struct picker_work *work, struct pick *pick)
+{
+    const struct picker_view *view = work->view;
+    struct picker_seed best = {0};
+    size_t gone = 0;
+
+    for (size_t r = 0; r < view->run_count && view->runs[r].level == 0; r++)
+        for (size_t i = 0; i < view->runs[r].count; i++) {
+            struct stack stack;
+            stack_fill(view, view->runs[r].segments[i].lower, &stack);
+            most_alike(work, &stack, &best, &gone);
+        }
+    if (gone == 0)
+        return 0;
+    pick_inside(work, &best, pick);
     return 1;
 }

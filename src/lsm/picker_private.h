@@ -110,6 +110,8 @@ int picker_choose_dead(struct picker_work *work, uint32_t percent, struct pick *
 int picker_choose_all(struct picker_work *work, struct pick *pick);
 int picker_choose_cull(struct picker_work *work, struct pick *pick);
 int picker_choose_deep(struct picker_work *work, struct pick *pick);
+/* Runs of level 0 that are of like size, at whatever depth. */
+int picker_choose_alike(struct picker_work *work, struct pick *pick);
 int picker_choose_level0(struct picker_work *work, double (*value_of)(const struct picker_set *set),
                          struct pick *pick);
 /* What lies over nothing, the oldest first: it goes down as it is. */

@@ -238,6 +238,7 @@ MUTANTS = (
     # What is compacted.
     Mutant("merge-leaves-older", "picker-sim", "a merge passes an older segment of level 0"),
     Mutant("merge-inside-skips-run", "picker", "a merge inside level 0 leaves a run out in between"),
+    Mutant("rest-merges-unlike", "picker", "a database at rest rewrites its largest run for each small one"),
     Mutant("hiding-uncounted", "picker", "what is overwritten is never merged for its space"),
     Mutant("merge-beyond-room", "picker", "a merge is chosen that the disk has no room for"),
     Mutant("full-culls-nothing", "picker-sim", "a full disk never comes back where no merge fits"),

@@ -339,6 +339,46 @@ static void test_level0__inside_takes_all_between(void **state)
     pick_deinit(&pick);
 }
 
+/* At rest, however shallow; but what is larger than all newer ones together is not written again for them. */
+static void test_level0__alike_at_rest(void **state)
+{
+    (void)state;
+    start();
+    add(0, 9, 0, 200, 3 * MB);
+    add(0, 8, 0, 200, 2 * MB);
+    add(0, 7, 0, 200, 5 * MB);
+    add(0, 6, 0, 200, 11 * MB);
+    add_last(16);
+    EXPECT_NOTHING();
+    picture.view.idle = 1;
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_LEVEL0, 0, 1, 2, 3);
+
+    start();
+    picture.view.idle = 1;
+    add(0, 9, 0, 200, 10 * MB);
+    add(0, 8, 0, 200, 11 * MB);
+    add_last(16);
+    EXPECT_NOTHING(); /* what was merged is not merged again with the next */
+}
+
+/* Runs of which the newest is small: those behind it are merged without it. */
+static void test_level0__alike_behind_a_small_one(void **state)
+{
+    (void)state;
+    start();
+    picture.view.idle = 1;
+    add(0, 9, 0, 200, MB);
+    add(0, 8, 0, 100, 8 * MB); /* 2 */
+    add(0, 8, 100, 200, 8 * MB);
+    add(0, 7, 0, 100, 8 * MB); /* 4 */
+    add(0, 7, 100, 200, 9 * MB);
+    add(0, 6, 0, 100, 8 * MB); /* 6 */
+    add_last(16);
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_LEVEL0, 0, 2, 4, 6);
+    picture.segments[2][0].busy = 1;
+    EXPECT_NOTHING();
+}
+
 static void test_busy(void **state)
 {
     (void)state;
@@ -669,6 +709,8 @@ int main(void)
         cmocka_unit_test(test_level0__runs_that_do_not_meet),
         cmocka_unit_test(test_level0__merges_inside),
         cmocka_unit_test(test_level0__inside_takes_all_between),
+        cmocka_unit_test(test_level0__alike_at_rest),
+        cmocka_unit_test(test_level0__alike_behind_a_small_one),
         cmocka_unit_test(test_busy),
         cmocka_unit_test(test_busy__gap),
         cmocka_unit_test(test_level__least_overlap),
