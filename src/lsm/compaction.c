@@ -422,6 +422,16 @@ static int older_may_hold(void *arg, struct varve_slice key)
                                   bloom_hash(key));
 }
 
+static void older_soon(void *arg, struct varve_slice key)
+{
+    const struct part *part = arg;
+    const struct compaction *compaction = part->compaction;
+
+    if (compaction->any_older)
+        version_older_soon(compaction->version, compaction->newest_run, compaction->input_numbers,
+                           compaction->input_count, key, bloom_hash(key));
+}
+
 static int older_filters_may_hold(void *arg, struct varve_slice key, struct bloom_hash hash)
 {
     const struct compaction *compaction = arg;
@@ -554,6 +564,7 @@ int compaction_part(struct compaction *compaction, size_t number, struct varve_e
         goto out;
     base_rules(compaction, &rules);
     rules.older_may_hold = older_may_hold;
+    rules.older_soon = older_soon;
     rules.newer_hides = compaction->cull ? newer_hides : NULL;
     rules.group = find_group;
     rules.emit = emit;

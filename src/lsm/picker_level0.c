@@ -250,8 +250,8 @@ static size_t alike_until(const struct picker_view *view, const struct stack *st
 }
 
 /* Where the most of one place go. */
-static void most_alike(struct picker_work *work, const struct stack *stack, struct picker_seed *best,
-                       size_t *best_gone)
+static void most_alike(struct picker_work *work, const struct stack *stack,
+                       struct picker_seed *best, size_t *best_gone)
 {
     for (size_t i = 0; i < stack->count; i++) {
         size_t last = alike_until(work->view, stack, i);

@@ -407,6 +407,8 @@ static int take(struct walk *walk, const struct entry *entry)
             rc = begin_key(walk, entry->chunk.key);
         if (rc != 0)
             return rc;
+        if (entry->prior_unknown && walk->rules->older_soon != NULL)
+            walk->rules->older_soon(walk->rules->arg, walk->key);
     }
     if (walk->hidden) {
         take_hidden(walk, entry);

@@ -57,6 +57,8 @@ struct rewrite_rules {
         *ranges; /* that may hide entries; may be NULL. Of a flush: its memtable's */
     /* May something older than the inputs hold the key? Ascending keys. NULL: yes, always (a flush). */
     int (*older_may_hold)(void *arg, struct varve_slice key);
+    /* A hint that this will be asked of the key, while its versions are still to come. May be NULL. */
+    void (*older_soon)(void *arg, struct varve_slice key);
     /* Does something newer than the inputs, which takes no part, hide all versions of the key here from every
      * reader? What lies directly above them keeps its mark. 1, 0 or an error; NULL: no, nothing. */
     int (*newer_hides)(void *arg, struct varve_slice key, struct varve_err *err);

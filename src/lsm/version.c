@@ -631,19 +631,36 @@ void version_prefetch(const struct version *version, const struct varve_slice *k
     }
 }
 
+/* The segment of the run whose range the key is in; NULL: none, or one that is to be left aside. */
+static const struct segment *run_segment(const struct sorted_run *run, const uint64_t *skip,
+                                         size_t skip_count, struct varve_slice key)
+{
+    int64_t at = run_find(run, key);
+
+    if (at < 0 || holds_number(skip, skip_count, segment_file_no(run->segments[at])))
+        return NULL;
+    return run->segments[at];
+}
+
 int version_older_may_hold(const struct version *version, size_t from_run, const uint64_t *skip,
                            size_t skip_count, struct varve_slice key, struct bloom_hash hash)
 {
     for (size_t i = from_run; i < version->run_count; i++) {
-        int64_t at = run_find(&version->runs[i], key);
-        if (at < 0)
-            continue;
-        const struct segment *segment = version->runs[i].segments[at];
-        if (!holds_number(skip, skip_count, segment_file_no(segment)) &&
-            segment_may_hold(segment, hash))
+        const struct segment *segment = run_segment(&version->runs[i], skip, skip_count, key);
+        if (segment != NULL && segment_may_hold(segment, hash))
             return 1;
     }
     return 0;
+}
+
+void version_older_soon(const struct version *version, size_t from_run, const uint64_t *skip,
+                        size_t skip_count, struct varve_slice key, struct bloom_hash hash)
+{
+    for (size_t i = from_run; i < version->run_count; i++) {
+        const struct segment *segment = run_segment(&version->runs[i], skip, skip_count, key);
+        if (segment != NULL)
+            segment_prefetch_filter(segment, hash);
+    }
 }
 
 int version_older_overlaps(const struct version *version, size_t from_run, const uint64_t *skip,

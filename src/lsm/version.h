@@ -114,6 +114,9 @@ void version_prefetch(const struct version *version, const struct varve_slice *k
  * file numbers) names are left aside. */
 int version_older_may_hold(const struct version *version, size_t from_run, const uint64_t *skip,
                            size_t skip_count, struct varve_slice key, struct bloom_hash hash);
+/* A hint that this is asked soon. */
+void version_older_soon(const struct version *version, size_t from_run, const uint64_t *skip,
+                        size_t skip_count, struct varve_slice key, struct bloom_hash hash);
 /* May any of them overlap [lower, upper)? */
 int version_older_overlaps(const struct version *version, size_t from_run, const uint64_t *skip,
                            size_t skip_count, struct varve_slice lower, struct varve_slice upper);
