@@ -212,8 +212,7 @@ static int choose(struct picker_work *work, struct pick *pick)
     if (segments_max > 0 && work->total > segments_max / 4 * 3 && choose_fewer(work, pick))
         return 1;
     return picker_choose_dead(work, 50, pick) || picker_choose_dead(work, 25, pick) ||
-           picker_choose_cull(work, pick) ||
-           (work->view->idle && picker_choose_alike(work, pick));
+           picker_choose_cull(work, pick) || (work->view->idle && picker_choose_alike(work, pick));
 }
 
 int picker_pick_tuned(const struct picker_view *view, const struct picker_tuning *tuning,
