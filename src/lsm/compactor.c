@@ -198,7 +198,8 @@ static int compactor_pick(struct compactor *compactor, uint64_t expired_before_m
         return err_set(err, rc, "no memory to plan a compaction");
     picture.view.low = atomic_load(&compactor->db->space.low);
     int is_idle = compactor_is_idle(compactor) && !MUTANT("idle-keeps-floor");
-    picture.view.idle = is_idle;
+    /* What nothing makes due is not worth a second try, nor the room of a full disk. */
+    picture.view.idle = is_idle && !picture.view.low && compactor->failed_in_row == 0;
     if (is_idle || picture.view.low)
         picture.view.floor_bytes = 0;
     picture.view.room_bytes = compactor_room(compactor, &picture.view, 0);

@@ -66,7 +66,7 @@ enum pick_kind {
 
 enum pick_reason {
     PICK_FOR_DEAD,     /* covered, expired, or full of tombstones */
-    PICK_FOR_LEVEL0,   /* too many runs at one place */
+    PICK_FOR_LEVEL0,   /* too many runs at one place, or, at rest, several of like size */
     PICK_FOR_SPACE,    /* too many bytes above the last level */
     PICK_FOR_LEVEL,    /* a level passed its size */
     PICK_FOR_SEGMENTS, /* too many files */

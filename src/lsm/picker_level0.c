@@ -234,34 +234,37 @@ int picker_choose_deep(struct picker_work *work, struct pick *pick)
     return 1;
 }
 
-/* The last of the runs from number `from` on that are alike: none is larger than all newer ones of them
- * together. So a byte is rewritten each time that its run has doubled, however often nobody writes. */
-static size_t alike_until(const struct picker_view *view, const struct stack *stack, size_t from)
+/* Bytes of the set in one run. */
+static uint64_t set_run_bytes(const struct picker_work *work, size_t run)
 {
-    uint64_t together = 0;
+    const struct picker_run *segments = &work->view->runs[run];
+    uint64_t bytes = 0;
 
-    for (size_t i = from; i < stack->count; i++) {
-        uint64_t bytes = view->runs[stack->runs[i]].segments[stack->at[i]].bytes;
-        if (i > from && bytes > together && !MUTANT("rest-merges-unlike"))
-            return i - 1;
-        together += bytes;
-    }
-    return stack->count - 1;
+    for (size_t i = 0; i < segments->count; i++)
+        if (work->set.marks[work->offset[run] + i])
+            bytes += segments->segments[i].bytes;
+    return bytes;
 }
 
-/* Where the most of one place go. */
+/* The most runs of one place that are alike: of all that would be merged with it, none brings more than the newer
+ * ones together. So a byte is rewritten each time that its run has doubled, however often nobody writes. */
 static void most_alike(struct picker_work *work, const struct stack *stack,
                        struct picker_seed *best, size_t *best_gone)
 {
-    for (size_t i = 0; i < stack->count; i++) {
-        size_t last = alike_until(work->view, stack, i);
-        struct picker_seed seed = {
-            .run = stack->runs[i], .at = stack->at[i], .run_last = stack->runs[last]};
-        if (last - i <= *best_gone || !picker_set_close_level0(work, &seed))
-            continue;
-        *best = seed;
-        *best_gone = last - i;
-    }
+    for (size_t i = 0; i < stack->count; i++)
+        for (size_t j = i + 1; j < stack->count; j++) {
+            struct picker_seed seed = {
+                .run = stack->runs[i], .at = stack->at[i], .run_last = stack->runs[j]};
+            if (!picker_set_close_level0(work, &seed))
+                break;
+            uint64_t oldest = set_run_bytes(work, stack->runs[j]);
+            if (2 * oldest > work->set.upper_bytes && !MUTANT("rest-merges-unlike"))
+                break;
+            if (j - i <= *best_gone)
+                continue;
+            *best = seed;
+            *best_gone = j - i;
+        }
 }
 
 int picker_choose_alike(struct picker_work *work, struct pick *pick)

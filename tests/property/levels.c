@@ -199,6 +199,7 @@ static struct picker_view view_make(const struct levels *levels)
         .floor_bytes = levels->config.floor_bytes,
         .segment_size_bytes = levels->config.segment_bytes,
         .segments_max = levels->config.segments_max,
+        .idle = levels->idle,
         .compact_all = levels->compact_all,
         .compact_all_seq = levels->compact_all_seq,
     };
@@ -646,6 +647,13 @@ void levels_drain(struct levels *levels)
             levels_end(levels, &levels->jobs[0]);
         EXPECT(limit-- > 0); /* else it picks for ever */
     }
+}
+
+void levels_rest(struct levels *levels)
+{
+    levels->idle = 1;
+    levels_drain(levels);
+    levels->idle = 0;
 }
 
 /* --- what must hold, and what is measured */

@@ -98,6 +98,7 @@ struct levels {
     uint64_t picks;
     uint64_t picks_by[PICK_FOR_ALL + 1];
     uint64_t job_bytes_max;
+    int idle;            /* nobody writes */
     uint64_t room_bytes; /* 0, or less than what there was no room for */
     uint64_t culls;
     uint64_t failures; /* for want of room */
@@ -114,6 +115,8 @@ void levels_end(struct levels *levels, struct model_job *job);
 size_t levels_jobs(const struct levels *levels);
 /* Jobs one by one until nothing is due. */
 void levels_drain(struct levels *levels);
+/* The same where nobody has written for a while. */
+void levels_rest(struct levels *levels);
 void levels_check(const struct levels *levels);
 uint64_t levels_bytes(const struct levels *levels);
 uint64_t levels_free(const struct levels *levels);       /* of the disk */

@@ -115,9 +115,51 @@ static void test_rules(uint64_t seed)
         world_step(&world, jobs_max);
         if (rng_below(&world.rng, 400) == 0)
             levels_drain(&world.levels);
+        if (rng_below(&world.rng, 400) == 0)
+            levels_rest(&world.levels);
     }
     world_compact_all(&world);
     levels_deinit(&world.levels);
+}
+
+/* --- rests */
+#define REST_FLUSHES 256
+
+/* New keys and a few old ones, and a rest behind each flush: level 0 holds all of it, in segments that are small beside
+ * it. A byte may be written again each time that its run has doubled, and once more at the edges. */
+static void test_rests(uint64_t seed)
+{
+    struct picker_tuning tuning = picker_default_tuning;
+    struct levels_config config = {.slots = 64 * REST_FLUSHES,
+                                   .slot_bytes = 1000,
+                                   .tombstone_bytes = 30,
+                                   .flush_bytes = 64 * 1000,
+                                   .segment_bytes = seed % 2 == 0 ? 64 * 1000 : 300 * 1000,
+                                   .cut_min_bytes = 1000,
+                                   .segments_max = 4096,
+                                   .tuning = &tuning,
+                                   .hiding_percent = 100};
+    struct levels levels;
+    struct rng rng;
+    uint64_t flushed = 0;
+
+    rng_init(&rng, seed);
+    levels_init(&levels, &config);
+    tuning.upper_percent = 100000; /* nothing is due for its space */
+    tuning.level0_flushes_max = 100000;
+    for (uint32_t i = 0; i < config.slots; i++) {
+        uint32_t slot = (uint32_t)((uint64_t)i * 40503 % config.slots);
+        if (rng_below(&rng, 50) == 0)
+            slot = (uint32_t)rng_below(&rng, config.slots);
+        if (!levels_write(&levels, slot, 0))
+            continue;
+        flushed++;
+        levels_rest(&levels);
+        EXPECT(levels_depth(&levels) <= 12);
+    }
+    EXPECT(flushed >= REST_FLUSHES / 2);
+    EXPECT(levels.written_bytes <= 10 * flushed * config.flush_bytes); /* 1 + log2(256), and 1 */
+    levels_deinit(&levels);
 }
 
 /* --- a disk that is full */
@@ -509,6 +551,8 @@ int main(int argc, char **argv)
     }
     for (uint64_t seed = 1; seed <= SMALL_SEEDS; seed++)
         test_rules(seed);
+    for (uint64_t seed = 1; seed <= 4; seed++)
+        test_rests(seed);
     test_disks();
     test_bounds();
     printf("passed\n");

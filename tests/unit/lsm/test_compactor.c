@@ -240,6 +240,56 @@ static void test_floor__ends_in_quiet_times(void **state)
     bed_deinit(&bed);
 }
 
+static void rest(struct bed *bed)
+{
+    for (int i = 0; i < 12; i++) {
+        bed_pass_us(bed, SECOND_US);
+        bed_run(bed);
+    }
+}
+
+/* Runs of new keys that meet, and hide nothing but their ends. */
+static void three_runs(struct bed *bed)
+{
+    static const char *const prefixes[] = {"a", "b", "c"};
+
+    bed_init(bed, 1);
+    bed_open_ok(bed);
+    bed->db->compactor.floor_bytes = UINT64_MAX;
+    for (size_t i = 0; i < COUNT_OF(prefixes); i++) {
+        assert_int_equal(bed_put(bed, "0", prefixes[i]), 0);
+        bed_fill(bed, prefixes[i], KEYS, 900);
+        assert_int_equal(bed_put(bed, "z", prefixes[i]), 0);
+        bed_flush_only(bed);
+        bed_run(bed);
+    }
+    assert_int_equal(bed_stats(bed).levels[0].runs, COUNT_OF(prefixes));
+}
+
+/* What nothing makes due is merged for reads once nobody writes; where that failed, not again and again. */
+static void test_rest__few_runs(void **state)
+{
+    struct bed bed;
+
+    (void)state;
+    three_runs(&bed);
+    rest(&bed);
+    assert_int_equal(bed_stats(&bed).levels[0].runs, 1);
+    bed_deinit(&bed);
+
+    three_runs(&bed);
+    fault_env_plan(bed.fault, (struct fault_plan){.op = FAULT_ANY,
+                                                  .nth = 1,
+                                                  .os_errno = EIO,
+                                                  .mode = FAULT_STICKY,
+                                                  .path_suffix = ".seg"});
+    rest(&bed);
+    rest(&bed);
+    assert_int_equal(bed_stats(&bed).background_failures, 1);
+    fault_env_heal(bed.fault);
+    bed_deinit(&bed);
+}
+
 /* What only a snapshot needed goes once it is released. */
 static void test_snapshot__keeps_and_release_wakes_it(void **state)
 {
@@ -386,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_failure__has_its_pause),
         cmocka_unit_test(test_flush__wakes_it),
         cmocka_unit_test(test_floor__ends_in_quiet_times),
+        cmocka_unit_test(test_rest__few_runs),
         WITH_BED(test_snapshot__keeps_and_release_wakes_it),
         cmocka_unit_test(test_close__in_every_step),
         WITH_BED(test_picture__cover_under_snapshots),

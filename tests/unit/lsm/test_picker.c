@@ -379,6 +379,21 @@ static void test_level0__alike_behind_a_small_one(void **state)
     EXPECT_NOTHING();
 }
 
+/* One piece is of like size, but what must come along is not. */
+static void test_level0__alike_as_a_whole(void **state)
+{
+    (void)state;
+    start();
+    picture.view.idle = 1;
+    add(0, 9, 0, 200, 10 * MB);
+    add(0, 8, 0, 100, 10 * MB);
+    add(0, 8, 100, 200, 100 * MB);
+    add_last(16);
+    EXPECT_NOTHING();
+    picture.segments[1][1].bytes = 0;
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_LEVEL0, 0, 1, 2, 3);
+}
+
 static void test_busy(void **state)
 {
     (void)state;
@@ -711,6 +726,7 @@ int main(void)
         cmocka_unit_test(test_level0__inside_takes_all_between),
         cmocka_unit_test(test_level0__alike_at_rest),
         cmocka_unit_test(test_level0__alike_behind_a_small_one),
+        cmocka_unit_test(test_level0__alike_as_a_whole),
         cmocka_unit_test(test_busy),
         cmocka_unit_test(test_busy__gap),
         cmocka_unit_test(test_level__least_overlap),
