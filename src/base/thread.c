@@ -161,22 +161,27 @@ struct scheduling {
     uint64_t runtime_ns, deadline_ns, period_ns;
 };
 
-/* For the default policy the runtime is the length of a turn from Linux 6.12 on, and nothing before. */
+static _Thread_local int takes_short_turns;
+
+/* For the default policy the runtime is the length of a turn from Linux 6.12 on, and 0 before. */
 void thread_take_short_turns(void)
 {
     struct scheduling attr = {.size = sizeof(attr)};
 
-    if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) != 0 || attr.policy != SCHED_OTHER)
+    if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) != 0 || attr.policy != SCHED_OTHER ||
+        attr.runtime_ns == 0)
         return;
     attr.runtime_ns = TURN_US * 1000;
-    (void)syscall(SYS_sched_setattr, 0, &attr, 0);
+    takes_short_turns = syscall(SYS_sched_setattr, 0, &attr, 0) == 0;
 }
 
 void thread_give_way(void)
 {
     static _Thread_local uint64_t since_us;
-    uint64_t now_us = clock_mono_us();
 
+    if (!takes_short_turns) /* a yield costs a whole turn */
+        return;
+    uint64_t now_us = clock_mono_us();
     if (now_us - since_us < TURN_US)
         return;
     sched_yield();

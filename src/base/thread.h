@@ -60,11 +60,11 @@ static inline void thread_count(_Atomic uint64_t *counter)
         atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* For a thread of background work: asks the system for short turns on the processor, so that others who want the
- * same one wait less. Where it can't be had, nothing is lost. */
+/* For a thread of background work: asks the system for short turns on the processor, and to have them soon
+ * (src/decisions/0033). Where they can't be had all is as without. */
 void thread_take_short_turns(void);
-/* Between two small pieces of background work: once a turn is over, whoever waits for this processor goes first.
- * Else a turn lasts as long as the system lets it, milliseconds (src/decisions/0033). A look at the clock. */
+/* Between two small pieces of work of such a thread: once its turn is over, whoever waits for this processor goes
+ * first; else the turn lasts as long as the system lets it, milliseconds. A look at the clock. Other threads: nothing. */
 void thread_give_way(void);
 
 /* Lets at least that much time pass. For pacing, never for waiting until something happened. */

@@ -407,7 +407,7 @@ static int take(struct walk *walk, const struct entry *entry)
             rc = begin_key(walk, entry->chunk.key);
         if (rc != 0)
             return rc;
-        if (entry->prior_unknown && walk->rules->older_soon != NULL)
+        if (entry->prior_unknown && walk->rules->older_soon != NULL && is_counted(walk))
             walk->rules->older_soon(walk->rules->arg, walk->key);
     }
     if (walk->hidden) {

@@ -1,5 +1,5 @@
 /* bloom.h - blocked Bloom filter: one cache line a key (Putze, Sanders, Singler: "Cache-, hash- and
- * space-efficient Bloom filters", 2007). Bytes: FORMAT.md, filter block. Pure. */
+ * space-efficient Bloom filters", 2007). Bytes: FORMAT.md, filter block. Pure, but that who builds a large one gives way. */
 #ifndef SEGMENT_BLOOM_H
 #define SEGMENT_BLOOM_H
 
