@@ -4,7 +4,7 @@
  * Paths are NUL-terminated and are handed on as they are. Every function that returns int
  * returns 0 or a negative enum varve_status and fills err. Any thread may call any function;
  * calls on one file from several threads at once are allowed for read_at and sync, and for
- * write_at with sync.
+ * write_at with sync or write_behind.
  *
  * Durability promises, which the tests' simulated disk makes as weak as stated here:
  * - write_at, truncate: nothing, until sync of that file returned 0; any subset of the touched

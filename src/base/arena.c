@@ -2,6 +2,8 @@
 
 #include "base/mem.h"
 
+#define PAGE_BYTES 4096 /* or less than one: it is only touched more often */
+
 #ifdef __SANITIZE_ADDRESS__
 void __asan_poison_memory_region(const volatile void *at, size_t size_bytes);
 void __asan_unpoison_memory_region(const volatile void *at, size_t size_bytes);
@@ -34,7 +36,8 @@ void arena_pool_init(struct arena_pool *pool, size_t max_bytes)
     mutex_init(&pool->mutex);
 }
 
-static struct arena_chunk *pool_take(struct arena_pool *pool)
+/* For an arena, or to be freed. */
+static struct arena_chunk *pool_take(struct arena_pool *pool, int for_arena)
 {
     mutex_lock(&pool->mutex);
     struct arena_chunk *chunk = pool->spare;
@@ -42,6 +45,8 @@ static struct arena_chunk *pool_take(struct arena_pool *pool)
         pool->spare = chunk->older;
         pool->spare_bytes -= MEM_HUGE_BYTES;
     }
+    int wants = for_arena && pool->spare == NULL && pool->max_bytes >= MEM_HUGE_BYTES;
+    atomic_store_explicit(&pool->wants, wants, memory_order_relaxed);
     mutex_unlock(&pool->mutex);
     if (chunk != NULL)
         chunk_set_readable(chunk, 1);
@@ -63,12 +68,34 @@ static int pool_give(struct arena_pool *pool, struct arena_chunk *chunk)
     return taken;
 }
 
+static void chunk_free(struct arena_pool *pool, struct arena_chunk *chunk)
+{
+    if (chunk->huge_bytes == 0)
+        mem_free(chunk);
+    else if (pool == NULL || chunk->huge_bytes != MEM_HUGE_BYTES || !pool_give(pool, chunk))
+        mem_free_huge(chunk, chunk->huge_bytes);
+}
+
 void arena_pool_clear(struct arena_pool *pool)
 {
     struct arena_chunk *chunk;
 
-    while ((chunk = pool_take(pool)) != NULL)
+    while ((chunk = pool_take(pool, 0)) != NULL)
         mem_free_huge(chunk, MEM_HUGE_BYTES);
+}
+
+void arena_pool_fill(struct arena_pool *pool)
+{
+    if (atomic_exchange_explicit(&pool->wants, 0, memory_order_relaxed) == 0)
+        return;
+    struct arena_chunk *chunk = mem_alloc_huge(MEM_HUGE_BYTES);
+    if (chunk == NULL) /* then the arena asks for itself */
+        return;
+    for (size_t at = 0; at < MEM_HUGE_BYTES; at += PAGE_BYTES)
+        ((volatile uint8_t *)chunk)[at] = 0;
+    chunk->huge_bytes = MEM_HUGE_BYTES;
+    chunk->size_bytes = MEM_HUGE_BYTES - sizeof(*chunk);
+    chunk_free(pool, chunk);
 }
 
 size_t arena_pool_bytes(struct arena_pool *pool)
@@ -88,14 +115,6 @@ void arena_pool_deinit(struct arena_pool *pool)
 void arena_init(struct arena *arena, size_t chunk_bytes)
 {
     *arena = (struct arena){.chunk_bytes = chunk_bytes};
-}
-
-static void chunk_free(struct arena_pool *pool, struct arena_chunk *chunk)
-{
-    if (chunk->huge_bytes == 0)
-        mem_free(chunk);
-    else if (pool == NULL || chunk->huge_bytes != MEM_HUGE_BYTES || !pool_give(pool, chunk))
-        mem_free_huge(chunk, chunk->huge_bytes);
 }
 
 void arena_deinit(struct arena *arena)
@@ -118,7 +137,7 @@ static struct arena_chunk *chunk_alloc_huge(const struct arena *arena)
     struct arena_chunk *chunk = NULL;
 
     if (arena->pool != NULL && arena->chunk_bytes == MEM_HUGE_BYTES)
-        chunk = pool_take(arena->pool);
+        chunk = pool_take(arena->pool, 1);
     if (chunk == NULL)
         chunk = mem_alloc_huge(arena->chunk_bytes);
     if (chunk == NULL)

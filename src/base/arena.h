@@ -18,11 +18,19 @@ struct arena_pool {
     struct arena_chunk *spare;
     size_t spare_bytes;
     size_t max_bytes;
+    _Atomic int wants; /* an arena took the last spare chunk, or found none */
 };
 
 void arena_pool_init(struct arena_pool *pool, size_t max_bytes);
 void arena_pool_deinit(struct arena_pool *pool);
 void arena_pool_clear(struct arena_pool *pool); /* gives all back to the system */
+/* Makes a chunk whose pages are there already, if one is wanted and fits: for a thread that nobody waits for. The
+ * system takes milliseconds to clear a huge page. */
+void arena_pool_fill(struct arena_pool *pool);
+static inline int arena_pool_wants(struct arena_pool *pool)
+{
+    return atomic_load_explicit(&pool->wants, memory_order_relaxed);
+}
 size_t arena_pool_bytes(struct arena_pool *pool);
 
 struct arena {

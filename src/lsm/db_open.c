@@ -528,6 +528,7 @@ static void db_reclaim_run(struct varve_job *job)
 {
     struct varve_db *db = CONTAINER_OF(job, struct varve_db, reclaim_job);
 
+    arena_pool_fill(&db->arenas);
     (void)rcu_reclaim();
     if (atomic_exchange(&db->cache_unfit, 0)) {
         db_fit_cache(db);

@@ -299,6 +299,11 @@ int log_writer_flush(struct log_writer *writer, struct varve_err *err)
     return MUTANT("ignore-write-error") ? 0 : rc;
 }
 
+void log_writer_write_behind(struct log_writer *writer, uint64_t from, uint64_t to)
+{
+    writer->env->ops->write_behind(writer->env, writer->file, from, to - from);
+}
+
 int log_writer_sync(struct log_writer *writer, struct varve_err *err)
 {
     return writer->env->ops->sync(writer->env, writer->file, err);

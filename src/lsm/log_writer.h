@@ -58,6 +58,8 @@ int log_writer_flush(struct log_writer *writer, struct varve_err *err) MUST_CHEC
  * keeps it from that is no matter of the records. */
 void log_writer_go_ahead(struct log_writer *writer);
 
+/* A hint: the bytes from `from` to `to` may begin their way to the disk. Beside writes, on any thread. */
+void log_writer_write_behind(struct log_writer *writer, uint64_t from, uint64_t to);
 int log_writer_sync(struct log_writer *writer, struct varve_err *err) MUST_CHECK;
 
 #endif

@@ -8,6 +8,8 @@
 #define GROUP_KEEP_BYTES ((size_t)1024 * 1024)
 #define CLOCK_EVERY_MS 1000
 #define SLOW_WRITE_US 1000
+#define PAGE_BYTES ((uint64_t)4096)
+#define BEHIND_BYTES ((uint64_t)1024 * 1024)
 #define IDLE_US ((uint64_t)1000000)
 /* What a long header says is said again after so many bytes: where damage took one, the next one is not far. */
 #define LONG_EVERY_BYTES ((uint64_t)16 * 1024)
@@ -73,6 +75,19 @@ void wal_make_ready(struct wal *wal, uint64_t now_us)
 {
     if (wal->log->offset >= wal->file_size / 2)
         wal_pool_fill(&wal->pool, now_us);
+}
+
+void wal_write_behind(struct wal *wal)
+{
+    const struct log_writer *log = wal->log;
+    uint64_t to = log->offset / PAGE_BYTES * PAGE_BYTES; /* what is written again would go twice */
+
+    if (wal->behind.file_no != log->file_no)
+        wal->behind = (struct log_place){.file_no = log->file_no};
+    if (LIKELY(log->offset < wal->behind.offset + BEHIND_BYTES))
+        return;
+    if (wal_sync_write_behind(&wal->sync, wal->behind.offset, to))
+        wal->behind.offset = to;
 }
 
 /* A file that is full gives way to one that is ready. */

@@ -32,6 +32,8 @@ struct wal {
     struct log_place begin_manifest;
     struct log_place begin_previous;
 
+    struct log_place behind; /* up to there it was told to */
+
     uint64_t clock_ms;         /* the last time written into the log */
     uint64_t last_write_us;    /* of operations */
     struct log_place data_end; /* behind the last operations record */
@@ -70,6 +72,10 @@ int wal_group_write(struct wal *wal, uint64_t first_seq, uint32_t count, uint64_
 
 /* Sees to it that the next file will be ready when this one is full. */
 void wal_make_ready(struct wal *wal, uint64_t now_us);
+
+/* Lets what was written begin its way to the disk, by and by: a sync that found much would keep the disk's
+ * queue full, and with it processors. Where each group is synced there is no need. */
+void wal_write_behind(struct wal *wal);
 
 /* A promise record, if the log has lain still for a second and it says something new. */
 int wal_promise(struct wal *wal, uint64_t next_seq, uint64_t now_ms,

@@ -195,9 +195,45 @@ static void sync_now(struct wal_sync *sync)
         sync->executor->submit(sync->executor, VARVE_JOB_SYNC, &sync->job);
 }
 
+int wal_sync_write_behind(struct wal_sync *sync, uint64_t from, uint64_t to)
+{
+    mutex_lock(&sync->mutex);
+    int submit = !sync->running && !atomic_load(&sync->failed);
+    if (submit) {
+        sync->running = 1;
+        sync->behind_from = from;
+        sync->behind_to = to;
+    }
+    mutex_unlock(&sync->mutex);
+    if (submit)
+        sync->executor->submit(sync->executor, VARVE_JOB_SYNC, &sync->job);
+    return submit;
+}
+
+/* `running` keeps `current` open. Returns whether a sync was asked for meanwhile, and then `running` stays. */
+static int sync_write_behind(struct wal_sync *sync)
+{
+    mutex_lock(&sync->mutex);
+    struct log_writer *current = sync->current;
+    uint64_t from = sync->behind_from;
+    uint64_t to = sync->behind_to;
+    sync->behind_to = 0;
+    mutex_unlock(&sync->mutex);
+    log_writer_write_behind(current, from, to);
+    mutex_lock(&sync->mutex);
+    int wanted = sync->again && sync->oldest_us != 0;
+    sync->running = wanted;
+    cond_broadcast(&sync->changed);
+    mutex_unlock(&sync->mutex);
+    return wanted;
+}
+
 static void wal_sync_run(struct varve_job *job)
 {
-    sync_now(CONTAINER_OF(job, struct wal_sync, job));
+    struct wal_sync *sync = CONTAINER_OF(job, struct wal_sync, job);
+
+    if (sync->behind_to == 0 || sync_write_behind(sync))
+        sync_now(sync);
 }
 
 uint64_t wal_sync_age_us(struct wal_sync *sync, uint64_t now_us)

@@ -46,7 +46,10 @@ struct wal_sync {
     uint64_t oldest_us; /* when the oldest byte that no sync has taken was written; 0: none */
     uint64_t oldest_running_us; /* the same, of what the running sync has taken; 0: none */
     int running;
-    int again;            /* start anew as soon as the running one ends */
+    uint64_t
+        behind_from;    /* what the running job is to begin to write, before it syncs or instead */
+    uint64_t behind_to; /* 0: nothing */
+    int again;          /* start anew as soon as the running one ends */
     struct varve_err err; /* why it failed */
     uint64_t syncs;
     uint64_t sync_us_total;
@@ -74,6 +77,10 @@ int wal_sync_rotate(struct wal_sync *sync, struct log_writer *full,
 /* Starts a sync of all that was written, unless nothing is unsynced or it failed. If one is running,
  * another follows it. Any thread. */
 void wal_sync_start(struct wal_sync *sync);
+
+/* Writer thread: has a job begin to write that range of `current`. 0: none, for a sync runs, which writes more, or
+ * failed. */
+int wal_sync_write_behind(struct wal_sync *sync, uint64_t from, uint64_t to);
 
 /* The age of the oldest byte that a power cut could take; 0: there is none. Any thread. */
 uint64_t wal_sync_age_us(struct wal_sync *sync, uint64_t now_us);

@@ -108,6 +108,51 @@ static void test_arena__chunks_are_used_again(void **state)
     assert_true(mem_used_bytes() <= used_before + 65536);
 }
 
+/* Who took the last one asks for one, once; a pool that may hold none never does. */
+static void test_arena__a_chunk_is_made_ahead(void **state)
+{
+    struct arena_pool pool;
+    struct arena arena;
+
+    (void)state;
+    arena_pool_init(&pool, MEM_HUGE_BYTES);
+    arena_pool_fill(&pool);
+    assert_int_equal(arena_pool_bytes(&pool), 0); /* nobody wants it */
+    arena_init(&arena, MEM_HUGE_BYTES);
+    arena.pool = &pool;
+    assert_non_null(arena_alloc(&arena, 64));
+    assert_true(arena_pool_wants(&pool));
+    mem_fail_nth(1, 1);
+    arena_pool_fill(&pool);
+    mem_fail_nth(0, 0);
+    assert_int_equal(arena_pool_bytes(&pool), 0);
+    assert_false(arena_pool_wants(&pool)); /* not again and again */
+    arena_deinit(&arena);
+    arena_pool_clear(&pool);
+    assert_false(arena_pool_wants(&pool));
+
+    assert_non_null(arena_alloc(&arena, 64));
+    arena_pool_fill(&pool);
+    arena_pool_fill(&pool);
+    assert_int_equal(arena_pool_bytes(&pool), MEM_HUGE_BYTES);
+    mem_fail_nth(1, 1);
+    for (int i = 0; i < 4; i++) { /* the last in the chunk that was made ahead */
+        uint8_t *piece = arena_alloc(&arena, MEM_HUGE_BYTES / 4);
+        assert_non_null(piece);
+        memset(piece, 0x5a, MEM_HUGE_BYTES / 4);
+    }
+    mem_fail_nth(0, 0);
+    assert_true(arena_pool_wants(&pool));
+    arena_deinit(&arena);
+    arena_pool_deinit(&pool);
+
+    arena_pool_init(&pool, MEM_HUGE_BYTES - 1);
+    assert_non_null(arena_alloc(&arena, 64));
+    assert_false(arena_pool_wants(&pool));
+    arena_deinit(&arena);
+    arena_pool_deinit(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -115,6 +160,7 @@ int main(void)
         cmocka_unit_test(test_arena__a_large_piece_leaves_the_chunk_in_use),
         cmocka_unit_test(test_arena__no_memory_is_said_and_harmless),
         cmocka_unit_test(test_arena__chunks_are_used_again),
+        cmocka_unit_test(test_arena__a_chunk_is_made_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
