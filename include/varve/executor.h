@@ -41,8 +41,8 @@ struct varve_executor {
     /* NULL in an executor with threads. A stepper runs one job here and returns: the calls that
      * wait for jobs (varve_flush(), varve_compact(), varve_count(), varve_close(), a
      * varve_write() that is held back) call it until what they wait for is done.
-     * varve_wait_durable() does not, nor does varve_write_durable() when it waits for a sync that a job does:
-     * steppers ask varve_durable_seq(). */
+     * varve_wait_durable() does not, nor does varve_write_durable() when they wait for a job of the sync
+     * class, which a varve_write() before them may have started: steppers ask varve_durable_seq(). */
     void (*help)(struct varve_executor *executor);
 };
 

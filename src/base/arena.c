@@ -63,6 +63,7 @@ static int pool_give(struct arena_pool *pool, struct arena_chunk *chunk)
         chunk->older = pool->spare;
         pool->spare = chunk;
         pool->spare_bytes += MEM_HUGE_BYTES;
+        atomic_store_explicit(&pool->wants, 0, memory_order_relaxed);
     }
     mutex_unlock(&pool->mutex);
     return taken;

@@ -507,7 +507,7 @@ static int db_commit(struct varve_db *db, int awaited, struct varve_err *err)
     db->now_us = db->wal.last_write_us;
     struct wal_mark written = {.seq = db->applied_seq, .place = wal_end(&db->wal)};
     db_note_age(db, wal_sync_written(&db->wal.sync, written, db->now_us));
-    if (atomic_load_explicit(&db->durability, memory_order_relaxed) != VARVE_ALWAYS)
+    if (!awaited)
         wal_write_behind(&db->wal);
     atomic_store_explicit(&db->visible_seq, db->applied_seq - (MUTANT("publish-late") ? 1 : 0),
                           memory_order_release);

@@ -246,8 +246,22 @@ static uint64_t set_run_bytes(const struct picker_work *work, size_t run)
     return bytes;
 }
 
-/* The most runs of one place that are alike: of all that would be merged with it, none brings more than the newer
- * ones together. So a byte is rewritten each time that its run has doubled, however often nobody writes. */
+/* Does none of the older runs bring more than all newer ones of the set together? So a byte is rewritten each time that
+ * its run has about doubled, however often nobody writes. */
+static int is_alike(const struct picker_work *work, const struct picker_seed *seed)
+{
+    uint64_t newer = set_run_bytes(work, seed->run);
+
+    for (size_t r = seed->run + 1; r <= seed->run_last; r++) {
+        uint64_t bytes = set_run_bytes(work, r);
+        if (bytes > newer && !MUTANT("rest-merges-unlike"))
+            return 0;
+        newer += bytes;
+    }
+    return 1;
+}
+
+/* The most runs of one place that are alike. */
 static void most_alike(struct picker_work *work, const struct stack *stack,
                        struct picker_seed *best, size_t *best_gone)
 {
@@ -257,8 +271,7 @@ static void most_alike(struct picker_work *work, const struct stack *stack,
                 .run = stack->runs[i], .at = stack->at[i], .run_last = stack->runs[j]};
             if (!picker_set_close_level0(work, &seed))
                 break;
-            uint64_t oldest = set_run_bytes(work, stack->runs[j]);
-            if (2 * oldest > work->set.upper_bytes && !MUTANT("rest-merges-unlike"))
+            if (!is_alike(work, &seed))
                 break;
             if (j - i <= *best_gone)
                 continue;

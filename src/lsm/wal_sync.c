@@ -201,6 +201,7 @@ int wal_sync_write_behind(struct wal_sync *sync, uint64_t from, uint64_t to)
     int submit = !sync->running && !atomic_load(&sync->failed);
     if (submit) {
         sync->running = 1;
+        sync->again = 0; /* asked of a sync that had taken all there was */
         sync->behind_from = from;
         sync->behind_to = to;
     }
@@ -221,7 +222,7 @@ static int sync_write_behind(struct wal_sync *sync)
     mutex_unlock(&sync->mutex);
     log_writer_write_behind(current, from, to);
     mutex_lock(&sync->mutex);
-    int wanted = sync->again && sync->oldest_us != 0;
+    int wanted = sync->again && sync->oldest_us != 0 && !MUTANT("behind-forgets-sync");
     sync->running = wanted;
     cond_broadcast(&sync->changed);
     mutex_unlock(&sync->mutex);

@@ -1,5 +1,6 @@
 /* wal_sync.h - makes the WAL durable beside the writer: one sync at a time, a job of the executor's sync class or
- * on the thread of who has nothing to do but wait. What was written while a sync ran joins the next one
+ * on the thread of who has nothing to do but wait. The same job begins to write what no sync has taken yet (it runs
+ * then, too, and is followed by a sync that was asked for meanwhile). What was written while a sync ran joins the next one
  * (group commit).
  *
  *   idle --start--> running --sync returned 0--> idle, or running again if more is wanted
@@ -78,8 +79,7 @@ int wal_sync_rotate(struct wal_sync *sync, struct log_writer *full,
  * another follows it. Any thread. */
 void wal_sync_start(struct wal_sync *sync);
 
-/* Writer thread: has a job begin to write that range of `current`. 0: none, for a sync runs, which writes more, or
- * failed. */
+/* Writer thread: has a job begin to write that range of `current`. 0: none, for a job runs, or a sync failed. */
 int wal_sync_write_behind(struct wal_sync *sync, uint64_t from, uint64_t to);
 
 /* The age of the oldest byte that a power cut could take; 0: there is none. Any thread. */

@@ -101,6 +101,7 @@ CAMPAIGNS = {
     "hiding": Campaign(["tests/unit/segment/test_hiding"], 120),
     "properties": Campaign(["tests/unit/segment/test_properties"], 120),
     "picker": Campaign(["tests/unit/lsm/test_picker"], 120),
+    "wal-sync": Campaign(["tests/unit/lsm/test_wal_sync"], 120),
     "checkpoint": Campaign(["tests/unit/lsm/test_checkpoint"], 120),
     "checkpoint-steps": Campaign(["tests/unit/lsm/test_checkpoint_steps"], 120),
     "checkpoint-faults": Campaign(["tests/unit/lsm/test_checkpoint_faults"], 120),
@@ -164,6 +165,7 @@ MUTANTS = (
     Mutant("no-rewind", "cmd-transaction", "a failed commit takes the queue of EXEC with it"),
     # What is made durable, and when that is said.
     Mutant("skip-wal-sync", "powercut", "the log is never synced"),
+    Mutant("behind-forgets-sync", "wal-sync", "a sync that is asked for while the log is written behind never runs"),
     Mutant("skip-full-wal-sync", "powercut", "a full log file is left unsynced at the rotation"),
     Mutant("skip-new-wal-sync", "powercut", "the manifest names a log file that is not durable"),
     Mutant("skip-dir-sync", "powercut", "a new file's name is not durable"),

@@ -18,6 +18,8 @@ struct fault_env {
     uint64_t matched;               /* calls that the plan's op and path match */
     uint64_t calls[FAULT_OP_COUNT]; /* FAULT_ANY: all */
     uint64_t fired;
+    struct fault_range behind; /* of the last write_behind() */
+    uint64_t behind_count;
     int paused;
     char where[VARVE_ERR_TEXT_MAX];
 };
@@ -180,6 +182,10 @@ static void fault_write_behind(struct varve_env *env, struct varve_file *file, u
 {
     struct fault_env *fault = fault_of(env);
 
+    mutex_lock(&fault->mutex);
+    fault->behind = (struct fault_range){offset, len};
+    fault->behind_count++;
+    mutex_unlock(&fault->mutex);
     fault->base->ops->write_behind(fault->base, file->base, offset, len);
 }
 
@@ -536,4 +542,13 @@ const char *fault_env_where(struct fault_env *fault)
 const char *fault_op_name(enum fault_op op)
 {
     return op < FAULT_OP_COUNT ? op_names[op] : "unknown";
+}
+
+uint64_t fault_env_behind(struct fault_env *fault, struct fault_range *last)
+{
+    mutex_lock(&fault->mutex);
+    *last = fault->behind;
+    uint64_t count = fault->behind_count;
+    mutex_unlock(&fault->mutex);
+    return count;
 }

@@ -88,6 +88,13 @@ uint64_t fault_env_calls(struct fault_env *fault, enum fault_op op);
 uint64_t fault_env_matched(struct fault_env *fault);
 /* Calls that the plan made fail. */
 uint64_t fault_env_fired(struct fault_env *fault);
+
+struct fault_range {
+    uint64_t offset;
+    uint64_t len;
+};
+/* How often write_behind() was called, which nothing fails, and of what last. */
+uint64_t fault_env_behind(struct fault_env *fault, struct fault_range *last);
 /* The first call that the plan made fail, for reports: "write /db/000001.wal"; "" if none. Static
  * until the next plan. */
 const char *fault_env_where(struct fault_env *fault);

@@ -114,10 +114,47 @@ static void test_everysec__span_of_what_may_go(void **state)
     }
 }
 
+#define MIB ((uint64_t)1 << 20)
+
+/* What was written begins its way to the disk a MiB at a time, each page once, in the next file from its beginning. */
+static void test_everysec__the_log_is_written_behind(void **state)
+{
+    static uint8_t value[100 * 1000];
+    struct fault_range last = {0};
+    uint64_t count = 0;
+    uint64_t end = 0;
+    uint64_t files = 1;
+    struct bed bed;
+
+    (void)state;
+    bed_init(&bed, 1);
+    bed.options.durability = VARVE_EVERYSEC;
+    bed.options.wal_size_bytes = 4 * MIB;
+    bed.options.memtable_size_bytes = 64 * MIB;
+    bed_open_ok(&bed);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(bed_put_bytes(&bed, "k", varve_slice(value, sizeof(value)), 0), 0);
+        bed_run(&bed);
+        struct fault_range before = last;
+        if (fault_env_behind(bed.fault, &last) == count)
+            continue;
+        assert_int_equal(fault_env_behind(bed.fault, &last), ++count);
+        files += last.offset == 0 && before.len != 0;
+        assert_int_equal(last.offset, last.offset == 0 ? 0 : end);
+        assert_int_equal(last.offset % 4096, 0);
+        assert_in_range(last.len, MIB - 4096, MIB + sizeof(value));
+        end = last.offset + last.len;
+    }
+    assert_int_equal(files, 3); /* of 10 MB */
+    assert_int_equal(count, 7); /* three, three and one */
+    bed_deinit(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everysec__span_of_what_may_go),
+        cmocka_unit_test(test_everysec__the_log_is_written_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

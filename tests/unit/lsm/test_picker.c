@@ -390,8 +390,17 @@ static void test_level0__alike_as_a_whole(void **state)
     add(0, 8, 100, 200, 100 * MB);
     add_last(16);
     EXPECT_NOTHING();
+
+    start(); /* nor is it with a third, which reaches over both */
+    picture.view.idle = 1;
+    add(0, 9, 0, 100, 10 * MB);
+    add(0, 8, 0, 100, 10 * MB);
+    add(0, 8, 100, 200, 100 * MB);
+    add(0, 7, 0, 200, 10 * MB);
+    add_last(16);
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_LEVEL0, 0, 1, 2);
     picture.segments[1][1].bytes = 0;
-    EXPECT_PICK(PICK_MERGE, PICK_FOR_LEVEL0, 0, 1, 2, 3);
+    EXPECT_PICK(PICK_MERGE, PICK_FOR_LEVEL0, 0, 1, 2, 3, 4);
 }
 
 static void test_busy(void **state)

@@ -27,6 +27,7 @@ struct bench {
     uint64_t told_seq;
     int told;
     int told_failed;
+    int ask_when_told;   /* for a sync of nothing more */
     int write_when_told; /* the writer writes and asks while the job still runs */
     struct varve_err err;
 };
@@ -50,6 +51,8 @@ static void on_durable(void *arg, uint64_t seq, int failed)
     bench->told_seq = seq;
     bench->told++;
     bench->told_failed += failed;
+    if (bench->ask_when_told)
+        wal_sync_start(&bench->sync);
     if (bench->write_when_told > 0) {
         bench->write_when_told--;
         write_mark(bench, seq + 1, 1000);
@@ -303,6 +306,89 @@ static void test_wal_sync__failed_full_file_holds_all(void **state)
 }
 
 /* A clock may begin at 0, which is no age: what was written then is old all the same. */
+/* ---- on its way ---- */
+
+static void test_wal_sync__written_behind(void **state)
+{
+    struct bench *bench = *state;
+    struct fault_range last;
+
+    write_mark(bench, 11, 1000);
+    assert_true(wal_sync_write_behind(&bench->sync, 4096, 8192));
+    assert_false(wal_sync_write_behind(&bench->sync, 8192, 12288)); /* one at a time */
+    assert_int_equal(step_run_all(bench->stepper, 100), 1);
+    assert_int_equal(fault_env_behind(bench->fault, &last), 1);
+    assert_int_equal(last.offset, 4096);
+    assert_int_equal(last.len, 4096);
+    assert_int_equal(bench->told, 0); /* it is no sync */
+    assert_int_equal(wal_sync_durable(&bench->sync).seq, 10);
+    assert_int_equal(wal_sync_age_us(&bench->sync, 5000), 4000);
+    assert_false(wal_sync_running(&bench->sync));
+    wal_sync_start(&bench->sync);
+    assert_int_equal(step_run_all(bench->stepper, 100), 1);
+    assert_int_equal(wal_sync_durable(&bench->sync).seq, 11);
+    assert_int_equal(fault_env_behind(bench->fault, &last), 1);
+}
+
+static void test_wal_sync__asked_while_it_writes_behind(void **state)
+{
+    struct bench *bench = *state;
+
+    write_mark(bench, 11, 1000);
+    assert_true(wal_sync_write_behind(&bench->sync, 0, 4096));
+    wal_sync_start(&bench->sync);
+    assert_int_equal(step_run_all(bench->stepper, 100), 1);
+    assert_int_equal(bench->told, 1);
+    assert_int_equal(wal_sync_durable(&bench->sync).seq, 11);
+    assert_false(wal_sync_running(&bench->sync));
+}
+
+/* Who asked when a sync had taken all gets none out of turn. */
+static void test_wal_sync__asked_for_nothing_before(void **state)
+{
+    struct bench *bench = *state;
+
+    write_mark(bench, 11, 1000);
+    bench->ask_when_told = 1;
+    wal_sync_start(&bench->sync);
+    assert_int_equal(step_run_all(bench->stepper, 100), 1);
+    assert_int_equal(bench->told, 1);
+    write_mark(bench, 12, 2000);
+    assert_true(wal_sync_write_behind(&bench->sync, 0, 4096));
+    assert_int_equal(step_run_all(bench->stepper, 100), 1);
+    assert_int_equal(bench->told, 1);
+    assert_int_equal(wal_sync_durable(&bench->sync).seq, 11);
+}
+
+/* The file that it was of is full by then, and a sync still to come. */
+static void test_wal_sync__rotated_before_it_writes_behind(void **state)
+{
+    struct bench *bench = *state;
+    struct log_writer *full = bench->sync.current;
+
+    write_mark(bench, 11, 1000);
+    assert_true(wal_sync_write_behind(&bench->sync, 0, 4096));
+    assert_int_equal(wal_sync_rotate(&bench->sync, full, add_log(bench)), 0);
+    write_mark(bench, 12, 1000);
+    assert_int_equal(step_run_all(bench->stepper, 100), 1);
+    wal_sync_start(&bench->sync);
+    assert_int_equal(step_run_all(bench->stepper, 100), 1);
+    assert_int_equal(wal_sync_durable(&bench->sync).seq, 12);
+    assert_int_equal(wal_sync_full_count(&bench->sync), 0);
+}
+
+static void test_wal_sync__nothing_behind_a_failure(void **state)
+{
+    struct bench *bench = *state;
+
+    write_mark(bench, 11, 1000);
+    fault_env_plan(bench->fault, (struct fault_plan){.op = FAULT_SYNC, .nth = 1, .os_errno = EIO});
+    wal_sync_start(&bench->sync);
+    assert_int_equal(step_run_all(bench->stepper, 100), 1);
+    assert_int_equal(bench->told_failed, 1);
+    assert_false(wal_sync_write_behind(&bench->sync, 0, 4096));
+}
+
 static void test_wal_sync__written_at_the_first_moment(void **state)
 {
     struct bench *bench = *state;
@@ -319,6 +405,11 @@ int main(void)
 {
 #define WITH_BENCH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        WITH_BENCH(test_wal_sync__written_behind),
+        WITH_BENCH(test_wal_sync__asked_while_it_writes_behind),
+        WITH_BENCH(test_wal_sync__asked_for_nothing_before),
+        WITH_BENCH(test_wal_sync__rotated_before_it_writes_behind),
+        WITH_BENCH(test_wal_sync__nothing_behind_a_failure),
         WITH_BENCH(test_wal_sync__nothing_to_do_starts_nothing),
         WITH_BENCH(test_wal_sync__one_sync_for_many_writes),
         WITH_BENCH(test_wal_sync__who_waits_does_it),
