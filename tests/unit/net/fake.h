@@ -55,8 +55,8 @@ struct fake {
     uint32_t rewinds;
     uint32_t executed_at_rewind; /* the last one */
     uint32_t ticks;
-    size_t hinted_max;      /* commands in one hint */
-    uint32_t turn_executed; /* by one connection, between two commits */
+    _Atomic size_t hinted_max; /* commands in one hint */
+    uint32_t turn_executed;    /* by one connection, between two commits */
     uint32_t turn_executed_max;
 };
 
