@@ -269,9 +269,7 @@ static void most_alike(struct picker_work *work, const struct stack *stack,
         for (size_t j = i + 1; j < stack->count; j++) {
             struct picker_seed seed = {
                 .run = stack->runs[i], .at = stack->at[i], .run_last = stack->runs[j]};
-            if (!picker_set_close_level0(work, &seed))
-                break;
-            if (!is_alike(work, &seed))
+            if (!picker_set_close_level0(work, &seed) || !is_alike(work, &seed))
                 break;
             if (j - i <= *best_gone)
                 continue;
