@@ -470,12 +470,14 @@ static int copy(void *arg, const struct iter_block *block, struct varve_err *err
     return segment_set_copy(part->set, block, err);
 }
 
-static int stop(void *arg)
+static int took(void *arg, uint64_t entries)
 {
     const struct part *part = arg;
-    const _Atomic int *flag = part->compaction->config.stop;
+    const struct compaction_config *config = &part->compaction->config;
 
-    return flag != NULL && atomic_load_explicit(flag, memory_order_relaxed) != 0;
+    if (config->took != NULL)
+        atomic_fetch_add_explicit(config->took, entries, memory_order_relaxed);
+    return config->stop != NULL && atomic_load_explicit(config->stop, memory_order_relaxed) != 0;
 }
 
 static int in_part(const struct part *part, const struct segment *segment)
@@ -569,7 +571,7 @@ int compaction_part(struct compaction *compaction, size_t number, struct varve_e
     rules.group = find_group;
     rules.emit = emit;
     rules.copy = compaction->cull ? NULL : copy;
-    rules.stop = stop;
+    rules.took = took;
     rules.arg = part;
     input = part_input(part);
     if (input == NULL) {

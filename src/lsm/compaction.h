@@ -28,6 +28,7 @@ struct compaction_config {
     uint64_t (*new_file_no)(void *arg); /* any thread */
     void *file_no_arg;
     const _Atomic int *stop; /* non-zero: give up soon */
+    _Atomic uint64_t *took;  /* adds entries of the inputs as they are taken; may be NULL */
 };
 
 /* version: takes a reference; pick: borrowed for the call. Cuts the job into parts. */

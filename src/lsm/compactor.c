@@ -257,6 +257,7 @@ static int compactor_start_parts(struct compactor *compactor, uint64_t expired_b
         .new_file_no = db_new_file_no,
         .file_no_arg = db,
         .stop = &db->stopping,
+        .took = &compactor->took_entries,
     };
     int rc = compaction_create(&config, compactor->version, &compactor->pick,
                                &compactor->compaction, err);
@@ -269,8 +270,14 @@ static int compactor_start_parts(struct compactor *compactor, uint64_t expired_b
         compactor->parts[i] = (struct compaction_part_job){
             .job.run = compactor_part_run, .compactor = compactor, .part = i};
     atomic_store(&compactor->parts_left, count);
+    atomic_store(&compactor->took_entries, 0);
     mutex_lock(&compactor->mutex);
     compactor->merging = 1;
+    compactor->merging_entries = compactor->pick.input_entries;
+    /* One that fails again and again would let writers run each time. */
+    compactor->merging_relieved_bytes = compactor->failed_in_row == 0
+                                            ? compactor->pick.relieved_bytes
+                                            : 0;
     mutex_unlock(&compactor->mutex);
     for (size_t i = 0; i < count; i++)
         executor->submit(executor, VARVE_JOB_COMPACTION, &compactor->parts[i].job);
@@ -418,6 +425,7 @@ static void compactor_install_run(struct varve_job *job)
         compactor_failed(compactor, &err);
         return;
     }
+    compactor_measure(compactor);
     compactor_forget(compactor);
     compactor_end(compactor, 1);
 }
@@ -479,11 +487,29 @@ void compactor_compact_all(struct compactor *compactor, uint64_t seq)
     compactor_poke(compactor);
 }
 
+/* What of a merge is done counts at once: the debt falls by and by, and the rate of writes rises so. */
+static uint64_t compactor_relieved_bytes(const struct compactor *compactor)
+{
+    uint64_t took = atomic_load_explicit(&compactor->took_entries, memory_order_relaxed);
+
+    if (!compactor->merging || MUTANT("merge-relieves-at-end"))
+        return 0;
+    if (took >= compactor->merging_entries)
+        return compactor->merging_relieved_bytes;
+    return (uint64_t)((double)compactor->merging_relieved_bytes * (double)took /
+                      (double)compactor->merging_entries);
+}
+
 void compactor_load(struct compactor *compactor, struct stall_load *load)
 {
     mutex_lock(&compactor->mutex);
+    uint64_t dead = compactor->debt.upper_dead_bytes;
+    uint64_t relieved = compactor_relieved_bytes(compactor);
     load->level0_depth = compactor->debt.level0_depth;
-    load->upper_bytes = compactor->debt.upper_dead_bytes;
+    load->upper_bytes = dead;
+    load->relieved_bytes = relieved < dead ? relieved : dead;
     load->upper_target_bytes = compactor->debt.upper_target_bytes;
+    load->floor_gives_bytes = compactor->debt.floor_gives_bytes;
+    load->flush_dead_bytes = compactor->debt.flush_dead_bytes;
     mutex_unlock(&compactor->mutex);
 }

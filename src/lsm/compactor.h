@@ -37,10 +37,12 @@ struct compactor {
     struct varve_db *db;
     struct mutex mutex;
     struct cond changed;
-    int running;       /* under the mutex, as all up to the blank line */
-    int merging;       /* parts are running */
-    int again;         /* something changed while it was running */
-    uint64_t retry_us; /* after a failure: not before */
+    int running;                     /* under the mutex, as all up to the blank line */
+    int merging;                     /* parts are running, */
+    uint64_t merging_entries;        /* of so many entries, */
+    uint64_t merging_relieved_bytes; /* and in the end so much of debt.upper_dead_bytes is gone */
+    int again;                       /* something changed while it was running */
+    uint64_t retry_us;               /* after a failure: not before */
     uint32_t failed_in_row;
     int compact_all; /* varve_compact() waits */
     uint64_t compact_all_seq;
@@ -71,8 +73,9 @@ struct compactor {
     struct compaction_result result; /* of it; once install_pending */
     struct compaction_part_job parts[COMPACTION_PARTS_MAX];
     _Atomic size_t parts_left;
-    struct varve_err err; /* of the first failure */
-    int install_pending;  /* an install failed: it is tried again as it is */
+    _Atomic uint64_t took_entries; /* by the parts */
+    struct varve_err err;          /* of the first failure */
+    int install_pending;           /* an install failed: it is tried again as it is */
 };
 
 void compactor_init(struct compactor *compactor, struct varve_db *db);

@@ -685,6 +685,11 @@ void db_refresh_load(struct varve_db *db)
     rcu_leave();
     uint64_t used = memtable_used_bytes(db->memtable);
     load.memtable_bytes += used < size ? used : size;
+    load.memtables_dead_bytes = MUTANT("memory-brings-nothing")
+                                    ? 0
+                                    : (uint64_t)((double)load.flush_dead_bytes *
+                                                 (double)load.memtable_bytes /
+                                                 (double)db->memtable_start_bytes);
     stall_set_load(&db->stall, &load);
 }
 

@@ -126,10 +126,11 @@ static size_t flush_group(void *arg, struct varve_slice key, uint64_t *ignore_se
     return options->count_group == NULL ? 0 : options->count_group(options->arg, key);
 }
 
-static int flush_stop(void *arg)
+static int flush_took(void *arg, uint64_t entries)
 {
     struct flusher *flusher = arg;
 
+    (void)entries;
     return atomic_load_explicit(&flusher->db->stopping, memory_order_relaxed);
 }
 
@@ -173,7 +174,7 @@ static int flush_write(struct flusher *flusher, const struct entry *ranges, size
         .ranges = set,
         .group = flush_group,
         .emit = flush_emit,
-        .stop = flush_stop,
+        .took = flush_took,
         .arg = flusher,
         .flush = 1,
     };

@@ -61,6 +61,9 @@ void picker_set_pick(const struct picker_work *work, enum pick_reason reason, ui
     pick->reason = reason;
     pick->output_level = output_level;
     pick->output_segment_bytes = cut_bytes(work);
+    /* On the way down, and in level 0, most still hides something deeper. */
+    if (output_level == work->debt.last_level)
+        pick->relieved_bytes = work->set.upper_dead;
 }
 
 static int list_inputs(const struct picker_work *work, struct pick *pick)
@@ -78,6 +81,7 @@ static int list_inputs(const struct picker_work *work, struct pick *pick)
             CHECK(!view->runs[r].segments[i].busy);
             pick->inputs[count++] = view->runs[r].segments[i].file_no;
             pick->input_bytes += view->runs[r].segments[i].bytes;
+            pick->input_entries += view->runs[r].segments[i].entries;
         }
     CHECK(count == work->set.count);
     pick->input_count = count;

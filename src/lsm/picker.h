@@ -88,6 +88,8 @@ struct pick {
     uint64_t output_run_no;        /* of level 0 */
     uint64_t output_segment_bytes; /* where the output is cut */
     uint64_t input_bytes;
+    uint64_t input_entries;
+    uint64_t relieved_bytes; /* about so many of upper_dead_bytes will be gone after it, or more */
     int cull; /* of a merge of one input, which stays where it is: what newer segments hide goes, though
                * they take no part */
 };
@@ -103,6 +105,8 @@ struct picker_debt {
     uint64_t upper_bytes;        /* above the last level */
     uint64_t upper_dead_bytes;   /* about so much is hidden by that, tombstones with it */
     uint64_t upper_target_bytes; /* how much that may be */
+    uint64_t floor_gives_bytes;  /* of the target: more than the percentage of so few data */
+    uint64_t flush_dead_bytes;   /* about so much does a flush add to upper_dead_bytes */
     uint32_t level0_depth;       /* most runs of level 0 at one place */
     uint32_t last_level;
     uint64_t targets[VARVE_LEVELS_MAX];

@@ -106,7 +106,10 @@ static void set_targets(struct picker_work *work)
     while (count < LAST_LEVEL - 1 && work->bytes[LAST_LEVEL - 1 - count] > 0 &&
            levels_between(work, 2 * last) > count)
         count++;
-    left = left < floor ? floor : left;
+    if (left < floor) {
+        work->debt.floor_gives_bytes = floor - left;
+        left = floor;
+    }
     work->debt.last_level = LAST_LEVEL;
     work->debt.upper_target_bytes = left;
     work->debt.targets[LAST_LEVEL] = last;
@@ -166,6 +169,11 @@ void picker_work_measure(struct picker_work *work)
     work->debt.upper_dead_bytes = smaller(work->debt.upper_dead_bytes, work->bytes_total);
     work->debt.last_level_bytes = work->bytes[LAST_LEVEL];
     work->debt.upper_bytes = work->bytes_total - work->bytes[LAST_LEVEL];
+    work->debt.flush_dead_bytes = view->flush_bytes;
+    if (work->debt.upper_dead_bytes < work->debt.upper_bytes)
+        work->debt.flush_dead_bytes = (uint64_t)((double)view->flush_bytes *
+                                                 (double)work->debt.upper_dead_bytes /
+                                                 (double)work->debt.upper_bytes);
     work->debt.dead_bytes = smaller(work->debt.upper_dead_bytes + expired, work->bytes_total);
     set_targets(work);
     measure_depth(work);

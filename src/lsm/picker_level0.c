@@ -4,7 +4,8 @@
  * was just merged is empty, and the fullest comes next, a place holds about twice the mean when its turn
  * comes: that is what partial merges gain over merging all of level 0 at once.
  *
- * A place that is too deep before it is that full is merged inside level 0: adjacent runs, those that cost
+ * A place that is too deep before it is that full (of few data, if too much is dead: as the mean) is merged inside
+ * level 0: adjacent runs, those that cost
  * the fewest bytes for each run that goes. Many small new runs come first, so that sizes grow towards
  * the old ones, and each byte is rewritten a few times until it leaves.
  *
@@ -157,12 +158,16 @@ static int best_inside(struct picker_work *work, const struct stack *stack,
     return found;
 }
 
-/* Is a place as full as it gets when all places take turns? */
+/* Is a place as full as it gets when all places take turns? Of few data, where a merge is one of nearly all, and of which too
+ * much is dead, as full as the mean: what is merged in level 0 now is merged down right after. */
 static int full_enough(const struct picker_work *work, double value)
 {
     double mean = (double)work->debt.targets[0] / ((double)work->bytes[work->base_level] + 1);
+    int is_over = work->debt.floor_gives_bytes > 0 &&
+                  work->debt.upper_dead_bytes > work->debt.upper_target_bytes &&
+                  !MUTANT("level0-merged-twice");
 
-    return !work->tuning->level0_merges || value >= 2 * mean;
+    return !work->tuning->level0_merges || value >= (is_over ? mean : 2 * mean);
 }
 
 /* What can be done at one place of that depth or more: the ways to the base level, and inside. */

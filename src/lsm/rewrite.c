@@ -35,7 +35,7 @@
 #include "segment/segment.h"
 #include "varve/batch.h"
 
-#define STOP_EVERY 1000
+#define TELL_EVERY 100 /* entries may be large */
 #define CRC_PIECE_BYTES ((size_t)64 * 1024)
 #define SCRATCH_KEEP_BYTES ((size_t)1024 * 1024)
 
@@ -465,8 +465,9 @@ static int block_stays(struct walk *walk, const struct iter_block *block)
     return rc;
 }
 
-/* 1: the input's block at hand was copied whole, and is behind it; 0: it was not; or an error. */
-static int copy_block(struct walk *walk, struct iter *input, struct varve_slice upper)
+/* 1: the input's block at hand was copied whole, is behind it and in *taken; 0: it was not; or an error. */
+static int copy_block(struct walk *walk, struct iter *input, struct varve_slice upper,
+                      uint64_t *taken)
 {
     const struct rewrite_rules *rules = walk->rules;
 
@@ -484,8 +485,10 @@ static int copy_block(struct walk *walk, struct iter *input, struct varve_slice 
     rc = end_key(walk);
     if (rc == 0)
         rc = rules->copy(rules->arg, block, walk->err);
-    if (rc > 0)
+    if (rc > 0) {
+        *taken += block->count;
         input->ops->skip_block(input);
+    }
     return rc;
 }
 
@@ -494,7 +497,7 @@ int rewrite_run(const struct rewrite_rules *rules, struct iter *input, struct va
 {
     struct walk walk = {.rules = rules, .changes = changes, .err = err};
     uint64_t taken = 0;
-    int rc = 0;
+    int tell = 1, rc = 0;
 
     buf_init(&walk.key_bytes, VARVE_KEY_MAX_BYTES);
     buf_init(&walk.value_bytes, VARVE_VALUE_MAX_BYTES);
@@ -502,13 +505,14 @@ int rewrite_run(const struct rewrite_rules *rules, struct iter *input, struct va
     while (rc == 0 && input->valid) {
         if (upper.len > 0 && varve_slice_compare(input->entry.chunk.key, upper) >= 0)
             break;
-        if (taken % STOP_EVERY == 0 && rules->stop != NULL && rules->stop(rules->arg)) {
+        if (tell && rules->took != NULL && rules->took(rules->arg, taken)) {
             rc = REWRITE_STOPPED;
             break;
         }
-        rc = copy_block(&walk, input, upper);
-        if (rc > 0) { /* as many as can be in a block: ask again */
-            taken = 0;
+        taken = tell ? 0 : taken;
+        rc = copy_block(&walk, input, upper, &taken);
+        tell = rc > 0; /* many can be in a block */
+        if (rc > 0) {
             rc = 0;
             continue;
         }
@@ -516,7 +520,7 @@ int rewrite_run(const struct rewrite_rules *rules, struct iter *input, struct va
             rc = take(&walk, &input->entry);
         if (rc == 0)
             input->ops->next(input);
-        taken++;
+        tell = ++taken == TELL_EVERY;
     }
     if (rc == 0 && !input->valid && input->rc != 0) {
         rc = input->rc;
@@ -525,6 +529,8 @@ int rewrite_run(const struct rewrite_rules *rules, struct iter *input, struct va
     }
     if (rc == 0)
         rc = end_key(&walk);
+    if (rc == 0 && rules->took != NULL && rules->took(rules->arg, taken))
+        rc = REWRITE_STOPPED;
     buf_deinit(&walk.key_bytes);
     buf_deinit(&walk.value_bytes);
     block_walk_deinit(&walk.block);

@@ -69,8 +69,9 @@ struct rewrite_rules {
     /* Takes a block of which all is kept as it is: 1; 0: it is to come entry by entry, all of it; or an error. NULL:
      * none is copied. */
     int (*copy)(void *arg, const struct iter_block *block, struct varve_err *err);
-    /* 1: the job is to stop; asked about every thousand entries. May be NULL. */
-    int (*stop)(void *arg);
+    /* Told about every hundred entries, first and at the end how many of the input were taken since the last time. 1:
+     * the job is to stop. May be NULL. */
+    int (*took)(void *arg, uint64_t entries);
     void *arg;
     int flush; /* 1: every key's oldest version is marked prior_unknown unless a range tombstone of
                 * `ranges` lies below it; counts are the memtable's and do not change. The input's

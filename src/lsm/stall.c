@@ -8,10 +8,10 @@
 #define LEVEL0_HARD_DEPTH 48
 /* What is dead, by what lies above the last level, in parts of how much that may be (PICKER_UPPER_PERCENT of
  * what is needed). Writes that come as fast as they are taken settle inside, at the rate of the merges, and
- * what they settle at is the space that overwritten data take: less than a fifth, so hardly more than the target.
- * Not below the target: there nothing is merged, and nobody would end the wait. Of a database that is small beside
- * its memtables a flush is a good part of the target: there the memtables' soft limit stands for it. */
-#define SPACE_SOFT_PERCENT 100
+ * what they settle at is the space that overwritten data take: about a fifth. Not below the target: there nothing is
+ * merged, and nobody would end the wait. What a merge has taken in counts as gone, what lies in memory as there, so that this rises
+ * and falls by and by (decisions/0035). Of a database that is small beside its memtables the
+ * memtables' soft limit stands for the target, and the range is wider: a merge takes as long as several flushes. */
 #define SPACE_HARD_PERCENT 118
 #define SEGMENTS_SOFT_PERCENT 85
 
@@ -43,13 +43,21 @@ static uint32_t between(uint64_t value, uint64_t soft, uint64_t hard)
     return (uint32_t)((double)(value - soft) * PRESSURE_MAX / (double)(hard - soft));
 }
 
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 static uint32_t space_pressure(const struct stall_load *load)
 {
-    uint64_t soft = load->upper_target_bytes / 100 * SPACE_SOFT_PERCENT;
+    uint64_t soft = larger(load->upper_target_bytes, load->memtable_soft_bytes);
+    uint64_t hard = soft / 100 * SPACE_HARD_PERCENT + load->flush_dead_bytes +
+                    load->floor_gives_bytes;
 
-    if (soft < load->memtable_soft_bytes)
-        soft = load->memtable_soft_bytes;
-    return between(load->upper_bytes, soft, soft / SPACE_SOFT_PERCENT * SPACE_HARD_PERCENT);
+    if (load->upper_bytes <= soft)
+        return 0;
+    return between(load->upper_bytes - load->relieved_bytes + load->memtables_dead_bytes, soft,
+                   hard);
 }
 
 uint32_t stall_pressure(const struct stall_load *load, enum varve_stall_cause *cause)

@@ -16,8 +16,12 @@ struct stall_load {
     uint64_t memtable_soft_bytes;
     uint64_t memtable_hard_bytes;
     uint32_t level0_depth;
-    uint64_t upper_bytes; /* dead, by what lies above the last level */
+    uint64_t upper_bytes;          /* dead, by what lies above the last level; */
+    uint64_t relieved_bytes;       /* of these a merge has taken in so many, */
+    uint64_t memtables_dead_bytes; /* about so many more will what is in memory make, */
+    uint64_t flush_dead_bytes;     /* and so many a flush */
     uint64_t upper_target_bytes;
+    uint64_t floor_gives_bytes; /* of the target: picker.h */
     uint32_t segments;
     uint32_t segments_max;
 };

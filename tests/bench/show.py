@@ -85,8 +85,9 @@ class Progress:
         if now - self.told < 2 and self.done < self.total:
             return
         self.told = now
-        print(f"  {self.what}: {self.done:,} of {self.total:,}, "
-              f"{self.done / max(now - self.begun, 1e-9) / 1000:.0f} k/s", file=sys.stderr, flush=True)
+        rate = self.done / max(now - self.begun, 1e-9)
+        print(f"  {self.what}: {self.done:,} of {self.total:,}" + (f", {rate / 1000:.0f} k/s" if rate >= 1000 else ""),
+              file=sys.stderr, flush=True)
 
 
 # ---- keys and values ----

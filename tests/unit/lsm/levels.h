@@ -35,6 +35,7 @@ struct levels {
     _Atomic uint64_t next_file_no;
     uint64_t next_run_no;
     _Atomic int stop;
+    _Atomic uint64_t took;
 
     uint8_t keys[LEVELS_KEYS][LEVELS_KEY_CAP];
     size_t key_len[LEVELS_KEYS];

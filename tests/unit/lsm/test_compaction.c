@@ -136,7 +136,8 @@ static struct compaction_config compaction_config(struct levels *b, uint32_t par
                                       .parts_max = parts_max,
                                       .new_file_no = levels_file_no,
                                       .file_no_arg = b,
-                                      .stop = &b->stop};
+                                      .stop = &b->stop,
+                                      .took = &b->took};
 }
 
 struct part_thread {
@@ -213,6 +214,21 @@ static void ask_result(struct levels *b, struct compaction *compaction,
     assert_memory_equal(&again, result, sizeof(again));
 }
 
+/* Range tombstones are none. */
+static uint64_t entries_of(const struct levels *b, const struct pick *pick)
+{
+    uint64_t entries = 0;
+
+    for (size_t r = 0; r < b->version->run_count; r++)
+        for (size_t s = 0; s < b->version->runs[r].count; s++) {
+            const struct segment *segment = b->version->runs[r].segments[s];
+            for (size_t i = 0; i < pick->input_count; i++)
+                if (segment_file_no(segment) == pick->inputs[i])
+                    entries += segment_properties(segment)->entries;
+        }
+    return entries;
+}
+
 static void compact(struct levels *b, int everything)
 {
     struct compaction_config config = compaction_config(b, 1 + (uint32_t)levels_below(b, 4));
@@ -231,6 +247,7 @@ static void compact(struct levels *b, int everything)
             assert_int_equal(compaction_part(compaction, i, &b->err), 0);
     ask_result(b, compaction, &result);
     assert_int_equal(result.read_bytes, pick.input_bytes);
+    assert_int_equal(atomic_exchange(&b->took, 0), entries_of(b, &pick));
     uint64_t bytes = 0;
     for (size_t i = 0; i < result.output_count; i++)
         bytes += segment_size_bytes(result.outputs[i]);

@@ -84,6 +84,41 @@ static void check_settles(struct bed *bed, uint64_t nth)
     assert_int_equal(segment_files(bed), live_segments(bed));
 }
 
+/* What a merge will have relieved counts as it goes on, and what is in memory as what its flush will bring. */
+static void test_compactor__relieves_by_and_by(void **state)
+{
+    struct stall_load load;
+    struct bed bed;
+
+    (void)state;
+    two_runs(&bed, 5);
+    compactor_load(&bed.db->compactor, &load);
+    uint64_t dead = load.upper_bytes;
+    assert_true(dead > 0);
+    assert_int_equal(load.relieved_bytes, 0);
+    assert_int_equal(step_run_class(bed.stepper, VARVE_JOB_COMPACTION), 1); /* the plan */
+    compactor_load(&bed.db->compactor, &load);
+    assert_int_equal(load.relieved_bytes, 0);
+    atomic_store(&bed.db->compactor.took_entries, KEYS / 2);
+    compactor_load(&bed.db->compactor, &load);
+    assert_in_range(load.relieved_bytes, dead / 4 - 1, dead / 4 + 1);
+    atomic_store(&bed.db->compactor.took_entries, 0);
+    assert_int_equal(step_run_class(bed.stepper, VARVE_JOB_COMPACTION), 1);
+    compactor_load(&bed.db->compactor, &load);
+    assert_int_equal(load.upper_bytes, dead);
+    assert_int_equal(load.relieved_bytes, dead);
+    bed_fill(&bed, "k", KEYS, 900);
+    db_refresh_load(bed.db);
+    assert_in_range(bed.db->stall.load.memtables_dead_bytes, 1,
+                    bed.db->stall.load.flush_dead_bytes);
+    bed_run_class(&bed, VARVE_JOB_MAINTENANCE);
+    compactor_load(&bed.db->compactor, &load);
+    assert_int_equal(load.relieved_bytes, 0);
+    assert_int_equal(load.upper_bytes, 0);
+    check_settles(&bed, 5);
+    bed_deinit(&bed);
+}
+
 /* ---- failures ---- */
 
 static const int errnos[] = {EIO, ENOSPC};
@@ -430,6 +465,7 @@ static void test_picture__hiding(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_compactor__relieves_by_and_by),
         cmocka_unit_test(test_part__tried_again_after_any_failure),
         cmocka_unit_test(test_install__tried_again_with_the_same_segments),
         cmocka_unit_test(test_all__any_allocation_fails),

@@ -136,6 +136,7 @@ static void test_floor(void **state)
     EXPECT_NOTHING();
     picker_debt(&picture.view, &debt);
     assert_int_equal(debt.upper_target_bytes, 128 * MB);
+    assert_int_equal(debt.floor_gives_bytes, 128 * MB - 60 * MB * PICKER_UPPER_PERCENT / 100);
     picture.view.floor_bytes = 99 * MB;
     expect_pick(PICK_MERGE, PICK_FOR_SPACE, LAST, both, COUNT_OF(both));
 }
@@ -156,6 +157,7 @@ static void test_debt(void **state)
     assert_int_equal(debt.last_level_bytes, 1024 * MB);
     assert_int_equal(debt.upper_bytes, 40 * MB);
     assert_int_equal(debt.upper_target_bytes, 1024 * MB * PICKER_UPPER_PERCENT / 100);
+    assert_int_equal(debt.floor_gives_bytes, 0);
     assert_int_equal(debt.level0_depth, 3);
     assert_int_equal(debt.dead_bytes, 40 * MB);
     assert_int_equal(debt.targets[0], debt.upper_target_bytes);
@@ -178,11 +180,17 @@ static void test_debt__what_is_dead(void **state)
     picker_debt(&picture.view, &debt);
     assert_int_equal(debt.upper_bytes, 512 * MB);
     assert_int_equal(debt.upper_dead_bytes, 200 * MB);
+    picture.view.flush_bytes = 64 * MB;
+    picker_debt(&picture.view, &debt);
+    assert_int_equal(debt.flush_dead_bytes, 25 * MB);
     assert_int_equal(debt.upper_target_bytes, (1536 - 200) * MB * PICKER_UPPER_PERCENT / 100);
     EXPECT_NOTHING();
     over->deletes = 40 * 1024; /* of about 1 KiB each in the last level */
     picker_debt(&picture.view, &debt);
     assert_in_range(debt.upper_dead_bytes, 239 * MB, 240 * MB);
+    over->deletes = 1024 * 1024; /* they hide more than they are */
+    picker_debt(&picture.view, &debt);
+    assert_int_equal(debt.flush_dead_bytes, 64 * MB);
     expect_reason(PICK_FOR_SPACE);
 }
 
@@ -337,6 +345,27 @@ static void test_level0__inside_takes_all_between(void **state)
     assert_int_equal(pick.output_run_no, 20);
     assert_int_equal(pick.input_count, 11);
     pick_deinit(&pick);
+}
+
+/* What is too deep while too much is dead goes down at once, if the place is as full as the mean. */
+static void test_level0__deep_and_dead(void **state)
+{
+    struct pick pick;
+
+    (void)state;
+    for (int is_over = 0; is_over < 2; is_over++) {
+        start();
+        picture.view.floor_bytes = 128 * MB;
+        for (uint64_t no = 20; no > 9; no--)
+            add(0, no, 0, 200, is_over ? 16 * MB : 11 * MB);
+        add(LAST, 0, 0, 200, 72 * MB);
+        assert_int_equal(picker_pick(&picture.view, &pick), 0);
+        assert_int_equal(pick.output_level, is_over ? LAST : 0);
+        assert_int_equal(pick.relieved_bytes, is_over ? 11 * 16 * MB : 0);
+        assert_int_equal(pick.input_entries, is_over ? 11 * (16 * 1024 + 1) + 72 * 1024 + 1
+                                                     : pick.input_count * (11 * 1024 + 1));
+        pick_deinit(&pick);
+    }
 }
 
 /* At rest, however shallow; but what is larger than all newer ones together is not written again for them. */
@@ -733,6 +762,7 @@ int main(void)
         cmocka_unit_test(test_level0__runs_that_do_not_meet),
         cmocka_unit_test(test_level0__merges_inside),
         cmocka_unit_test(test_level0__inside_takes_all_between),
+        cmocka_unit_test(test_level0__deep_and_dead),
         cmocka_unit_test(test_level0__alike_at_rest),
         cmocka_unit_test(test_level0__alike_behind_a_small_one),
         cmocka_unit_test(test_level0__alike_as_a_whole),

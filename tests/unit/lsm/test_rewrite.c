@@ -63,6 +63,9 @@ struct bed {
     size_t group_len;
     uint64_t ignore_seq;
     int stop;
+    uint64_t calls; /* of took(), */
+    uint64_t taken; /* and what it said */
+    uint64_t taken_most;
     int emit_rc;
 };
 
@@ -96,10 +99,13 @@ static size_t group(void *arg, struct varve_slice key, uint64_t *ignore_seq)
     return b->group_len;
 }
 
-static int stop(void *arg)
+static int took(void *arg, uint64_t entries)
 {
     struct bed *b = arg;
 
+    b->calls++;
+    b->taken += entries;
+    b->taken_most = entries > b->taken_most ? entries : b->taken_most;
     return b->stop;
 }
 
@@ -110,7 +116,7 @@ static void bed_init(struct bed *b)
                                       .older_may_hold = older_may_hold,
                                       .group = group,
                                       .emit = emit,
-                                      .stop = stop,
+                                      .took = took,
                                       .arg = b};
 }
 
@@ -293,6 +299,23 @@ static void test_upper__ends_before_it(void **state)
     assert_string_equal(b.out, "a9p b8p");
 }
 
+/* By and by, so that others can go by it. */
+static void test_run__tells_what_it_took(void **state)
+{
+    char input[16 * 1000] = "", *at = input;
+    struct bed b;
+
+    (void)state;
+    bed_init(&b);
+    for (int i = 1000; i > 1; i--)
+        at += sprintf(at, "a%dp ", i);
+    at[-1] = 0;
+    assert_int_equal(run(&b, input), 0);
+    assert_int_equal(b.taken, 999);
+    assert_int_equal(b.taken_most, 100);
+    assert_int_equal(b.calls, 11); /* the first, and the end */
+}
+
 static void test_run__stops_and_hands_errors_on(void **state)
 {
     const char *input = "a9p b8p c7p";
@@ -377,6 +400,7 @@ int main(void)
         cmocka_unit_test(test_ranges__hide_and_answer),
         cmocka_unit_test(test_flush__marks_what_lies_lowest),
         cmocka_unit_test(test_upper__ends_before_it),
+        cmocka_unit_test(test_run__tells_what_it_took),
         cmocka_unit_test(test_run__stops_and_hands_errors_on),
         cmocka_unit_test(test_expired__refuses_damage),
         cmocka_unit_test(test_run__survives_every_failed_allocation),

@@ -68,7 +68,58 @@ static void test_pressure__small_databases(void **state)
     assert_int_equal(stall_pressure(&load, &cause), 1000);
 }
 
-/* Rates that disks have are reached before the space above the last level is a fifth of it. */
+/* What is in memory counts as what its flush will bring: the pressure does not jump when that ends. */
+static void test_pressure__flushes(void **state)
+{
+    struct stall_load load = quiet();
+    enum varve_stall_cause cause;
+
+    (void)state;
+    load.upper_bytes = GB + GB / 10;
+    load.flush_dead_bytes = 32 * MB;
+    load.memtables_dead_bytes = 40 * MB;
+    uint32_t before = stall_pressure(&load, &cause);
+    assert_in_range(before, 1, 999);
+    load.upper_bytes += 32 * MB;
+    load.memtables_dead_bytes -= 32 * MB;
+    assert_int_equal(stall_pressure(&load, &cause), before);
+    load.memtables_dead_bytes += MB;
+    assert_true(stall_pressure(&load, &cause) > before);
+    load.upper_bytes = GB; /* nothing is due yet, however much will come */
+    load.memtables_dead_bytes = 100 * MB;
+    assert_int_equal(stall_pressure(&load, &cause), 0);
+}
+
+/* What a merge has taken in is as good as gone, though it is what made the merge due. */
+static void test_pressure__merges(void **state)
+{
+    struct stall_load load = quiet();
+    enum varve_stall_cause cause;
+
+    (void)state;
+    load.upper_bytes = GB + GB / 4;
+    assert_int_equal(stall_pressure(&load, &cause), 1000);
+    load.relieved_bytes = GB / 8;
+    assert_in_range(stall_pressure(&load, &cause), 500, 900);
+    load.relieved_bytes = GB + GB / 4;
+    assert_int_equal(stall_pressure(&load, &cause), 0);
+}
+
+/* The fewer data, the more flushes lie between the limits: a merge of all there is takes as long as several. */
+static void test_pressure__floor(void **state)
+{
+    struct stall_load load = quiet();
+    enum varve_stall_cause cause;
+
+    (void)state;
+    load.upper_target_bytes = 128 * MB;
+    load.upper_bytes = 160 * MB;
+    assert_int_equal(stall_pressure(&load, &cause), 1000);
+    load.floor_gives_bytes = 100 * MB;
+    assert_in_range(stall_pressure(&load, &cause), 200, 300);
+}
+
+/* Rates that disks have are reached before the space above the last level is a fifth of it, and a flush. */
 static void test_pressure__keeps_the_space(void **state)
 {
     struct stall_load load = quiet();
@@ -78,10 +129,11 @@ static void test_pressure__keeps_the_space(void **state)
     (void)state;
     load.upper_target_bytes = last_level / 100 * PICKER_UPPER_PERCENT;
     load.upper_bytes = load.upper_target_bytes; /* where merges begin */
+    load.flush_dead_bytes = 40 * MB;
     assert_int_equal(stall_pressure(&load, &cause), 0);
-    load.upper_bytes += load.upper_bytes / 50;
+    load.upper_bytes += load.upper_bytes / 50 + load.flush_dead_bytes;
     assert_true(stall_rate(stall_pressure(&load, &cause)) > 200 * MB);
-    load.upper_bytes = last_level / 5;
+    load.upper_bytes = last_level / 5 + load.flush_dead_bytes;
     assert_int_equal(cause, VARVE_STALL_SPACE);
     assert_true(stall_rate(stall_pressure(&load, &cause)) < 20 * MB);
 }
@@ -183,6 +235,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pressure__causes),
         cmocka_unit_test(test_pressure__small_databases),
+        cmocka_unit_test(test_pressure__flushes),
+        cmocka_unit_test(test_pressure__merges),
+        cmocka_unit_test(test_pressure__floor),
         cmocka_unit_test(test_pressure__keeps_the_space),
         cmocka_unit_test(test_pressure__monotone),
         cmocka_unit_test(test_rate__smooth),
