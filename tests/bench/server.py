@@ -50,7 +50,7 @@ import server as servers  # noqa: E402
 
 import show  # noqa: E402
 
-SERVER_CORE, CLIENT_CORE = "0", "1"
+SERVER_CORE, CLIENT_CORE = show.SERVER_CORE, show.CLIENT_CORE
 NAMES = ("varve", "redis")  # in the tables
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 IDLE_S = 1.2       # no CPU for so long: a sync a second has had its turn
@@ -60,9 +60,8 @@ REST_SHARE = 0.04  # of a core: what servers at rest use together
 REST_MAX_S = 90.0
 WARM_UP = 20000    # commands before each measured workload
 MIXED_MIN_CLIENTS = 10
-REDIS = ("--save", "", "--appendonly", "yes", "--auto-aof-rewrite-percentage", "0")
 KINDS = {  # of servers: the program (None: varved) and its options
-    "redis": ("redis-server", REDIS),
+    "redis": ("redis-server", show.REDIS),
     "varve": (None, ()),
     "memtable": (None, ("--memtable-size", "1gb")),
     "blocks": (None, ("--memtable-size", "4mb", "--block-cache-size", "1gb")),

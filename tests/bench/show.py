@@ -20,6 +20,9 @@ import server as servers  # noqa: E402
 
 MB = 1 << 20
 PIPELINE = 2000  # commands in one go; another such batch is sent before the replies of the first are read
+SERVER_CORE, CLIENT_CORE = "0", "1"  # of the benchmarks that pin both
+# redis-server with its log; rewriting it would be in Redis's figures only.
+REDIS = ("--save", "", "--appendonly", "yes", "--auto-aof-rewrite-percentage", "0")
 UNITS = {"": 1, "k": 1000, "kb": 1 << 10, "m": 10 ** 6, "mb": 1 << 20, "g": 10 ** 9, "gb": 1 << 30}
 
 

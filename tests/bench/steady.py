@@ -27,8 +27,6 @@ BOUND = 0.6
 STEAL_MAX = 0.1
 SET_REPLY = b"+OK\r\n"
 COLOURS = {"varve": "steelblue", "redis": "indianred"}
-REDIS = ("--appendonly", "yes", "--auto-aof-rewrite-percentage", "0", "--appendfsync", "everysec")
-SERVER_CORE, CLIENT_CORE = "0", "1"
 
 
 def stolen_s():
@@ -128,10 +126,11 @@ class Client:
 def start(name, folder, extra):
     place = os.path.join(folder, name)
     os.mkdir(place)
-    pinned = ("taskset", "-c", SERVER_CORE)
+    pinned = ("taskset", "-c", show.SERVER_CORE)
+    logged = ("--appendfsync", "everysec")
     if name == "redis":
-        return show.servers.Server(place, "--save", "", *REDIS, program="redis-server", under=pinned).start()
-    return show.servers.Server(place, "--appendfsync", "everysec", *extra, under=pinned).start()
+        return show.servers.Server(place, *show.REDIS, *logged, program="redis-server", under=pinned).start()
+    return show.servers.Server(place, *logged, *extra, under=pinned).start()
 
 
 def measure(name, folder, options):
@@ -189,7 +188,7 @@ def main():
     parser.add_argument("--svg", help="draw it into this file")
     options = parser.parse_args()
     show.use_release()
-    os.sched_setaffinity(0, {int(CLIENT_CORE)})
+    os.sched_setaffinity(0, {int(show.CLIENT_CORE)})
     title = (f"{options.seconds} s of overwrites at full speed: {options.clients} clients, pipelines of "
              f"{options.pipeline}, {options.keys} keys, values of {options.value} bytes")
     report = show.Report(title)
