@@ -389,19 +389,45 @@ static int try_compaction(struct levels *b, const struct pick *pick)
         rc = compaction_part(compaction, i, &b->err);
     if (rc == 0)
         rc = compaction_result(compaction, &result, &b->err);
+    if (rc == 0)
+        b->copied_bytes += result.copied_bytes;
     compaction_destroy(compaction);
     return rc;
 }
 
-static void test_compaction__survives_every_failed_call(void **state)
+/* One run, and another over a few of its keys, of whose merge blocks are copied. */
+static void make_near_levels(struct levels *b, uint64_t seed)
+{
+    struct pick pick;
+
+    for (;; seed += 100) {
+        assert_true(seed < 10000);
+        levels_init(b, seed);
+        b->puts = 37;
+        grow(b, 300);
+        compact(b, 1);
+        b->near_count = 2;
+        b->near_from = levels_below(b, LEVELS_KEYS - b->near_count);
+        grow(b, 6);
+        b->copied_bytes = 0;
+        make_pick(b, &pick, 1);
+        assert_int_equal(try_compaction(b, &pick), 0);
+        mem_free(pick.inputs);
+        if (b->copied_bytes > 0)
+            break;
+        levels_deinit(b);
+    }
+    b->copied_bytes = 0;
+}
+
+static void fail_every_call(void (*make)(struct levels *b, uint64_t seed), uint64_t least)
 {
     static struct levels b;
     struct pick pick;
     uint64_t fired = 1;
     uint64_t points = 0;
 
-    (void)state;
-    make_levels(&b, 7);
+    make(&b, 7);
     make_pick(&b, &pick, 1);
     for (uint64_t nth = 1; fired != 0; nth++) {
         fault_env_plan(b.fault, (struct fault_plan){.nth = nth, .os_errno = 28});
@@ -415,19 +441,26 @@ static void test_compaction__survives_every_failed_call(void **state)
             break; /* the outputs are there and are thrown away: only removals are to come */
         assert_int_equal(levels_files(&b), b.version->segment_count);
     }
-    assert_true(points > 50);
+    assert_true(points > least);
+    assert_true(make != make_near_levels || b.copied_bytes > 0);
     mem_free(pick.inputs);
     levels_deinit(&b);
 }
 
-static void test_compaction__survives_every_failed_allocation(void **state)
+static void test_compaction__survives_every_failed_call(void **state)
+{
+    (void)state;
+    fail_every_call(make_levels, 50);
+    fail_every_call(make_near_levels, 20);
+}
+
+static void fail_every_allocation(void (*make)(struct levels *b, uint64_t seed))
 {
     static struct levels b;
     struct pick pick;
     int rc = VARVE_ENOMEM;
 
-    (void)state;
-    make_levels(&b, 8);
+    make(&b, 8);
     make_pick(&b, &pick, 1);
     for (uint64_t nth = 1; rc != 0; nth++) {
         mem_fail_nth(nth, 0);
@@ -436,9 +469,17 @@ static void test_compaction__survives_every_failed_allocation(void **state)
         assert_true(rc == 0 || (rc == VARVE_ENOMEM && b.err.code == rc));
         assert_int_equal(levels_files(&b), b.version->segment_count);
     }
+    assert_true(make != make_near_levels || b.copied_bytes > 0);
     levels_check(&b);
     mem_free(pick.inputs);
     levels_deinit(&b);
+}
+
+static void test_compaction__survives_every_failed_allocation(void **state)
+{
+    (void)state;
+    fail_every_allocation(make_levels);
+    fail_every_allocation(make_near_levels);
 }
 
 static void test_compaction__stops_when_told(void **state)
