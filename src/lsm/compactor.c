@@ -86,11 +86,28 @@ static void compactor_failed(struct compactor *compactor, const struct varve_err
 
 /* ---- planning ---- */
 
+/* Only of the version of now: who installed another one after it measures that. */
+static void compactor_know(struct compactor *compactor, const struct version *version,
+                           const struct picker_debt *debt)
+{
+    mutex_lock(&compactor->mutex);
+    struct view *now = view_acquire(&compactor->db->view);
+    if (now->version == version) {
+        compactor->debt = *debt;
+        if (compactor->relief_shows)
+            compactor->merging_relieved_bytes = 0;
+        compactor->relief_shows = 0;
+    }
+    mutex_unlock(&compactor->mutex);
+    view_release(&compactor->db->view, now);
+}
+
 static int compactor_look(struct compactor *compactor, const struct version *version,
                           const struct snapshot_list *snapshots, uint64_t expired_before_ms,
                           struct compactor_view *picture)
 {
     struct varve_db *db = compactor->db;
+    struct picker_debt debt;
     int rc = compactor_view_init(picture, version, snapshots, expired_before_ms);
 
     if (rc != 0)
@@ -106,8 +123,9 @@ static int compactor_look(struct compactor *compactor, const struct version *ver
     picture->view.floor_bytes = compactor->floor_bytes;
     picture->view.compact_all = compactor->compact_all;
     picture->view.compact_all_seq = compactor->compact_all_seq;
-    picker_debt(&picture->view, &compactor->debt);
     mutex_unlock(&compactor->mutex);
+    picker_debt(&picture->view, &debt); /* the writer does not wait for that */
+    compactor_know(compactor, version, &debt);
     return 0;
 }
 
@@ -353,6 +371,7 @@ static void compactor_count(struct compactor *compactor, const struct compaction
     compactor->copied_bytes += result->copied_bytes;
     compactor->level_read_bytes[level] += result->read_bytes;
     compactor->level_written_bytes[level] += result->written_bytes;
+    compactor->relief_shows = 1;
     compactor->last_error[0] = '\0';
     compactor->failed_in_row = 0;
     compactor->room_bytes = 0;

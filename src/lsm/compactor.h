@@ -40,7 +40,8 @@ struct compactor {
     int running;                     /* under the mutex, as all up to the blank line */
     int merging;                     /* parts are running, */
     uint64_t merging_entries;        /* of so many entries, */
-    uint64_t merging_relieved_bytes; /* and in the end so much of debt.upper_dead_bytes is gone */
+    uint64_t merging_relieved_bytes; /* and in the end so much of debt.upper_dead_bytes is gone: */
+    int relief_shows;                /* it has taken effect, the next measure says so */
     int again;                       /* something changed while it was running */
     uint64_t retry_us;               /* after a failure: not before */
     uint32_t failed_in_row;

@@ -690,7 +690,7 @@ void db_refresh_load(struct varve_db *db)
                                     : (uint64_t)((double)load.flush_dead_bytes *
                                                  (double)load.memtable_bytes /
                                                  (double)db->memtable_start_bytes);
-    stall_set_load(&db->stall, &load);
+    stall_set_load(&db->stall, &load, db->env->ops->now_mono_us(db->env));
 }
 
 uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause *cause)

@@ -367,6 +367,8 @@ static void flush_note_growth(struct flusher *flusher, const struct view *now)
     uint64_t grown = memtable_used_bytes(now->active);
     uint64_t permille;
 
+    if (memtable_used_bytes(flush_memtable(flusher)) < flusher->db->options.memtable_size_bytes / 2)
+        return; /* flushed for another reason: says nothing of how fast it fills */
     for (size_t i = 0; i + 1 < now->immutable_count; i++)
         grown += memtable_used_bytes(now->immutable[i]);
     permille = grown / (memtable_used_bytes(flush_memtable(flusher)) / 1000 + 1);

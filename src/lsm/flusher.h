@@ -51,7 +51,7 @@ struct flusher {
 
 void flusher_init(struct flusher *flusher, struct varve_db *db);
 void flusher_deinit(struct flusher *flusher); /* no job may be running */
-/* Starts the next step if one is due. Writer thread. */
+/* Starts the next step if one is due. Any thread. */
 void flusher_poke(struct flusher *flusher);
 /* With how many bytes an active memtable that no other waits behind is flushed: less than its size where writes
  * come so fast that with what follows until the flush took effect they would take a quarter more. Any thread. */

@@ -1,7 +1,7 @@
 /* picker.h - decides what is compacted next. Pure: a picture of the levels in, a choice out; no files, no
  * clock, no memory between calls. decisions/ has the reasons: the newest data tiered (level 0), the rest
- * levelled, sizes set from the last level up, so that what is dead is at most PICKER_UPPER_PERCENT of what is needed
- * (or the floor, if that is more), and merges picked where most is dead for the bytes that they rewrite. */
+ * levelled, sizes set from the last level up, so that what is dead comes to PICKER_UPPER_PERCENT of what is needed
+ * (or to the floor, if that is more), and merges picked where most is dead for the bytes that they rewrite. */
 #ifndef LSM_PICKER_H
 #define LSM_PICKER_H
 

@@ -96,10 +96,21 @@ uint64_t stall_rate(uint32_t pressure)
     return rate - rate / 2 * part / PRESSURE_MAX;
 }
 
-void stall_set_load(struct stall *stall, const struct stall_load *load)
+static void owe(struct stall *stall, double us, uint64_t now_us)
 {
+    stall->free_at_us = now_us + (us < DEBT_MAX_US ? (uint64_t)us : DEBT_MAX_US);
+}
+
+void stall_set_load(struct stall *stall, const struct stall_load *load, uint64_t now_us)
+{
+    uint64_t before = stall->rate_bytes;
+
     stall->load = *load;
     stall->rate_bytes = stall_rate(stall_pressure(load, &stall->cause));
+    if (before > 0 && stall->rate_bytes > 0 && stall->free_at_us > now_us)
+        owe(stall,
+            (double)(stall->free_at_us - now_us) * (double)before / (double)stall->rate_bytes,
+            now_us);
 }
 
 uint64_t stall_delay_us(const struct stall *stall, uint64_t now_us)
@@ -120,9 +131,9 @@ void stall_wrote(struct stall *stall, uint64_t bytes, uint64_t now_us)
     }
     if (stall->free_at_us < now_us)
         stall->free_at_us = now_us;
-    stall->free_at_us += (uint64_t)((double)bytes * 1e6 / (double)stall->rate_bytes);
-    if (stall->free_at_us > now_us + DEBT_MAX_US)
-        stall->free_at_us = now_us + DEBT_MAX_US;
+    owe(stall,
+        (double)(stall->free_at_us - now_us) + (double)bytes * 1e6 / (double)stall->rate_bytes,
+        now_us);
     delay = stall_delay_us(stall, now_us);
     if (delay == 0)
         return;

@@ -41,7 +41,8 @@ uint32_t stall_pressure(const struct stall_load *load, enum varve_stall_cause *c
 /* Bytes a second at that pressure; 0: no limit. Pure. */
 uint64_t stall_rate(uint32_t pressure);
 
-void stall_set_load(struct stall *stall, const struct stall_load *load);
+/* What was written before is paid for at the new rate from now_us on. */
+void stall_set_load(struct stall *stall, const struct stall_load *load, uint64_t now_us);
 /* `bytes` were written at now_us. */
 void stall_wrote(struct stall *stall, uint64_t bytes, uint64_t now_us);
 /* How long to wait from now_us on, at most STALL_MAX_US; a writer that owes more asks again then. */

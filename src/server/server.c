@@ -35,6 +35,7 @@
 #define OTHER_FDS 64 /* files of the engine but segments, the log, the loop's own */
 #define LOOP_FDS 6   /* of each further loop */
 #define ENGINE_TICK_US ((uint64_t)50000)
+#define SLOWED_TICK_US ((uint64_t)10000) /* while writers are slowed down: how much, changes */
 #define MEMORY_TICK_US ((uint64_t)100000)
 /* For the active expirer to count what expired before a compaction drops it. */
 #define EXPIRY_GRACE_MS ((uint64_t)20 * 1000)
@@ -255,7 +256,10 @@ static void hook_tick(void *arg)
     struct processor_stats stats;
 
     processor_tick(server->processor);
-    if (now_us - server->engine_ticked_us < ENGINE_TICK_US)
+    enum varve_stall_cause slowed;
+    (void)varve_write_delay_us(server->db, &slowed);
+    if (now_us - server->engine_ticked_us <
+        (slowed == VARVE_STALL_NONE ? ENGINE_TICK_US : SLOWED_TICK_US))
         return;
     server->engine_ticked_us = now_us;
     tell_durable(server); /* before the tick, which may start to heal */

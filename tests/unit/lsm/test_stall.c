@@ -184,7 +184,7 @@ static void test_delay__keeps_the_rate(void **state)
 
     (void)state;
     load.memtable_bytes = 192 * MB;
-    stall_set_load(&stall, &load);
+    stall_set_load(&stall, &load, now);
     for (int i = 0; i < 2000; i++) {
         uint64_t delay = stall_delay_us(&stall, now);
         assert_true(delay <= STALL_MAX_US);
@@ -211,15 +211,34 @@ static void test_delay__bounded(void **state)
 
     (void)state;
     load.memtable_bytes = 256 * MB;
-    stall_set_load(&stall, &load);
+    stall_set_load(&stall, &load, 5000);
     stall_wrote(&stall, 512 * MB, 5000);
     assert_int_equal(stall_delay_us(&stall, 5000), STALL_MAX_US);
     assert_int_equal(stall_delay_us(&stall, 1004000), 1000);
     assert_int_equal(stall_delay_us(&stall, 1005000), 0);
     stall_wrote(&stall, 512 * MB, 1005000);
     load = quiet();
-    stall_set_load(&stall, &load);
+    stall_set_load(&stall, &load, 1005000);
     assert_int_equal(stall_delay_us(&stall, 1005000), 0);
+}
+
+/* What was written at a rate is not paid for at it once the pressure has changed. */
+static void test_delay__at_the_rate_of_now(void **state)
+{
+    struct stall stall = {0};
+    struct stall_load load = quiet();
+
+    (void)state;
+    load.memtable_bytes = 256 * MB;
+    stall_set_load(&stall, &load, 1000);
+    stall_wrote(&stall, MB / 2, 1000); /* half a second */
+    load.memtable_bytes = 160 * MB;
+    stall_set_load(&stall, &load, 1000);
+    assert_int_equal(stall_delay_us(&stall, 1000), 500000 * MB / stall.rate_bytes);
+    load.memtable_bytes = 256 * MB;
+    stall_set_load(&stall, &load, 1000);
+    assert_int_equal(stall_delay_us(&stall, 1000), STALL_MAX_US);
+    assert_in_range(stall.free_at_us, 490000, 501000);
 }
 
 static void test_names(void **state)
@@ -243,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_rate__smooth),
         cmocka_unit_test(test_delay__keeps_the_rate),
         cmocka_unit_test(test_delay__bounded),
+        cmocka_unit_test(test_delay__at_the_rate_of_now),
         cmocka_unit_test(test_names),
     };
 
