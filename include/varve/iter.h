@@ -17,8 +17,8 @@ struct varve_iter; /* opaque */
 
 /* Keys in [lower, upper); a NULL bound is open. The bounds are copied; read may be NULL, and is
  * not looked at afterwards, but its snapshot is held until the iterator is destroyed. With
- * no_wait a move that needs the disk, or that passes some thousand keys which it does not show
- * (deleted, expired), ends the walk, and the status is VARVE_WOULD_BLOCK. Returns NULL and err (VARVE_ENOMEM) if it cannot be made. Must be destroyed before varve_close(). Any
+ * no_wait a move that needs the disk, or that passes more than passes_max keys (0: no limit) which it does not
+ * show (deleted, expired), ends the walk, and the status is VARVE_WOULD_BLOCK. Returns NULL and err (VARVE_ENOMEM) if it cannot be made. Must be destroyed before varve_close(). Any
  * thread. */
 struct varve_iter *varve_iter_create(struct varve_db *db, const struct varve_read *read,
                                      const struct varve_slice *lower,

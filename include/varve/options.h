@@ -49,7 +49,7 @@ struct varve_options {
     enum varve_durability durability;
     uint64_t
         memtable_size_bytes; /* default 64 MiB, at least 64 KiB: a full one is flushed; where writes come as
-                                   * fast as flushes do, one that is up to half as large */
+                                   * fast as flushes do, a smaller one, of at least half that */
     uint32_t memtables_max; /* default 4, 2 .. 16: the active one and those that wait; when all
                                    * are full, writes wait */
     uint64_t block_cache_size_bytes; /* default 256 MiB, at least 1 MiB: blocks, indexes, filters;
