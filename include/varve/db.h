@@ -119,6 +119,9 @@ const char *varve_stall_name(enum varve_stall_cause cause);
  * writers back, and commit small groups while *cause (may be NULL) says that writes are slowed.
  * Writer thread. */
 uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause *cause);
+/* How small: bytes of keys and values after which to commit and ask again, some milliseconds of what writers are
+ * held to; UINT64_MAX: they are not. Writer thread. */
+uint64_t varve_write_round_bytes(const struct varve_db *db);
 
 /* Starts a flush of what is in memory, and waits until it is in segments, and durable. The group
  * must not be open (VARVE_EINVAL). Errors: VARVE_EREADONLY, VARVE_ENOMEM, or the flush's own;

@@ -5,9 +5,6 @@
 #include "cmd/processor_private.h"
 #include "cmd/session.h"
 
-/* While writes are slowed a turn takes that much of them: what a larger one would owe, all would wait for. */
-#define SLOWED_GROUP_BYTES ((uint64_t)64 * 1024)
-
 void parking_init(struct processor *processor)
 {
     mutex_init(&processor->parking.mutex);
@@ -193,8 +190,10 @@ uint64_t park_write_delay_us(struct processor *processor)
     struct processor_stats *stats = &processor->stats;
 
     if (processor->delay_turn == processor->turn && processor->ticked) {
-        if (keyspace_group_bytes(processor->keyspace) >= SLOWED_GROUP_BYTES &&
-            stats->delay_cause != VARVE_STALL_NONE)
+        /* What a larger group would owe, all would wait for. */
+        if (stats->delay_cause != VARVE_STALL_NONE &&
+            keyspace_group_bytes(processor->keyspace) >=
+                keyspace_write_round_bytes(processor->keyspace))
             processor->delay_us = PARK_WRITE_MIN_US;
         return processor->delay_us;
     }

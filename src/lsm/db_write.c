@@ -704,6 +704,11 @@ uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause 
     return delay_us;
 }
 
+uint64_t varve_write_round_bytes(const struct varve_db *db)
+{
+    return stall_round_bytes(&db->stall);
+}
+
 /* A range tombstone in memory that covers segments should not wait until the memtable is full: only in a
  * segment does it make others superfluous. */
 static int range_is_due(struct varve_db *db)

@@ -21,6 +21,8 @@
 #define RATE_HALVINGS 11 /* 1 MiB a second at the hard limit */
 /* What one huge write may leave behind: the load is looked at anew long before. */
 #define DEBT_MAX_US 1000000
+/* Each round wakes all who wait. */
+#define ROUND_BYTES_MIN ((uint64_t)16 * 1024)
 
 const char *varve_stall_name(enum varve_stall_cause cause)
 {
@@ -118,6 +120,13 @@ uint64_t stall_delay_us(const struct stall *stall, uint64_t now_us)
     if (stall->rate_bytes == 0 || stall->free_at_us <= now_us)
         return 0;
     return stall->free_at_us - now_us < STALL_MAX_US ? stall->free_at_us - now_us : STALL_MAX_US;
+}
+
+uint64_t stall_round_bytes(const struct stall *stall)
+{
+    if (stall->rate_bytes == 0)
+        return UINT64_MAX;
+    return larger(stall->rate_bytes * (STALL_MAX_US / 2) / 1000000, ROUND_BYTES_MIN);
 }
 
 /* The bucket holds no tokens for later: what was free while nobody wrote is gone. */

@@ -48,5 +48,7 @@ void stall_wrote(struct stall *stall, uint64_t bytes, uint64_t now_us);
 /* How long to wait from now_us on, at most STALL_MAX_US; a writer that owes more asks again then. */
 #define STALL_MAX_US 10000
 uint64_t stall_delay_us(const struct stall *stall, uint64_t now_us);
+/* What may be written at once, so that it owes no more than STALL_MAX_US / 2, at any but the lowest rates. */
+uint64_t stall_round_bytes(const struct stall *stall);
 
 #endif

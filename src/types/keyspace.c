@@ -229,6 +229,11 @@ uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_sta
     return varve_write_delay_us(keyspace->db, cause);
 }
 
+uint64_t keyspace_write_round_bytes(const struct keyspace *keyspace)
+{
+    return varve_write_round_bytes(keyspace->db);
+}
+
 /* Reads the record of a name, expired or not. */
 static int record_get(struct keyspace *keyspace, const struct space *space, struct varve_slice key,
                       uint64_t now_ms, struct varve_pin *pin, struct varve_err *err)

@@ -168,6 +168,8 @@ void keyspace_forget_fetched(struct keyspace *keyspace);
 
 /* How long the next write is to be held back, in microseconds (varve_write_delay_us). */
 uint64_t keyspace_write_delay_us(const struct keyspace *keyspace, enum varve_stall_cause *cause);
+/* And how large a group may be while they are held back (varve_write_round_bytes). */
+uint64_t keyspace_write_round_bytes(const struct keyspace *keyspace);
 
 /* ---- writing ---- */
 

@@ -337,6 +337,11 @@ uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause 
     return db->delay_us;
 }
 
+uint64_t varve_write_round_bytes(const struct varve_db *db)
+{
+    return db->delay_cause == VARVE_STALL_NONE ? UINT64_MAX : 64 * 1024;
+}
+
 const char *varve_stall_name(enum varve_stall_cause cause)
 {
     return cause == VARVE_STALL_LEVEL0 ? "level0" : cause == VARVE_STALL_NONE ? "none" : "other";

@@ -241,6 +241,25 @@ static void test_delay__at_the_rate_of_now(void **state)
     assert_in_range(stall.free_at_us, 490000, 501000);
 }
 
+/* A round owes some milliseconds at the rates that disks have. */
+static void test_round(void **state)
+{
+    struct stall stall = {0};
+    struct stall_load load = quiet();
+
+    (void)state;
+    assert_true(stall_round_bytes(&stall) == UINT64_MAX);
+    for (load.memtable_bytes = 130 * MB; load.memtable_bytes < 256 * MB;
+         load.memtable_bytes += MB) {
+        stall_set_load(&stall, &load, 1000);
+        stall.free_at_us = 0;
+        uint64_t bytes = stall_round_bytes(&stall);
+        stall_wrote(&stall, bytes, 1000);
+        assert_true(bytes >= 16384);
+        assert_in_range(stall.free_at_us - 1000, 4990, bytes > 16384 ? 5000 : 16000);
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -263,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_delay__keeps_the_rate),
         cmocka_unit_test(test_delay__bounded),
         cmocka_unit_test(test_delay__at_the_rate_of_now),
+        cmocka_unit_test(test_round),
         cmocka_unit_test(test_names),
     };
 
