@@ -291,6 +291,7 @@ static int compactor_start_parts(struct compactor *compactor, uint64_t expired_b
     atomic_store(&compactor->took_entries, 0);
     mutex_lock(&compactor->mutex);
     compactor->merging = 1;
+    compactor->relief_shows = 0;
     compactor->merging_entries = compactor->pick.input_entries;
     /* One that fails again and again would let writers run each time. */
     compactor->merging_relieved_bytes = compactor->failed_in_row == 0

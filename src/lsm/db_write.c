@@ -744,7 +744,7 @@ static void db_tick_memory(struct varve_db *db)
     db->arenas_user_bytes = db->user_bytes;
 }
 
-/* What is due about every 100 ms: the flusher and the compactor are woken, a range tombstone that makes
+/* What is due about every tick: the flusher and the compactor are woken, a range tombstone that makes
  * whole segments superfluous is flushed. */
 static void db_tick_background(struct varve_db *db)
 {

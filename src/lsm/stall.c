@@ -109,7 +109,9 @@ void stall_set_load(struct stall *stall, const struct stall_load *load, uint64_t
 
     stall->load = *load;
     stall->rate_bytes = stall_rate(stall_pressure(load, &stall->cause));
-    if (before > 0 && stall->rate_bytes > 0 && stall->free_at_us > now_us)
+    if (stall->rate_bytes == 0)
+        stall->free_at_us = now_us;
+    else if (before > 0 && stall->free_at_us > now_us)
         owe(stall,
             (double)(stall->free_at_us - now_us) * (double)before / (double)stall->rate_bytes,
             now_us);

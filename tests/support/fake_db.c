@@ -339,7 +339,7 @@ uint64_t varve_write_delay_us(const struct varve_db *db, enum varve_stall_cause 
 
 uint64_t varve_write_round_bytes(const struct varve_db *db)
 {
-    return db->delay_cause == VARVE_STALL_NONE ? UINT64_MAX : 64 * 1024;
+    return db->delay_cause == VARVE_STALL_NONE ? UINT64_MAX : 32 * 1024;
 }
 
 const char *varve_stall_name(enum varve_stall_cause cause)

@@ -63,7 +63,7 @@ uint64_t fake_db_held(const struct varve_db *db);      /* fetches that are not r
 uint64_t fake_db_syncs(const struct varve_db *db);   /* varve_sync() calls so far, */
 uint64_t fake_db_flushes(const struct varve_db *db); /* and varve_flush() */
 
-/* What varve_write_delay_us() answers; while there is a cause, a round is 64 KiB. */
+/* What varve_write_delay_us() answers; while there is a cause, a round is 32 KiB. */
 void fake_db_delay_writes(struct varve_db *db, uint64_t us, enum varve_stall_cause cause);
 uint64_t fake_db_delay_asked(const struct varve_db *db); /* how often it was called */
 

@@ -563,9 +563,9 @@ static void test_write_delay__parks_writes_for_a_time(void **state)
 static void test_slowed_writes__are_few_a_turn(void **state)
 {
     struct server *s = *state;
-    char *value = mem_alloc_zero(64 * 1024);
+    char *value = mem_alloc_zero(32 * 1024);
     struct varve_slice large[3] = {varve_slice_str("SET"), varve_slice_str("large"),
-                                   varve_slice(value, 64 * 1024)};
+                                   varve_slice(value, 32 * 1024)};
 
     assert_non_null(value);
     fake_db_delay_writes(s->db, 0, VARVE_STALL_SPACE);

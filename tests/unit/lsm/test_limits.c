@@ -212,6 +212,10 @@ static void test_memtable__growth(void **state)
         uint32_t after = atomic_load(&flusher->growth_permille);
         assert_true(after < before && after >= before * 3 / 4);
     }
+    uint32_t learnt = atomic_load(&flusher->growth_permille);
+    assert_int_equal(put_without_help(bed), 0);
+    bed_flush_only(bed); /* not since it was full: says nothing */
+    assert_int_equal(atomic_load(&flusher->growth_permille), learnt);
     while (bed_stats(bed).memtables < 3) /* two more */
         assert_int_equal(put_without_help(bed), 0);
     assert_true(bed_run_class(bed, VARVE_JOB_FLUSH) == 1);

@@ -220,6 +220,9 @@ static void test_delay__bounded(void **state)
     load = quiet();
     stall_set_load(&stall, &load, 1005000);
     assert_int_equal(stall_delay_us(&stall, 1005000), 0);
+    load.memtable_bytes = 256 * MB;
+    stall_set_load(&stall, &load, 1005000);
+    assert_int_equal(stall_delay_us(&stall, 1005000), 0);
 }
 
 /* What was written at a rate is not paid for at it once the pressure has changed. */
