@@ -78,7 +78,7 @@ TESTS = {  # name: (what runs on varve's side, the command, what the table calls
 }
 MIXED = ("mixed", "hot")
 WRITING = ("set", "overwrite", *MIXED)
-NOT_BY_DEFAULT = ("hot",)
+DEFAULT_TESTS = ",".join(test for test in TESTS if test != "hot")
 COLD_PER_HOT = 10
 HOT_WARM_UPS = 5   # reads of each hot key, about, before the first round
 NEW_KEYS = 10 ** 9  # of so many names, hardly one comes twice
@@ -234,7 +234,8 @@ class Workload:
         got = self.run(server, self.count)
         got["cpu_us"] = (cpu_when_idle(server.pid) - before) / self.count * 1e6
         self.got[name].append(got)
-        print(f"  {self.title} P {self.pipeline}, {self.value_bytes} B, {self.clients} clients, {name}: "
+        print(f"  {self.title} P {self.pipeline}, {self.value_bytes} B, {self.clients} clients, "
+              f"{NAMES[name != 'varve']}: "
               f"{got['rate'] / 1000:.0f} k/s, {got['cpu_us']:.2f} us, p99 {got['p99_ms']:.2f} ms",
               file=sys.stderr, flush=True)
 
@@ -337,14 +338,14 @@ def compare_loops(options):
     KINDS["redis"] = (None, ("--memtable-size", "1gb", "--io-threads", 1))
     MUST.clear()
     options.no_always = True
-    if options.tests == ",".join(TESTS):
+    if options.tests == DEFAULT_TESTS:
         options.tests = "get,overwrite,mixed"
 
 
 def parse_options():
     parser = argparse.ArgumentParser(description="varved beside redis-server")
     parser.add_argument("--quick", action="store_true", help="fewer keys, commands and rounds")
-    parser.add_argument("--tests", default=",".join(test for test in TESTS if test not in NOT_BY_DEFAULT), help=", ".join(TESTS))
+    parser.add_argument("--tests", default=DEFAULT_TESTS, help=", ".join(TESTS))
     parser.add_argument("--pipelines", type=numbers, default=[1, 16, 64])
     parser.add_argument("--values", type=numbers, default=[64], help="bytes of a value")
     parser.add_argument("--clients", type=numbers, default=[50])
