@@ -40,7 +40,7 @@ def dbsize(server):
 def watch(server, what, wanted, limit_s):
     """Seconds until the segments take less, and the bytes at the end."""
     begin = time.monotonic()
-    progress = show.Progress(what, 1 << 62)
+    progress = show.Progress(what, None)
     while True:
         taken = show.segment_bytes(server)
         spent = time.monotonic() - begin

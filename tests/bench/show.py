@@ -76,7 +76,7 @@ class Report:
 
 
 class Progress:
-    """A line on standard error every other second."""
+    """A line on standard error every other second; total None: how much is to come is not known."""
 
     def __init__(self, what, total):
         self.what, self.total, self.done = what, total, 0
@@ -85,12 +85,13 @@ class Progress:
     def step(self, count):
         self.done += count
         now = time.monotonic()
-        if now - self.told < 2 and self.done < self.total:
+        if now - self.told < 2 and (self.total is None or self.done < self.total):
             return
         self.told = now
         rate = self.done / max(now - self.begun, 1e-9)
-        print(f"  {self.what}: {self.done:,} of {self.total:,}" + (f", {rate / 1000:.0f} k/s" if rate >= 1000 else ""),
-              file=sys.stderr, flush=True)
+        done = f"{now - self.begun:.0f} s" if self.total is None else f"{self.done:,} of {self.total:,}"
+        print(f"  {self.what}: {done}" + (f", {rate / 1000:.0f} k/s" if rate >= 1000 else ""), file=sys.stderr,
+              flush=True)
 
 
 # ---- keys and values ----
@@ -265,7 +266,7 @@ def cpu_s(server):
 def wait_idle(server, limit_s=300, what="flushes and compactions"):
     """Until no flush waits, no compaction runs, and the segments stay as they are for two seconds."""
     deadline = time.monotonic() + limit_s
-    progress = Progress(what, 1 << 62)
+    progress = Progress(what, None)
     seen, since = None, time.monotonic()
     while time.monotonic() < deadline:
         now = info(server)
