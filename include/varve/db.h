@@ -75,7 +75,7 @@ void varve_leave(void);
  * The batch is kept; what it borrows need not outlive the call. The group must not be open.
  * Errors: VARVE_EFULL (more than a record holds, 4 GiB; or too many full WAL files wait for
  * their sync: try again later), VARVE_EREADONLY (failed, not healed yet), VARVE_ENOMEM,
- * VARVE_EIO and VARVE_ENOSPC (the log write failed; or the disk is below min_free_bytes; or the
+ * VARVE_EIO and VARVE_ENOSPC (the log write failed; or the disk has no room beyond min_free_bytes; or the
  * memtables are full, and so did their flush): the batch has then no effect. */
 int varve_write(struct varve_db *db, struct varve_batch *batch, uint64_t *seq,
                 struct varve_err *err);

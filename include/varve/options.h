@@ -62,13 +62,14 @@ struct varve_options {
     uint32_t segments_max;         /* default 4096, 16 .. 32768: each is an open file */
     uint32_t bloom_bits_per_key;   /* default 10, at most 32; VARVE_NO_FILTER: none */
     enum varve_compression compression;
-    uint32_t compaction_jobs;  /* default 1, at most 16: into how many a large compaction is cut;
+    uint32_t compaction_jobs;    /* default 1, at most 16: into how many a large compaction is cut;
                                 * as many threads should run them */
-    uint64_t expiry_grace_ms;  /* so long after its expiry compactions keep a record, so that a
+    uint64_t expiry_grace_ms;    /* so long after its expiry compactions keep a record, so that a
                                 * sweeper of the caller's meets it, unless that is done already
                                 * (varve_set_swept_ms()); default 0 */
-    uint64_t rate_limit_bytes; /* a second, of flushes and compactions; 0: no limit */
-    uint64_t min_free_bytes;   /* default 64 MiB; VARVE_NO_RESERVE: 0. Below, writes are refused */
+    uint64_t rate_limit_bytes;   /* a second, of flushes and compactions; 0: no limit */
+    uint64_t min_free_bytes;     /* default 64 MiB; VARVE_NO_RESERVE: 0. Below that and
+                                * what is in memtables writes are refused */
     uint64_t reserve_size_bytes; /* default 16 MiB; VARVE_NO_RESERVE: none. Kept for deletes,
                                   * flushes and what gives space back when the disk is full */
     uint64_t wal_size_bytes;     /* default 64 MiB, at least 4 KiB: when the next file starts */

@@ -149,10 +149,9 @@ static int compactor_check_all(struct picker_view *view, struct varve_err *err)
 }
 
 /* What a merge may take: no more than what there last was no room for. */
-static uint64_t compactor_room(const struct compactor *compactor, const struct picker_view *view,
-                               int with_reserve)
+static uint64_t compactor_room(const struct compactor *compactor, int with_reserve)
 {
-    uint64_t room = space_room(&compactor->db->space, view->flush_bytes, with_reserve);
+    uint64_t room = space_room(&compactor->db->space, with_reserve);
 
     return compactor->room_bytes != 0 && compactor->room_bytes < room ? compactor->room_bytes
                                                                       : room;
@@ -168,7 +167,7 @@ static int compactor_ask_reserve(struct compactor *compactor, struct picker_view
 
     if (!view->low || room_bytes == 0 || MUTANT("reserve-for-flushes-only"))
         return 0;
-    view->room_bytes = compactor_room(compactor, view, 1);
+    view->room_bytes = compactor_room(compactor, 1);
     if (view->room_bytes > room_bytes) {
         if (picker_pick(view, &pick) != 0)
             return err_set(err, VARVE_ENOMEM, "no memory to plan a compaction");
@@ -220,7 +219,7 @@ static int compactor_pick(struct compactor *compactor, uint64_t expired_before_m
     picture.view.idle = is_idle && !picture.view.low && compactor->failed_in_row == 0;
     if (is_idle || picture.view.low)
         picture.view.floor_bytes = 0;
-    picture.view.room_bytes = compactor_room(compactor, &picture.view, 0);
+    picture.view.room_bytes = compactor_room(compactor, 0);
     rc = picker_pick(&picture.view, &compactor->pick);
     if (rc != 0) {
         err_set(err, rc, "no memory to plan a compaction");

@@ -310,7 +310,8 @@ void db_discard_wal(struct varve_db *db, uint64_t file_no, int synced)
     /* A full one ends with the record that went past its size. */
     uint64_t least = db->options.wal_size_bytes;
     int fits = size_bytes >= least && size_bytes <= least + least / WAL_EXCESS_PART;
-    if (fits && sound && !held && wal_pool_reuse(&db->wal.pool, path))
+    int room = !atomic_load(&db->space.low) || MUTANT("full-keeps-dead-logs");
+    if (fits && sound && !held && room && wal_pool_reuse(&db->wal.pool, path))
         return;
     (void)db->env->ops->remove(db->env, path, NULL);
 out:

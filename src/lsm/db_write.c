@@ -425,7 +425,7 @@ int varve_group_add(struct varve_db *db, struct varve_batch *batch, uint64_t *se
     if (seq != NULL)
         *seq = 0;
     if (rc == 0)
-        rc = space_check(&db->space, batch, err);
+        rc = space_check(&db->space, batch, db->user_bytes + db->group_bytes, err);
     if (rc == 0)
         rc = db_check_room(db, batch, err);
     if (rc != 0 || batch->count == 0)
@@ -757,12 +757,13 @@ static void db_tick_background(struct varve_db *db)
     flusher_poke(&db->flusher);
     if (cache_is_tight(db->cache))
         db_reclaim(db);
-    if (db->now_us - db->slow_tick_us >= SLOW_TICK_US) {
+    int slow = db->now_us - db->slow_tick_us >= SLOW_TICK_US;
+    if (slow) {
         db->slow_tick_us = db->now_us;
         db_tick_memory(db);
         compactor_poke(&db->compactor);
-        space_poke(&db->space);
     }
+    space_tick(&db->space, db->user_bytes + db->group_bytes, slow);
     db_refresh_load(db);
 }
 

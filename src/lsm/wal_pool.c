@@ -8,6 +8,7 @@
 #include "lsm/names.h"
 
 #define RETRY_US ((uint64_t)1000000)
+#define READY_MAX 2 /* dead files that are not yet ready can go where room is short */
 
 static void wal_pool_run(struct varve_job *job);
 
@@ -51,7 +52,7 @@ static int pool_is_short(const struct wal_pool *pool)
     size_t ready = atomic_load_explicit(&pool->ready_count, memory_order_relaxed);
     size_t dead = atomic_load_explicit(&pool->reusable_count, memory_order_relaxed);
 
-    return ready < pool->target && (dead > 0 || ready == 0);
+    return ready < pool->target && ready < READY_MAX && (dead > 0 || ready == 0);
 }
 
 void wal_pool_fill(struct wal_pool *pool, uint64_t now_us)
@@ -105,6 +106,18 @@ static char *pool_take_reusable(struct wal_pool *pool)
         path = pool->reusable[--pool->reusable_count];
     mutex_unlock(&pool->mutex);
     return path;
+}
+
+size_t wal_pool_drop_dead(struct wal_pool *pool)
+{
+    size_t count = 0;
+    char *path;
+
+    for (; (path = pool_take_reusable(pool)) != NULL; count++) {
+        (void)pool->env->ops->remove(pool->env, path, NULL); /* open() removes what is left */
+        mem_free(path);
+    }
+    return count;
 }
 
 /* Everything about the file is durable before the manifest may name it. */

@@ -53,6 +53,8 @@ int wal_pool_make(struct wal_pool *pool, struct wal_ready *ready, struct varve_e
 /* Hands in a file that the manifest no longer names, whose size of file_size bytes or more is durable. Takes
  * path over; returns 0 if the pool has no use for it. */
 int wal_pool_reuse(struct wal_pool *pool, char *path);
+/* Removes the dead files, for others need their room; returns how many there were. Any thread. */
+size_t wal_pool_drop_dead(struct wal_pool *pool);
 
 size_t wal_pool_ready_count(struct wal_pool *pool);
 int wal_pool_running(struct wal_pool *pool);
