@@ -10,7 +10,7 @@ static void stats_of_log(struct varve_db *db, struct varve_stats *stats)
 
     stats->wal_files = db->wal.files - atomic_load(&db->wal_dropped_files);
     stats->wal_bytes = live > dropped ? live - dropped : db->wal.log->offset;
-    stats->wal_pool_files = wal_pool_ready_count(&db->wal.pool);
+    stats->wal_pool_files = wal_pool_file_count(&db->wal.pool);
     stats->wal_records = db->wal.records;
     stats->wal_written_bytes = db->wal.written_bytes;
     stats->wal_slow_writes = db->wal.slow_writes;

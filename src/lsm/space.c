@@ -104,30 +104,29 @@ static int space_check_closely(struct space *space, const struct varve_batch *ba
     uint64_t waiting = atomic_load(&space->unflushed_bytes) + since;
     uint64_t min_free = space->db->options.min_free_bytes;
     int deletes_only = 1;
-    int ranges = 0;
 
     left -= since < left ? since : left;
-    while (deletes_only && batch_next(batch, &cursor, &chunk)) {
+    while (deletes_only && batch_next(batch, &cursor, &chunk))
         deletes_only = chunk.kind != CHUNK_PUT;
-        ranges |= chunk.kind == CHUNK_RANGE_DELETE; /* makes what is in memory smaller */
-    }
-    if (deletes_only && (ranges || left + atomic_load(&space->reserve_bytes) >= waiting ||
-                         MUTANT("deletes-take-flush-room")))
-        return 0;
-    if (!atomic_load(&space->low)) /* it may have become better meanwhile */
-        space_poke(space);
     if (deletes_only)
-        return err_set(err, VARVE_ENOSPC,
-                       "the disk has %llu bytes left, %llu in memory are to go there",
-                       (unsigned long long)left, (unsigned long long)waiting);
+        return 0;
+    if (!atomic_load(&space->low)) { /* the next look knows of it, and may find more room */
+        atomic_store(&space->refused_bytes, batch->size_bytes);
+        space_poke(space);
+    }
     if (left < min_free)
         return err_set(err, VARVE_ENOSPC, "the disk has %llu bytes left, min-free is %llu",
                        (unsigned long long)left, (unsigned long long)min_free);
-    if (left < min_free + waiting + space_margin(space))
+    if (left < min_free + waiting)
         return err_set(
             err, VARVE_ENOSPC,
             "the disk has %llu bytes left, %llu in memory are to go there, min-free is %llu",
             (unsigned long long)left, (unsigned long long)waiting, (unsigned long long)min_free);
+    if (left < min_free + waiting + space_margin(space))
+        return err_set(err, VARVE_ENOSPC,
+                       "the disk has %llu bytes left, writes are taken again at %llu",
+                       (unsigned long long)left,
+                       (unsigned long long)(min_free + waiting + space_margin(space)));
     return err_set(err, VARVE_ENOSPC, "a flush found no room on the disk, %llu bytes are left",
                    (unsigned long long)left);
 }
@@ -181,7 +180,7 @@ static void reserve_set(struct space *space, uint64_t size_bytes)
     mem_free(path);
 }
 
-/* What is in memory has its room on the disk already: flushes take min_free for nobody. */
+/* Of the memtables: all of it is still to be flushed. */
 static uint64_t space_unflushed_bytes(struct space *space)
 {
     struct view *view = view_acquire(&space->db->view);
@@ -214,6 +213,8 @@ static int space_is_full(struct space *space)
     if (cramped) {
         atomic_store(&space->wants_flush, 1);
         (void)space_measure(space, &free_bytes);
+        if (atomic_load(&space->low))
+            min_free += space_margin(space);
         full |= free_bytes < (min_free > wanted ? min_free : wanted);
     }
     if (full && atomic_load(&space->reserve_bytes) > 0 && !MUTANT("reserve-stays")) {
@@ -224,31 +225,46 @@ static int space_is_full(struct space *space)
     return full;
 }
 
+/* The system does not tell: nobody is refused for that. */
+static void space_unknown(struct space *space, int full)
+{
+    atomic_store(&space->free_bytes, UINT64_MAX);
+    atomic_store(&space->limit_bytes, UINT64_MAX);
+    atomic_store(&space->low, full);
+    if (full)
+        atomic_store(&space->wants_flush, 1);
+}
+
 static void space_look(struct space *space)
 {
     struct varve_db *db = space->db;
+    uint64_t min_free = db->options.min_free_bytes;
     uint64_t wanted = atomic_load(&space->reserve_bytes) == 0 ? db->options.reserve_size_bytes : 0;
-    int full = space_is_full(space);
     uint64_t looked = atomic_load(&space->user_bytes); /* first: what comes later is counted */
+    uint64_t refused = MUTANT("refusals-flush-nothing") ? 0
+                                                        : atomic_exchange(&space->refused_bytes, 0);
     uint64_t unflushed = MUTANT("memory-has-no-room") ? 0 : space_unflushed_bytes(space);
-    uint64_t least = db->options.min_free_bytes + unflushed;
+    int was_low = atomic_load(&space->low);
+    int full = space_is_full(space);
+    /* With min_free 0 no limit is wanted. */
+    uint64_t least = min_free == 0 ? 0 : min_free + unflushed;
+    uint64_t margin = space_margin(space);
+    uint64_t wish = least + (was_low ? margin : 2 * refused);
     uint64_t free_bytes;
     int known = space_measure(space, &free_bytes);
 
-    if (known && (full || free_bytes < least) && !MUTANT("full-keeps-dead-logs") &&
+    if (known && (full || free_bytes < wish) && !MUTANT("full-keeps-dead-logs") &&
         wal_pool_drop_dead(&db->wal.pool) > 0)
         known = space_measure(space, &free_bytes);
-    if (!known) { /* nobody is refused for that */
-        atomic_store(&space->limit_bytes, UINT64_MAX);
+    if (!known) {
+        space_unknown(space, full);
         return;
     }
-    if (db->options.min_free_bytes == 0)
-        least = 0; /* no limit is wanted */
-    int was_low = atomic_load(&space->low);
-    int low = full || free_bytes < least + (was_low ? space_margin(space) : 0) ||
+    /* One that is larger than all the margin is refused alone. */
+    int low = full || free_bytes < (wish < least + margin ? wish : least + margin) ||
               (MUTANT("low-for-ever") && was_low);
-    if (!low && wanted > 0 &&
-        free_bytes >= least + 2 * wanted) { /* what the last look found holds meanwhile */
+    uint64_t beyond = free_bytes > min_free + unflushed ? free_bytes - min_free - unflushed : 0;
+    if (!low && wanted > 0 && beyond / 2 >= wanted) { /* meanwhile the last look's figures hold */
         reserve_set(space, wanted);
         (void)space_measure(space, &free_bytes);
     }
@@ -256,14 +272,14 @@ static void space_look(struct space *space)
     atomic_store(&space->free_bytes, free_bytes);
     atomic_store(&space->unflushed_bytes, unflushed);
     atomic_store(&space->looked_bytes, looked);
-    atomic_store(&space->limit_bytes, least == 0 ? UINT64_MAX : looked + spare / 2);
+    atomic_store(&space->limit_bytes, min_free == 0 ? UINT64_MAX : looked + spare / 2);
     atomic_store(&space->low, low);
     if (low != was_low)
         db_log(db, low ? 4 : 5,
                low ? "writes are refused: %llu bytes are left on the disk"
                    : "writes are taken again: %llu bytes are left on the disk",
                (unsigned long long)free_bytes);
-    if (low)
+    if (low || free_bytes < wish)
         atomic_store(&space->wants_flush, 1);
 }
 

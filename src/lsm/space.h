@@ -1,6 +1,6 @@
 /* space.h - room on the disk: how much is free, and what is kept for the time when nothing is. Where
  * less than `min_free` is left, and what is in memory and will be flushed, writes are refused before they touch the
- * log; deletes are taken while a flush keeps its room. The reserve, a file of zeros, is
+ * log; deletes are taken. The reserve, a file of zeros, is
  * given up when a job finds no room: that is room for the flush that makes the deletes take effect,
  * and for the merge that gives back what they hide.
  * A MAINTENANCE job looks, gives the reserve up, and makes it anew. */
@@ -28,6 +28,7 @@ struct space {
     _Atomic uint64_t looked_bytes;    /* user bytes before the last look */
     _Atomic uint64_t limit_bytes;     /* so many may there be before the next one */
     _Atomic uint64_t user_bytes;      /* the writer's: so many are there */
+    _Atomic uint64_t refused_bytes;   /* a batch of so many was, since the last look */
     _Atomic uint64_t reserve_bytes;   /* that are there now */
     _Atomic int low;                  /* writes are refused */
     _Atomic int full;                 /* a flush found no room: the reserve goes */
@@ -52,8 +53,8 @@ void space_found_cramped(struct space *space);
  * at least half of what is free; 0: not known. with_reserve: as if
  * the reserve had been given up. Any thread. */
 uint64_t space_room(const struct space *space, int with_reserve);
-/* May the batch be taken, behind so many user bytes? 0 or VARVE_ENOSPC. Between two looks no more is taken than the
- * last one found room for, however late the next one is. Writer thread. */
+/* May the batch be taken, behind so many user bytes? 0 or VARVE_ENOSPC. Between two looks no more of
+ * keys and values is taken than the last one found room for, however late the next one is. Writer thread. */
 int space_check(struct space *space, const struct varve_batch *batch, uint64_t user_bytes,
                 struct varve_err *err);
 

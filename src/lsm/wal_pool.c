@@ -89,6 +89,12 @@ size_t wal_pool_ready_count(struct wal_pool *pool)
     return atomic_load_explicit(&pool->ready_count, memory_order_relaxed);
 }
 
+size_t wal_pool_file_count(struct wal_pool *pool)
+{
+    return wal_pool_ready_count(pool) +
+           atomic_load_explicit(&pool->reusable_count, memory_order_relaxed);
+}
+
 int wal_pool_running(struct wal_pool *pool)
 {
     mutex_lock(&pool->mutex);

@@ -57,6 +57,7 @@ int wal_pool_reuse(struct wal_pool *pool, char *path);
 size_t wal_pool_drop_dead(struct wal_pool *pool);
 
 size_t wal_pool_ready_count(struct wal_pool *pool);
+size_t wal_pool_file_count(struct wal_pool *pool); /* the dead ones too */
 int wal_pool_running(struct wal_pool *pool);
 
 #endif

@@ -11,8 +11,9 @@ namespace of its own, which goes with the program; that wants root or user names
 a small file system with --dir. The seed draws the keys; how many writes fit is up to the machine. Cycles of two
 kinds take turns:
 
-another   somebody else's file takes the room but for a little, and, once the server refuses writes, the
-          rest to the last byte. When the file goes, writes must be taken again within --resume seconds.
+another   somebody else's file takes the room but for a little, and, once the server refuses writes (deletes
+          it must take), the rest to the last byte. When the file goes, writes must be taken again within --resume
+          seconds.
 own       the keys fill the disk themselves until writes are refused. Then half of them are deleted, which
           must work, and writes must be taken again within --delete-resume seconds.
 
@@ -170,6 +171,18 @@ class Full:
             time.sleep(0.02)
         self.waits[kind].append(time.monotonic() - begin)
 
+    def delete(self, connection, keys):
+        """It may be refused for a while, where the memtables are full."""
+        begin = time.monotonic()
+        reply = connection.call("DEL", *(show.name(key) for key in keys))
+        while isinstance(reply, show.resp.Error) and time.monotonic() - begin < TRY_MAX_S:
+            self.refused(reply)
+            time.sleep(0.05)
+            reply = connection.call("DEL", *(show.name(key) for key in keys))
+        show.servers.expect(reply, len(keys), "DEL on a full disk")
+        for key in keys:
+            del self.version[key]
+
     # ---- cycles ----
 
     def cycle_another(self, connection, keys_max):
@@ -177,6 +190,7 @@ class Full:
         self.take_room(little)
         self.fill(connection, keys_max, little)
         self.check_some(connection, 500)
+        self.delete(connection, self.random.sample(sorted(self.version), BATCH))
         self.take_room(0)
         for _ in range(10):
             self.write(connection, [self.random.randrange(keys_max)])
@@ -190,17 +204,7 @@ class Full:
         self.check_some(connection, 500)
         gone = self.random.sample(sorted(self.version), len(self.version) // 2)
         for at in range(0, len(gone), BATCH):
-            keys = gone[at:at + BATCH]
-            reply = connection.call("DEL", *(show.name(key) for key in keys))
-            if isinstance(reply, show.resp.Error):
-                self.refused(reply)
-                begin = time.monotonic()
-                while isinstance(reply, show.resp.Error) and time.monotonic() - begin < TRY_MAX_S:
-                    time.sleep(0.05)
-                    reply = connection.call("DEL", *(show.name(key) for key in keys))
-            show.servers.expect(reply, len(keys), "DEL on a full disk")
-            for key in keys:
-                del self.version[key]
+            self.delete(connection, gone[at:at + BATCH])
         self.wait_writable(connection, "own", keys_max, self.options.delete_resume)
 
     def run(self):

@@ -182,29 +182,31 @@ static void test_memory__a_cut_group_counts_for_nothing(void **state)
 
     memset(text, 'v', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
+    bed_close_ok(bed);
+    bed->options.reserve_size_bytes = VARVE_NO_RESERVE;
+    bed_open_ok(bed);
     varve_group_mark(bed->db, &mark);
     for (int i = 0; i < 100; i++)
         assert_int_equal(bed_add(bed, "k", text), 0);
-    set_free(bed, MIN_FREE + MB);
-    assert_int_equal(bed_add(bed, "k", text), 0);
+    set_free(bed, MIN_FREE - 1);
     varve_group_cut(bed->db, &mark);
-    assert_int_equal(bed_put(bed, "k", "v"), 0);
+    assert_int_equal(bed_put(bed, "k", ""), VARVE_ENOSPC);
+    assert_non_null(strstr(bed->err.text, " 10485758 bytes left")); /* the key's byte is counted */
 }
 
-/* Deletes take what min-free keeps, and no room that a flush will need. */
-static void test_memory__keeps_its_room_from_deletes(void **state)
+/* A batch that is larger than what is left beyond memory is what a flush is made for. */
+static void test_memory__gives_way_to_what_was_refused(void **state)
 {
     struct bed *bed = *state;
+    char text[100000];
 
-    bed_fill(bed, "k", 4000, 1000);
-    set_free(bed, 0);
-    assert_int_equal(bed_stats(bed).reserve_bytes, RESERVE);
-    assert_int_equal(bed_delete(bed, "k000000"), VARVE_ENOSPC);
-    assert_non_null(strstr(bed->err.text, "in memory are to go there"));
-
-    assert_int_equal(write_batch(bed, 0, 0, 1), 0); /* which makes the flush a small one */
+    memset(text, 'v', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    bed_fill(bed, "k", 1000, 1000);
+    set_free(bed, MIN_FREE + bed_stats(bed).memtables_bytes + sizeof(text));
+    assert_int_equal(bed_put(bed, "k", text), VARVE_ENOSPC);
     look_until_flushed(bed);
-    assert_int_equal(bed_delete(bed, "k000000"), 0);
+    assert_int_equal(bed_put(bed, "k", text), 0);
 }
 
 /* ---- dead log files ---- */
@@ -300,7 +302,6 @@ static void test_reserve__given_up_and_taken_back(void **state)
         assert_int_equal(reserve_file_bytes(bed), 0);
         bed_flush_ok(bed);
         set_free(bed, MIN_FREE + 2 * RESERVE - 1); /* writes go on; not yet enough for it */
-
         assert_int_equal(bed_put(bed, "k", "x"), 0);
         assert_int_equal(reserve_file_bytes(bed), 0);
         bed_flush_ok(bed);
@@ -409,7 +410,7 @@ int main(void)
         WITH_BED(test_memory__has_its_room),
         WITH_BED(test_memory__grows_no_further_than_the_last_look_said),
         WITH_BED(test_memory__a_cut_group_counts_for_nothing),
-        WITH_BED(test_memory__keeps_its_room_from_deletes),
+        WITH_BED(test_memory__gives_way_to_what_was_refused),
         WITH_BED(test_dead_logs__give_way),
         WITH_BED(test_reserve__given_up_and_taken_back),
         WITH_BED(test_reserve__stays_after_eio),
