@@ -31,9 +31,8 @@ struct varve_checkpoint {
      * VARVE_EEXIST: there is a dir already, or a DIR.checkpoint with files in it that are not ours;
      * VARVE_ELOCKED: somebody makes the same one; VARVE_EUNKNOWN: the log could not be made durable;
      * VARVE_ENOSPC: the disk is full, or nearly (options.min_free_bytes, room for memtables);
-     * VARVE_ECORRUPT: the log or a
-     * segment is damaged; VARVE_EREADONLY: the database is being closed; VARVE_EIO, VARVE_ENOMEM,
-     * VARVE_ENOENT (dir's parent). */
+     * VARVE_ECORRUPT: the log or a segment is damaged; VARVE_EREADONLY: the database is being closed;
+     * VARVE_EIO, VARVE_ENOMEM, VARVE_ENOENT (dir's parent). */
     int rc;
     struct varve_err err;
     uint64_t seq;          /* that it holds */

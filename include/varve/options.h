@@ -69,7 +69,7 @@ struct varve_options {
                                 * (varve_set_swept_ms()); default 0 */
     uint64_t rate_limit_bytes;   /* a second, of flushes and compactions; 0: no limit */
     uint64_t min_free_bytes;     /* default 64 MiB; VARVE_NO_RESERVE: 0. Where
-                                * less is left beyond what memtables hold, writes are refused */
+                                  * less is left beyond what memtables hold, writes are refused */
     uint64_t reserve_size_bytes; /* default 16 MiB; VARVE_NO_RESERVE: none. Kept for deletes,
                                   * flushes and what gives space back when the disk is full */
     uint64_t wal_size_bytes;     /* default 64 MiB, at least 4 KiB: when the next file starts */

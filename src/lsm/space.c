@@ -47,7 +47,7 @@ static uint64_t space_since_bytes(const struct space *space)
     uint64_t now = atomic_load_explicit(&space->user_bytes, memory_order_relaxed);
     uint64_t then = atomic_load_explicit(&space->looked_bytes, memory_order_relaxed);
 
-    return now > then ? now - then : 0;
+    return now > then || MUTANT("cut-group-counts") ? now - then : 0;
 }
 
 void space_tick(struct space *space, uint64_t user_bytes, int slow)

@@ -383,6 +383,7 @@ MUTANTS = (
     Mutant("full-keeps-dead-logs", "space", "a full disk keeps log files for later"),
     Mutant("memory-has-no-room", "space", "what is in memory takes what min-free keeps"),
     Mutant("writes-outrun-looks", "space", "a look that is late lets the disk fill"),
+    Mutant("cut-group-counts", "space", "the bytes of a group that was cut are a huge number"),
     Mutant("refusals-flush-nothing", "space", "what is too large for the room beside memory is refused for ever"),
     Mutant("count-answer-for-ever", "count-keys", "what expired and was dropped is still taken off"),
     Mutant("count-trusts-first-sample", "count-about", "few keys, or doubtful ones, are not exact"),

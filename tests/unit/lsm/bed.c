@@ -417,6 +417,17 @@ const char *bed_find(const struct bed_names *names, const char *begin, const cha
     return NULL;
 }
 
+size_t bed_files_with(struct bed *bed, const char *part)
+{
+    struct bed_names names;
+    size_t count = 0;
+
+    bed_list(bed, &names);
+    for (size_t i = 0; i < names.count; i++)
+        count += strstr(names.name[i], part) != NULL;
+    return count;
+}
+
 int bed_has_file(struct bed *bed, const char *name)
 {
     struct bed_names names;

@@ -101,6 +101,7 @@ void bed_list(struct bed *bed, struct bed_names *names);
 /* The first file that begins and ends so, or NULL. */
 const char *bed_find(const struct bed_names *names, const char *begin, const char *end);
 int bed_has_file(struct bed *bed, const char *name);
+size_t bed_files_with(struct bed *bed, const char *part); /* of their names */
 /* Replaces to's content by the file's. */
 void bed_read_file(struct bed *bed, const char *name, struct buf *to);
 /* Makes or replaces the file, synced. */

@@ -17,17 +17,6 @@
 #define LAST (LEVELS_MAX - 1)
 #define KEYS 20
 
-static size_t segment_files(struct bed *bed)
-{
-    struct bed_names names;
-    size_t count = 0;
-
-    bed_list(bed, &names);
-    for (size_t i = 0; i < names.count; i++)
-        count += strstr(names.name[i], ".seg") != NULL;
-    return count;
-}
-
 static size_t live_segments(struct bed *bed)
 {
     struct varve_stats stats = bed_stats(bed);
@@ -76,12 +65,12 @@ static void check_settles(struct bed *bed, uint64_t nth)
     check_all(bed);
     assert_int_equal(bed_stats(bed).levels[0].segments, 0);
     assert_int_equal(bed_stats(bed).levels[LAST].runs, 1);
-    assert_int_equal(segment_files(bed), live_segments(bed));
+    assert_int_equal(bed_files_with(bed, ".seg"), live_segments(bed));
     bed_crash(bed, SIM_ALL_LOST, nth);
     bed_open_ok(bed);
     check_all(bed);
     bed_run(bed);
-    assert_int_equal(segment_files(bed), live_segments(bed));
+    assert_int_equal(bed_files_with(bed, ".seg"), live_segments(bed));
 }
 
 /* What a merge will have relieved counts as it goes on, and what is in memory as what its flush will bring. */
@@ -144,7 +133,7 @@ static void part_with_failure(uint64_t nth, int os_errno, uint64_t *fired)
         assert_int_equal(step_waiting(bed.stepper, VARVE_JOB_COMPACTION), 0);
         check_all(&bed);
         bed_run(&bed);
-        assert_int_equal(segment_files(&bed), live_segments(&bed));
+        assert_int_equal(bed_files_with(&bed, ".seg"), live_segments(&bed));
         assert_non_null(strstr(bed.log, "a compaction failed"));
     }
     check_settles(&bed, nth);
@@ -172,7 +161,7 @@ static void install_with_failure(uint64_t nth, int os_errno, enum fault_effect e
     two_runs(&bed, nth);
     while (step_waiting(bed.stepper, VARVE_JOB_MAINTENANCE) == 0)
         assert_int_equal(step_run_class(bed.stepper, VARVE_JOB_COMPACTION), 1);
-    size_t files = segment_files(&bed);
+    size_t files = bed_files_with(&bed, ".seg");
     assert_true(files > live_segments(&bed));
     fault_env_plan(
         bed.fault,
@@ -180,7 +169,7 @@ static void install_with_failure(uint64_t nth, int os_errno, enum fault_effect e
     assert_int_equal(step_run_class(bed.stepper, VARVE_JOB_MAINTENANCE), 1);
     *fired = fault_env_fired(bed.fault);
     fault_env_heal(bed.fault);
-    assert_int_equal(segment_files(&bed), files);
+    assert_int_equal(bed_files_with(&bed, ".seg"), files);
     check_all(&bed);
     check_settles(&bed, nth);
     bed_deinit(&bed);
@@ -345,7 +334,7 @@ static void test_snapshot__keeps_and_release_wakes_it(void **state)
     assert_int_equal(varve_compact(bed->db, &bed->err), 0);
     bed_run(bed);
     assert_int_equal(live_segments(bed), 0);
-    assert_int_equal(segment_files(bed), 0);
+    assert_int_equal(bed_files_with(bed, ".seg"), 0);
 }
 
 static void test_close__in_every_step(void **state)

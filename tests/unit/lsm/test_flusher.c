@@ -30,17 +30,6 @@ static size_t waiting(struct bed *bed)
     return (size_t)bed_stats(bed).flushes_waiting;
 }
 
-static size_t segment_files(struct bed *bed)
-{
-    struct bed_names names;
-    size_t count = 0;
-
-    bed_list(bed, &names);
-    for (size_t i = 0; i < names.count; i++)
-        count += strstr(names.name[i], ".seg") != NULL;
-    return count;
-}
-
 /* All that is queued but the sync of the log. */
 static void run_but_sync(struct bed *bed)
 {
@@ -86,7 +75,7 @@ static void test_flush__empty_memtable(void **state)
     bed_swap(bed);
     bed_run(bed);
     assert_int_equal(waiting(bed), 0);
-    assert_int_equal(segment_files(bed), 0);
+    assert_int_equal(bed_files_with(bed, ".seg"), 0);
 }
 
 /* ---- the log comes first ---- */
@@ -197,8 +186,9 @@ static void build_with_failure(uint64_t nth, int os_errno, uint64_t *fired)
     assert_int_equal(waiting(&bed), 0);
     assert_int_equal(flushed(&bed), 30);
     assert_int_equal(bed_count(&bed, "k"), 30);
-    assert_int_equal(segment_files(&bed), bed_stats(&bed).levels[0].segments +
-                                              bed_stats(&bed).levels[LEVELS_MAX - 1].segments);
+    assert_int_equal(bed_files_with(&bed, ".seg"),
+                     bed_stats(&bed).levels[0].segments +
+                         bed_stats(&bed).levels[LEVELS_MAX - 1].segments);
     bed_deinit(&bed);
 }
 
@@ -411,7 +401,7 @@ static void test_close__in_every_step(void **state)
         bed_run(&bed);
         bed_flush_ok(&bed);
         bed_run(&bed);
-        assert_int_equal(segment_files(&bed), 1);
+        assert_int_equal(bed_files_with(&bed, ".seg"), 1);
         assert_int_equal(bed_count(&bed, "k"), 10);
         bed_deinit(&bed);
     }

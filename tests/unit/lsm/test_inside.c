@@ -123,17 +123,6 @@ static void read_round(struct bed *bed, uint8_t round)
     }
 }
 
-static size_t segment_files(struct bed *bed)
-{
-    struct bed_names names;
-    size_t count = 0;
-
-    bed_list(bed, &names);
-    for (size_t i = 0; i < names.count; i++)
-        count += strstr(names.name[i], ".seg") != NULL;
-    return count;
-}
-
 static size_t live_segments(struct bed *bed)
 {
     struct varve_stats stats = bed_stats(bed);
@@ -148,7 +137,7 @@ static size_t live_segments(struct bed *bed)
  * blocks may stay until the cache wants their room. Ends when the files and the memory are back. */
 static void wait_reclaimed(struct bed *bed, uint64_t used_bytes_max)
 {
-    while (segment_files(bed) != live_segments(bed) || mem_used_bytes() > used_bytes_max) {
+    while (bed_files_with(bed, ".seg") != live_segments(bed) || mem_used_bytes() > used_bytes_max) {
         varve_tick(bed->db);
         sched_yield();
     }
@@ -177,7 +166,7 @@ static void test_inside__a_sleeper_holds_up_nothing_but_what_is_freed(void **sta
     write_value(&bed, "m", 1);
     uint64_t used_before = mem_used_bytes();
     uint64_t flushes_before = bed_stats(&bed).flushes;
-    size_t files_before = segment_files(&bed);
+    size_t files_before = bed_files_with(&bed, ".seg");
 
     sleeper_start(&sleeper, bed.db);
     for (uint8_t round = 2; round <= ROUNDS; round++) {
@@ -190,7 +179,7 @@ static void test_inside__a_sleeper_holds_up_nothing_but_what_is_freed(void **sta
     }
     assert_true(bed_stats(&bed).flushes >= flushes_before + ROUNDS - 1);
     assert_true(mem_used_bytes() > used_before + 8 * MIB);
-    assert_true(segment_files(&bed) >= live_segments(&bed) + files_before + ROUNDS);
+    assert_true(bed_files_with(&bed, ".seg") >= live_segments(&bed) + files_before + ROUNDS);
     assert_int_equal(bed_stats(&bed).health, VARVE_HEALTHY);
 
     sleeper_wake(&sleeper);

@@ -12,20 +12,9 @@
 #include "bed.h"
 #include "lsm/db.h"
 
-static size_t file_count(struct bed *bed, const char *part)
-{
-    struct bed_names names;
-    size_t count = 0;
-
-    bed_list(bed, &names);
-    for (size_t i = 0; i < names.count; i++)
-        count += strstr(names.name[i], part) != NULL;
-    return count;
-}
-
 static size_t wal_count(struct bed *bed)
 {
-    return file_count(bed, ".wal");
+    return bed_files_with(bed, ".wal");
 }
 
 static size_t named_count(struct bed *bed)
@@ -63,7 +52,7 @@ static void outage(struct bed *bed, struct fault_plan plan)
     }
     assert_in_range(wal_count(bed), 1, 5);
     assert_in_range(named_count(bed), 1, 5);
-    assert_in_range(file_count(bed, "MANIFEST-"), 1, 2);
+    assert_in_range(bed_files_with(bed, "MANIFEST-"), 1, 2);
     fault_env_heal(bed->fault);
     while (varve_writable(bed->db, NULL) != 0)
         bed_pass_us(bed, 100000);
@@ -155,7 +144,7 @@ static void test_leftovers__the_pool_while_the_manifest_fails(void **state)
     }
     assert_int_equal(wal_pool_ready_count(&bed->db->wal.pool), 0);
     assert_in_range(wal_count(bed), 1, 3);
-    assert_in_range(file_count(bed, "MANIFEST-"), 1, 2);
+    assert_in_range(bed_files_with(bed, "MANIFEST-"), 1, 2);
     fault_env_heal(bed->fault);
     for (int i = 0; i < 30; i++) {
         wal_pool_fill(&bed->db->wal.pool, bed->db->now_us);

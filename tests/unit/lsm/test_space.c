@@ -211,17 +211,6 @@ static void test_memory__gives_way_to_what_was_refused(void **state)
 
 /* ---- dead log files ---- */
 
-static size_t logs_there(struct bed *bed)
-{
-    struct bed_names names;
-    size_t count = 0;
-
-    bed_list(bed, &names);
-    for (size_t i = 0; i < names.count; i++)
-        count += strstr(names.name[i], ".wal") != NULL;
-    return count;
-}
-
 /* They are kept to be used again, but not where their room is wanted. */
 static void test_dead_logs__give_way(void **state)
 {
@@ -237,16 +226,16 @@ static void test_dead_logs__give_way(void **state)
         look(bed);
     }
     bed_flush_ok(bed);
-    size_t kept = logs_there(bed);
+    size_t kept = bed_files_with(bed, ".wal");
     assert_true(kept >= 4);
     set_free(bed, MIN_FREE - 1);
-    size_t after = logs_there(bed);
+    size_t after = bed_files_with(bed, ".wal");
     assert_true(after + 2 <= kept); /* the one that is written, and one that is ready */
     for (int i = 0; i < 400; i++)
         assert_int_equal(bed_delete(bed, "some key of so many bytes that a few hundred fill a log"),
                          0);
     bed_flush_ok(bed);
-    assert_true(logs_there(bed) <= after);
+    assert_true(bed_files_with(bed, ".wal") <= after);
     set_free(bed, 1000 * MB);
     assert_int_equal(bed_put(bed, "k", "v"), 0);
 }
