@@ -26,7 +26,10 @@ struct iter_ops {
     void (*last)(struct iter *iter);
     void (*seek)(struct iter *iter, struct varve_slice key);      /* first entry with key >= key */
     void (*seek_prev)(struct iter *iter, struct varve_slice key); /* last entry with key <= key */
-    void (*next)(struct iter *iter);                              /* of a valid one */
+    /* seek_prev() if backward, else seek(); but where it would wait for the disk it asks for what it needs and
+     * fails with VARVE_WOULD_BLOCK. Missing: the others do. */
+    void (*ask)(struct iter *iter, struct varve_slice key, int backward);
+    void (*next)(struct iter *iter); /* of a valid one */
     void (*prev)(struct iter *iter);
     /* Of a valid one: the block whose entries all come next, with nothing between them and none of them seen
      * yet; NULL: there is none. skip_block() goes on behind it. Both may be missing. */

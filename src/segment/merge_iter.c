@@ -182,24 +182,41 @@ static void merge_last(struct iter *iter)
     merge_build(merge);
 }
 
+static void source_seek(struct iter *source, struct varve_slice key, int backward)
+{
+    if (backward)
+        source->ops->seek_prev(source, key);
+    else
+        source->ops->seek(source, key);
+}
+
+/* All sources ask the disk before one of them waits for it: so they wait together. */
+static void merge_seek_all(struct merge_iter *merge, struct varve_slice key, int backward)
+{
+    merge_reset(merge, backward);
+    for (size_t i = 0; i < merge->count; i++) {
+        struct iter *source = merge->sources[i].iter;
+        if (source->ops->ask != NULL && !MUTANT("seek-waits-in-turn"))
+            source->ops->ask(source, key, backward);
+        else
+            source_seek(source, key, backward);
+    }
+    for (size_t i = 0; i < merge->count; i++) {
+        struct iter *source = merge->sources[i].iter;
+        if (source->ops->ask != NULL && source->rc == VARVE_WOULD_BLOCK)
+            source_seek(source, key, backward);
+    }
+    merge_build(merge);
+}
+
 static void merge_seek(struct iter *iter, struct varve_slice key)
 {
-    struct merge_iter *merge = merge_of(iter);
-
-    merge_reset(merge, 0);
-    for (size_t i = 0; i < merge->count; i++)
-        merge->sources[i].iter->ops->seek(merge->sources[i].iter, key);
-    merge_build(merge);
+    merge_seek_all(merge_of(iter), key, 0);
 }
 
 static void merge_seek_prev(struct iter *iter, struct varve_slice key)
 {
-    struct merge_iter *merge = merge_of(iter);
-
-    merge_reset(merge, 1);
-    for (size_t i = 0; i < merge->count; i++)
-        merge->sources[i].iter->ops->seek_prev(merge->sources[i].iter, key);
-    merge_build(merge);
+    merge_seek_all(merge_of(iter), key, 1);
 }
 
 /* Brings a source to its first entry behind `at`. */

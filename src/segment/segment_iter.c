@@ -223,6 +223,18 @@ static void walk_seek_prev(struct iter *iter, struct varve_slice key)
         walk_down_from(walk, at, walk->block_no);
 }
 
+static void walk_ask(struct iter *iter, struct varve_slice key, int backward)
+{
+    struct run_iter *walk = walk_of(iter);
+
+    walk->read.wait = SEGMENT_NO_WAIT;
+    if (backward)
+        walk_seek_prev(iter, key);
+    else
+        walk_seek(iter, key);
+    walk->read.wait = SEGMENT_WAIT;
+}
+
 static void walk_next(struct iter *iter)
 {
     struct run_iter *walk = walk_of(iter);
@@ -260,6 +272,17 @@ static const struct iter_ops walk_ops = {
     .last = walk_last,
     .seek = walk_seek,
     .seek_prev = walk_seek_prev,
+    .ask = walk_ask,
+    .next = walk_next,
+    .prev = walk_prev,
+    .destroy = walk_destroy,
+};
+
+static const struct iter_ops walk_ops_no_wait = {
+    .first = walk_first,
+    .last = walk_last,
+    .seek = walk_seek,
+    .seek_prev = walk_seek_prev,
     .next = walk_next,
     .prev = walk_prev,
     .destroy = walk_destroy,
@@ -273,7 +296,7 @@ struct iter *run_iter_create(struct segment *const *segments, size_t count,
     struct run_iter *walk = mem_alloc_zero(sizeof(*walk));
     if (walk == NULL)
         return NULL;
-    walk->iter.ops = &walk_ops;
+    walk->iter.ops = read->wait == SEGMENT_WAIT ? &walk_ops : &walk_ops_no_wait;
     walk->segments = segments;
     walk->count = count;
     walk->read = *read;

@@ -94,6 +94,7 @@ CAMPAIGNS = {
     "executor": Campaign(["tests/unit/env/test_executor_threads"], 30),
     "range-set": Campaign(["tests/unit/lsm/test_range_set"], 120),
     "merge": Campaign(["tests/unit/segment/test_merge_iter"], 120),
+    "segment-iter": Campaign(["tests/unit/segment/test_segment_iter"], 120),
     "segment": Campaign(["tests/unit/segment/test_segment"], 120),
     "segment-rot": Campaign(["tests/unit/segment/test_segment_rot"], 120),
     "block": Campaign(["tests/unit/segment/test_block"], 120),
@@ -326,6 +327,7 @@ MUTANTS = (
     Mutant("range-touches-end", "range-set", "a range that begins at the end touches"),
     # Segments.
     Mutant("merge-trusts-rival", "merge", "the source that won last is taken to win again"),
+    Mutant("seek-waits-in-turn", "segment-iter", "a seek waits for one run before it asks the disk for the next"),
     Mutant("separator-too-short", "segment", "some separators are not above the keys before them"),
     Mutant("ties-ignored", "segment", "where separators are cut, only one block is looked at"),
     Mutant("long-value-at-once", "segment", "who must not wait reads long values, if they are in memory"),

@@ -24,6 +24,12 @@ struct item {
     uint64_t seq;
 };
 
+struct counts {
+    int destroyed;
+    int asking; /* sources that have ask() */
+    int asked;  /* since the last jump */
+};
+
 /* An iterator over an array; its nth move fails if `fail_at` says so. */
 struct array_iter {
     struct iter iter;
@@ -32,7 +38,8 @@ struct array_iter {
     size_t at;
     int moves;
     int fail_at; /* 0: never */
-    int *destroyed;
+    int blocked; /* ask() said VARVE_WOULD_BLOCK */
+    struct counts *counts;
 };
 
 static void array_stand(struct array_iter *array, size_t at)
@@ -84,14 +91,40 @@ static void array_last(struct iter *iter)
     array_stand(array_of(iter), array_of(iter)->count - 1);
 }
 
+/* Who was asked for in vain is sought when all were asked. */
+static void array_waits(struct array_iter *array)
+{
+    if (array->blocked)
+        assert_int_equal(array->counts->asked, array->counts->asking);
+    array->blocked = 0;
+}
+
 static void array_seek(struct iter *iter, struct varve_slice key)
 {
+    array_waits(array_of(iter));
     array_stand(array_of(iter), array_find(array_of(iter), key, 0));
 }
 
 static void array_seek_prev(struct iter *iter, struct varve_slice key)
 {
+    array_waits(array_of(iter));
     array_stand(array_of(iter), array_find(array_of(iter), key, 1) - 1);
+}
+
+/* Every other one would wait. */
+static void array_ask(struct iter *iter, struct varve_slice key, int backward)
+{
+    struct array_iter *array = array_of(iter);
+
+    if (array->counts->asked++ % 2 == 0) {
+        array->blocked = 1;
+        iter->valid = 0;
+        iter->rc = err_set(&iter->err, VARVE_WOULD_BLOCK, "asked");
+    } else if (backward) {
+        array_seek_prev(iter, key);
+    } else {
+        array_seek(iter, key);
+    }
 }
 
 static void array_next(struct iter *iter)
@@ -108,7 +141,7 @@ static void array_prev(struct iter *iter)
 
 static void array_destroy(struct iter *iter)
 {
-    ++*array_of(iter)->destroyed;
+    array_of(iter)->counts->destroyed++;
     free(array_of(iter)->items);
     free(iter);
 }
@@ -123,12 +156,23 @@ static const struct iter_ops array_ops = {
     .destroy = array_destroy,
 };
 
+static const struct iter_ops array_ops_asking = {
+    .first = array_first,
+    .last = array_last,
+    .seek = array_seek,
+    .seek_prev = array_seek_prev,
+    .ask = array_ask,
+    .next = array_next,
+    .prev = array_prev,
+    .destroy = array_destroy,
+};
+
 struct world {
     struct item items[ENTRIES_MAX];
     size_t count;
     struct iter *sources[SOURCES_MAX + 1];
     size_t source_count;
-    int destroyed;
+    struct counts counts;
 };
 
 static int compare_items(const void *a, const void *b)
@@ -167,9 +211,11 @@ static void make_world(struct world *world, struct rng *rng)
     qsort(world->items, world->count, sizeof(world->items[0]), compare_items);
     for (size_t s = 0; s < world->source_count; s++) {
         struct array_iter *array = calloc(1, sizeof(*array));
-        array->iter.ops = &array_ops;
+        int asks = rng_below(rng, 2) == 0;
+        array->iter.ops = asks ? &array_ops_asking : &array_ops;
+        world->counts.asking += asks;
         array->items = calloc(ENTRIES_MAX, sizeof(struct item *));
-        array->destroyed = &world->destroyed;
+        array->counts = &world->counts;
         world->sources[s] = &array->iter;
     }
     size_t owner = 0;
@@ -206,7 +252,7 @@ static size_t model_find(const struct world *world, struct varve_slice key, int 
     return at;
 }
 
-static size_t random_jump(const struct world *world, struct iter *merge, struct rng *rng)
+static size_t random_jump(struct world *world, struct iter *merge, struct rng *rng)
 {
     char text[24] = "common-prefix-";
     struct varve_slice key = varve_slice(text, rng_below(rng, 15));
@@ -215,6 +261,7 @@ static size_t random_jump(const struct world *world, struct iter *merge, struct 
         const struct item *item = &world->items[rng_below(rng, world->count)];
         key = varve_slice(item->key, item->key_len - (rng_below(rng, 4) == 0 && item->key_len > 0));
     }
+    world->counts.asked = 0;
     switch (rng_below(rng, 4)) {
     case 0: merge->ops->first(merge); return 0;
     case 1: merge->ops->last(merge); return world->count - 1;
@@ -249,7 +296,7 @@ static void test_merge__walks_like_a_sorted_array(void **state)
             }
         }
         iter_destroy(merge);
-        assert_int_equal(world.destroyed, world.source_count);
+        assert_int_equal(world.counts.destroyed, world.source_count);
     }
 }
 
@@ -311,13 +358,13 @@ static void test_merge__without_memory_destroys_the_sources(void **state)
         mem_fail_nth(nth, 0);
         merge = merge_iter_create(world.sources, world.source_count);
         mem_fail_nth(0, 0);
-        assert_int_equal(world.destroyed, merge == NULL ? world.source_count : 0);
+        assert_int_equal(world.counts.destroyed, merge == NULL ? world.source_count : 0);
     }
     iter_destroy(merge);
     make_world(&world, &rng);
     world.sources[world.source_count] = NULL;
     assert_null(merge_iter_create(world.sources, world.source_count + 1));
-    assert_int_equal(world.destroyed, world.source_count);
+    assert_int_equal(world.counts.destroyed, world.source_count);
 }
 
 int main(void)

@@ -283,42 +283,6 @@ static void test_segment__no_wait_leaves_long_values(void **state)
     model_free(&model);
 }
 
-/* The first read brings a block, and each further one about twice as much, in both directions. */
-static void test_segment__reads_ahead_more_and_more(void **state)
-{
-    struct disk *disk = *state;
-    struct model_plan plan = {.keys = 20000, .versions_max = 1, .value_max = 100};
-    struct model model;
-    struct rng rng;
-
-    rng_init(&rng, 34);
-    model_make(&model, &plan, &rng);
-    disk->options.compress = 0;
-    assert_int_equal(model_write(disk, &model, 0, model.count, 0, HELP_PATH, HELP_FILE_NO), 0);
-    struct segment *segment = disk_open(disk, HELP_PATH, HELP_FILE_NO, NULL);
-    assert_true(segment_size_bytes(segment) > 1024 * KIB);
-    for (int backward = 0; backward < 2; backward++) {
-        struct iter *iter = segment_iter_create(segment, &READ_WAIT, 512 * KIB);
-        uint64_t reads = segment_block_reads(segment);
-        uint64_t early = 0;
-        size_t seen = 0;
-        if (backward)
-            iter->ops->last(iter);
-        else
-            iter->ops->first(iter);
-        assert_int_equal(segment_block_reads(segment) - reads, 1);
-        for (; iter->valid; backward ? iter->ops->prev(iter) : iter->ops->next(iter))
-            if (++seen == model.count / 10)
-                early = segment_block_reads(segment) - reads;
-        assert_int_equal(seen, model.count);
-        assert_in_range(early, 3, 6);
-        assert_in_range(segment_block_reads(segment) - reads, early + 1, 12);
-        iter_destroy(iter);
-    }
-    segment_unref(segment);
-    model_free(&model);
-}
-
 /* What segment_iter gives is what segment_writer takes, values in blocks of their own included. */
 static void test_segment__copied_from_segment_to_segment(void **state)
 {
@@ -736,7 +700,6 @@ int main(void)
         WITH_DISK(test_segment__reads_like_a_sorted_array),
         WITH_DISK(test_segment__no_wait_reads_memory_only),
         WITH_DISK(test_segment__no_wait_leaves_long_values),
-        WITH_DISK(test_segment__reads_ahead_more_and_more),
         WITH_DISK(test_segment__copied_from_segment_to_segment),
         WITH_DISK(test_segment__long_values_are_compressed),
         WITH_DISK(test_segment__damaged_compressed_values_are_not_copied),
