@@ -54,7 +54,7 @@ struct varve_executor {
  * default. */
 struct varve_executor_threads {
     uint32_t compaction; /* default 1; they run 5 below normal priority */
-    uint32_t read;       /* default 4; only fetches (varve_fetch_*()) need them */
+    uint32_t read; /* default 4; only fetches (varve_fetch_*()) need them. One takes all it can */
 };
 
 /* Starts the threads, with all signals blocked; they sleep until there is work. threads may be

@@ -42,7 +42,12 @@ void mutex_unlock(struct mutex *mutex)
 
 void cond_init(struct cond *cond)
 {
-    CHECK(pthread_cond_init(&cond->handle, NULL) == 0);
+    pthread_condattr_t attributes;
+
+    CHECK(pthread_condattr_init(&attributes) == 0);
+    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(&cond->handle, &attributes) == 0);
+    CHECK(pthread_condattr_destroy(&attributes) == 0);
 }
 
 void cond_deinit(struct cond *cond)
@@ -53,6 +58,19 @@ void cond_deinit(struct cond *cond)
 void cond_wait(struct cond *cond, struct mutex *mutex)
 {
     CHECK(pthread_cond_wait(&cond->handle, &mutex->handle) == 0);
+}
+
+int cond_wait_for(struct cond *cond, struct mutex *mutex, uint64_t us)
+{
+    struct timespec until;
+
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
+    uint64_t ns = (uint64_t)until.tv_nsec + us % 1000000 * 1000;
+    until.tv_sec += (time_t)(us / 1000000 + ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    int rc = pthread_cond_timedwait(&cond->handle, &mutex->handle, &until);
+    CHECK(rc == 0 || rc == ETIMEDOUT);
+    return rc == 0;
 }
 
 void cond_signal(struct cond *cond)

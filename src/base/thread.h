@@ -30,6 +30,8 @@ void mutex_unlock(struct mutex *mutex);
 void cond_init(struct cond *cond);
 void cond_deinit(struct cond *cond);
 void cond_wait(struct cond *cond, struct mutex *mutex);
+/* For `us` microseconds at most. 0: they are over; 1: it was signalled, or woke for no reason. */
+int cond_wait_for(struct cond *cond, struct mutex *mutex, uint64_t us) MUST_CHECK;
 void cond_signal(struct cond *cond);
 void cond_broadcast(struct cond *cond);
 

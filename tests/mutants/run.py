@@ -365,6 +365,7 @@ MUTANTS = (
     Mutant("cache-slot-stays", "cache", "an evicted block is found on in its slot"),
     Mutant("memory-forgets-others", "memory", "the block cache does not give way to what grows beside it"),
     Mutant("memory-forgets-rows", "memory", "a new budget does not count the row cache that there is"),
+    Mutant("executor-only-watches", "executor", "nobody helps where a job holds up those behind it"),
     Mutant("executor-wakes-one", "executor", "of several jobs submitted at once only the first wakes a thread"),
     Mutant("cache-no-small-queue", "cache", "a scan sweeps the cache empty"),
     # What a compaction keeps.

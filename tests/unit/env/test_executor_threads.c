@@ -174,6 +174,25 @@ static void test_reads_and_compactions__run_side_by_side(void **state)
     fill_class(VARVE_JOB_COMPACTION, threads.compaction);
 }
 
+static void test_one_thread_of_a_class__runs_all(void **state)
+{
+    static struct numbered_job jobs[JOBS];
+    struct varve_executor_threads one = {.read = 1};
+    struct varve_executor *executor;
+    struct varve_err err;
+
+    (void)state;
+    atomic_store(&ran, 0);
+    assert_int_equal(varve_executor_threads_create(&one, &executor, &err), 0);
+    for (int i = 0; i < JOBS; i++) {
+        jobs[i] = (struct numbered_job){.job = {.run = note_number}, .number = i};
+        executor->submit(executor, VARVE_JOB_READ, &jobs[i].job);
+    }
+    varve_executor_threads_destroy(executor);
+    for (int i = 0; i < JOBS; i++)
+        assert_int_equal(order[i], i);
+}
+
 /* Jobs of which each ends when all of its round have begun. */
 struct meeting {
     struct mutex mutex;
@@ -336,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_slow_maintenance__does_not_hold_up_a_sync),
         cmocka_unit_test(test_job__may_submit_itself_anew),
         cmocka_unit_test(test_reads_and_compactions__run_side_by_side),
+        cmocka_unit_test(test_one_thread_of_a_class__runs_all),
         cmocka_unit_test(test_jobs_submitted_at_once__wake_a_thread_each),
         cmocka_unit_test(test_compaction__runs_below_the_others),
         cmocka_unit_test(test_stop__runs_what_running_jobs_leave_behind),
