@@ -29,6 +29,7 @@
 #define NET_LISTENERS_MAX (2 * NET_ADDRESSES_MAX) /* old and new ones, while they change */
 #define NET_SPARE_BUFS 128                        /* output buffers kept for the next replies, */
 #define NET_SPARE_BUF_BYTES ((size_t)64 * 1024)   /* of at most this size each */
+#define COLD_RUNS 2      /* so often a cold connection runs without a wait until it is none */
 #define NET_AHEAD_MAX 16 /* commands parsed before the first of them runs */
 #define NET_HELD_KEEP 32 /* room for held replies kept between turns */
 
@@ -105,7 +106,9 @@ struct conn {
     uint32_t turn_commands;
     size_t turn_bytes;
 
-    unsigned in_turn : 1;     /* in loop->turn */
+    unsigned in_turn : 1;     /* in loop->turn or loop->cold */
+    unsigned in_cold : 1;     /* in loop->cold */
+    unsigned cold : 2;        /* not 0: one of its last commands waited, but not for a time */
     unsigned more : 1;        /* the reader may have whole commands that did not run yet */
     unsigned leaving : 2;     /* enum conn_leaving: what comes next is for the writer's loop */
     unsigned close_after : 1; /* nothing more is run; closed once all replies have left */
@@ -177,6 +180,7 @@ struct net_loop {
     uint64_t turn_no;
     uint64_t ticked_turn; /* the turn that tick() was called for */
     struct list turn;     /* connections that the turn's end must look at */
+    struct list cold;     /* behind those: of cold ones, some a turn */
     struct conn *running; /* whose commands run right now; NULL: none */
     uint64_t group_no;    /* commits so far */
     struct logged *logged;

@@ -72,6 +72,7 @@ static uint64_t system_now_ms(void)
 static int loop_init(struct net_loop *loop, struct varve_err *err)
 {
     list_init(&loop->turn);
+    list_init(&loop->cold);
     list_init(&loop->delayed);
     loop->delay_first_us = UINT64_MAX;
     list_init(&loop->held);

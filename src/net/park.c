@@ -39,8 +39,10 @@ void conn_park(struct conn *conn, uint64_t delay_us)
     conn->parked = 1;
     loop->metrics->parks++;
     loop->metrics->parked_now++;
-    if (delay_us == 0)
+    if (delay_us == 0) {
+        conn->cold = COLD_RUNS;
         return;
+    }
     uint64_t now_us = uv_hrtime() / 1000;
     list_push_back(&loop->delayed, &conn->delay_node);
     if (now_us + delay_us < loop->delay_first_us) {

@@ -9,6 +9,10 @@
  * order; writes are refused then, so nothing is left to commit. A successful commit empties the log.
  * Input is released only after that, at the end of the turn, so the logged arguments stay.
  *
+ * A connection whose last commands waited, nearly always for the disk, is cold. A read of the disk costs the loop more than most
+ * commands do, to begin and to end; so cold ones run behind the others, and of many of them a turn takes some: as
+ * many as it ran others, and a few. The others' replies leave, and their next commands are read, in between.
+ *
  * A command that parks was taken from conn->ahead and is put back there; it is not logged. One that parks
  * when it runs again goes, with what its connection ran after it, to conn->again, which comes first. As
  * long as either holds a command, the input stays. */
@@ -18,12 +22,25 @@
 #include "net/internal.h"
 
 #define LOGGED_MAX_COUNT (64 * 1024)
+#define COLD_A_TURN 8
 
 void turn_touch(struct conn *conn)
 {
     if (conn->in_turn)
         return;
     conn->in_turn = 1;
+    conn->in_cold = conn->cold > 0 && !MUTANT("cold-is-not-behind");
+    list_push_back(conn->in_cold ? &conn->loop->cold : &conn->loop->turn, &conn->turn_node);
+}
+
+/* As turn_touch(), for this turn even if it is cold. */
+static void turn_join(struct conn *conn)
+{
+    if (conn->in_turn && !conn->in_cold)
+        return;
+    list_remove(&conn->turn_node);
+    conn->in_turn = 1;
+    conn->in_cold = 0;
     list_push_back(&conn->loop->turn, &conn->turn_node);
 }
 
@@ -336,7 +353,7 @@ void turn_run_conn(struct conn *conn)
     const struct net_limits *limits = &loop->limits;
     const struct resp_command *command;
 
-    turn_touch(conn);
+    turn_join(conn);
     if (loop->ticked_turn != loop->turn_no)
         turn_begin(loop);
     if (conn->turn_no != loop->turn_no) {
@@ -367,6 +384,8 @@ void turn_run_conn(struct conn *conn)
         conn_execute(conn, command);
     }
     loop->running = NULL;
+    if (UNLIKELY(conn->cold > 0) && !conn->parked)
+        conn->cold--;
 }
 
 /* ---- the end ---- */
@@ -454,7 +473,7 @@ static inline int conn_is_due(const struct conn *conn)
 
     return conn->more && conn_can_run(conn) && conn->turn_no != loop->turn_no &&
            (LIKELY(!loop->stopping) ||
-            (conn->read_turn_no == loop->turn_no && !MUTANT("stop-drops-read")));
+            (conn->read_turn_no > conn->turn_no && !MUTANT("stop-drops-read")));
 }
 
 /* From `node` on, parses for so many connections that their commands' memory can be fetched side by side, and
@@ -480,20 +499,39 @@ static struct list *turn_look_ahead(struct net_loop *loop, struct list *node)
     return node;
 }
 
-/* What the poll brought, and what was left over from earlier turns. */
-static void turn_run(struct net_loop *loop)
+/* Runs what is due from `node` on; returns how many it were. */
+static size_t turn_run_from(struct net_loop *loop, struct list *node)
 {
-    struct list *node = loop->turn.next;
+    size_t count = 0;
 
     while (node != &loop->turn) {
         struct list *end = turn_look_ahead(loop, node);
         while (node != end) {
             struct conn *conn = CONTAINER_OF(node, struct conn, turn_node);
             node = node->next;
-            if (conn_is_due(conn))
-                turn_run_conn(conn);
+            if (!conn_is_due(conn))
+                continue;
+            turn_run_conn(conn);
+            count++;
         }
     }
+    return count;
+}
+
+/* What the poll brought, and what was left over from earlier turns. */
+static void turn_run(struct net_loop *loop)
+{
+    size_t may_run = turn_run_from(loop, loop->turn.next) + COLD_A_TURN;
+
+    do {
+        struct list *last = loop->turn.prev;
+        while (!list_empty(&loop->cold) && (may_run > 0 || loop->stopping)) {
+            struct conn *conn = CONTAINER_OF(loop->cold.next, struct conn, turn_node);
+            may_run -= may_run > 0 && conn_is_due(conn);
+            turn_join(conn);
+        }
+        turn_run_from(loop, last->next);
+    } while (loop->stopping && !list_empty(&loop->cold));
 }
 
 static void turn_apply_news(struct net_loop *loop)
@@ -505,7 +543,10 @@ static void turn_apply_news(struct net_loop *loop)
         node = node->next;
         if (loop->failed_seq != UINT64_MAX)
             output_fail(conn, loop->failed_seq);
-        turn_touch(conn);
+        if (MUTANT("cold-keeps-replies"))
+            turn_touch(conn);
+        else
+            turn_join(conn);
     }
     loop->failed_seq = UINT64_MAX;
     loop->durable_news = 0;
@@ -549,7 +590,7 @@ void turn_end(struct net_loop *loop)
     if (UNLIKELY(loop->team != NULL))
         team_post(loop);
     loop->turn_no++;
-    if (list_empty(&loop->turn))
+    if (list_empty(&loop->turn) && list_empty(&loop->cold))
         uv_idle_stop(&loop->idle);
     else if (!uv_is_active((uv_handle_t *)&loop->idle))
         uv_idle_start(&loop->idle, loop_on_idle);

@@ -306,6 +306,8 @@ MUTANTS = (
     Mutant("log-parked", "net-park", "a parked command runs again with its turn, and later"),
     Mutant("rebind-restores-nothing", "net-rebind",
            "after a failed CONFIG SET bind the old addresses stay closed"),
+    Mutant("cold-keeps-replies", "net-held", "what is durable stays with who waits for the disk when the loop stops"),
+    Mutant("cold-is-not-behind", "net-park", "who waits for the disk again and again runs as early as the others"),
     Mutant("overtake-parked", "net-park", "commands of a turn that runs again overtake one that parks"),
     Mutant("count-before-transaction", "cmd-park",
            "DBSIZE in a transaction leaves out what it wrote"),

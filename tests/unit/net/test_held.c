@@ -1,4 +1,5 @@
 /* Replies that wait for a sync: order, release, failure, bounds. */
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -235,6 +236,34 @@ static void test_settle__after_the_loop_stopped(void **state)
     fake_stop(&fake);
 }
 
+/* The same of one that waited for the disk just before. */
+static void test_settle__of_one_that_was_parked(void **state)
+{
+    struct fake fake;
+
+    (void)state;
+    fake_init(&fake);
+    fake.always = 1;
+    fake_start(&fake);
+    int fd = client_connect(&fake);
+    fake.slow_disk = 1;
+    client_send(&fake, fd, "SLOW a\r\nPUT\r\n");
+    run_until(&fake, fake.metrics.parked_now == 1);
+    fake.slow_disk = 0;
+    net_unpark(fake.conns[0]);
+    client_expect(&fake, fd, "$1\r\na\r\n");
+    net_loop_stop(fake.loop);
+    net_loop_run(fake.loop);
+    assert_int_equal(net_loop_held_seq(fake.loop), 1);
+    durable(&fake, 1);
+    net_loop_settle(fake.loop);
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&polled, 1, 10000), 1); /* without another turn */
+    client_expect(&fake, fd, ":1\r\n");
+    close(fd);
+    fake_stop(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_held__behind_a_write_in_flight),
         cmocka_unit_test(test_held__sent_bytes_are_forgotten),
         cmocka_unit_test(test_settle__after_the_loop_stopped),
+        cmocka_unit_test(test_settle__of_one_that_was_parked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* Commands that wait: their connection keeps its order, the others go on, and what a failed commit undoes
  * is told to every client as it is. */
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,6 +51,113 @@ static void test_parked__keeps_the_order_and_lets_others_go_on(void **state)
     assert_int_equal(fake.executed, 7);
     close(one);
     close(two);
+    fake_stop(&fake);
+}
+
+/* Until the loop would find what a client sent. */
+static void wait_readable(const struct fake *fake, uint32_t index)
+{
+    struct conn_figures figures;
+
+    conn_figures(fake->conns[index], &figures);
+    struct pollfd polled = {.fd = figures.fd, .events = POLLIN};
+    assert_int_equal(poll(&polled, 1, 10000), 1);
+}
+
+#define MANY 40
+
+/* conns[0] needs no disk, the others are parked. */
+static void park_many(struct fake *fake, int *cold)
+{
+    fake->slow_disk = 1;
+    for (int i = 0; i < MANY; i++)
+        client_send(fake, cold[i], "SLOW a\r\nECHO b\r\n");
+    run_until(fake, fake->metrics.parked_now == MANY);
+    fake->executed = 0;
+    for (uint32_t i = 1; i <= MANY; i++)
+        unpark(fake, i);
+}
+
+static int connect_many(struct fake *fake, int *cold)
+{
+    int other = client_connect(fake);
+
+    for (int i = 0; i < MANY; i++)
+        cold[i] = client_connect(fake);
+    return other;
+}
+
+static void close_many(int other, const int *cold)
+{
+    close(other);
+    for (int i = 0; i < MANY; i++)
+        close(cold[i]);
+}
+
+/* Of many whose reads of the disk have come, some are answered before and some behind one who needs no disk. */
+static void test_parked__many_leave_room_for_the_others(void **state)
+{
+    struct fake fake;
+    int cold[MANY];
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    int other = connect_many(&fake, cold);
+    for (int round = 0; round < 3; round++) {
+        park_many(&fake, cold);
+        client_send(&fake, other, "ECHO q\r\n");
+        wait_readable(&fake, 0);
+        fake_turn(&fake);
+        assert_int_equal(fake.executed, 1 + 2 * (1 + 8)); /* as many as others, and eight */
+        client_expect(&fake, other, "$1\r\nq\r\n");
+        for (int i = 0; i < MANY; i++)
+            client_expect(&fake, cold[i], "$1\r\na\r\n$1\r\nb\r\n");
+        assert_int_equal(fake.executed, 1 + 2 * MANY);
+    }
+
+    /* Who waits no more is behind no more. */
+    for (int round = 0; round < 3; round++) {
+        fake.executed = 0;
+        for (int i = 0; i < MANY; i++)
+            client_send(&fake, cold[i], "ECHO c\r\n");
+        for (uint32_t i = 1; i <= MANY; i++)
+            wait_readable(&fake, i);
+        fake_turn(&fake);
+        assert_true(round == 0 || fake.executed == MANY);
+        for (int i = 0; i < MANY; i++)
+            client_expect(&fake, cold[i], "$1\r\nc\r\n");
+    }
+    close_many(other, cold);
+    fake_stop(&fake);
+}
+
+/* What was read before the stop runs, also of those who came behind. */
+static void test_parked__many_are_answered_before_the_loop_stops(void **state)
+{
+    struct fake fake;
+    int cold[MANY];
+
+    (void)state;
+    fake_init(&fake);
+    fake_start(&fake);
+    int other = connect_many(&fake, cold);
+    park_many(&fake, cold);
+    for (int i = 0; i < MANY; i++)
+        client_expect(&fake, cold[i], "$1\r\na\r\n$1\r\nb\r\n");
+    fake.executed = 0;
+    for (int i = 0; i < MANY; i++)
+        client_send(&fake, cold[i], "ECHO c\r\n");
+    for (uint32_t i = 1; i <= MANY; i++)
+        wait_readable(&fake, i);
+    fake_turn(&fake); /* all are read, some run */
+    assert_int_equal(fake.executed, 8);
+    net_loop_stop(fake.loop);
+    net_loop_run(fake.loop);
+    assert_int_equal(fake.executed, MANY);
+    for (int i = 0; i < MANY; i++)
+        client_expect(&fake, cold[i], "$1\r\nc\r\n");
+    close_many(other, cold);
     fake_stop(&fake);
 }
 
@@ -377,6 +485,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parked__keeps_the_order_and_lets_others_go_on),
+        cmocka_unit_test(test_parked__many_leave_room_for_the_others),
+        cmocka_unit_test(test_parked__many_are_answered_before_the_loop_stops),
         cmocka_unit_test(test_parked__at_every_place_of_a_pipeline),
         cmocka_unit_test(test_close__of_a_parked_connection),
         cmocka_unit_test(test_reset__of_a_parked_connection),
