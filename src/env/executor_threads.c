@@ -21,8 +21,7 @@
 #define COMPACTION_THREADS_DEFAULT 1
 #define READ_THREADS_DEFAULT 4
 #define WATCH_US 1000
-#define GETTING_ON                                                                                 \
-    16 /* jobs a thread begins between two looks: less, and each waits for the disk */
+#define GETTING_ON 16 /* jobs a thread between two looks: fewer wait for the disk */
 
 struct lane {
     struct mutex mutex;

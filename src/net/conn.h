@@ -35,7 +35,7 @@ void conn_push(struct conn *conn, struct varve_slice bytes);
 /* Lifts (1) or sets (0) the limits on what a client may send before it has authenticated. */
 void conn_set_authenticated(struct conn *conn, int authenticated);
 
-/* The parked command (NET_PARK) is to be called again, in this turn or the next. Of a connection that is
+/* The parked command (NET_PARK) is to be called again, in one of the next turns. Of a connection that is
  * not parked: nothing. The loop's thread: another thread that ended what was waited for wakes the loop
  * through a uv_async_t of its own (net/loop.h). */
 void net_unpark(struct conn *conn);

@@ -101,7 +101,7 @@ struct conn {
     uint32_t again_at;
     uint32_t again_count;
 
-    uint64_t read_turn_no; /* its commands were read in that turn, and run at the end of it */
+    uint64_t read_turn_no; /* what it sent was read then, and runs at the turn's end, or later */
     uint64_t turn_no;      /* the turn that the next two count for */
     uint32_t turn_commands;
     size_t turn_bytes;
@@ -178,6 +178,7 @@ struct net_loop {
     uint64_t now_ms; /* as of the turn's begin */
 
     uint64_t turn_no;
+    size_t turn_ran;      /* connections whose commands the turn ran */
     uint64_t ticked_turn; /* the turn that tick() was called for */
     struct list turn;     /* connections that the turn's end must look at */
     struct list cold;     /* behind those: of cold ones, some a turn */
@@ -232,7 +233,7 @@ struct net_loop {
 void loop_on_idle(uv_idle_t *idle);
 
 /* turn.c */
-void turn_touch(struct conn *conn); /* the turn's end will look at it */
+void turn_touch(struct conn *conn); /* the turn's end looks at it; if it is cold, a later one's */
 void turn_run_conn(struct conn *conn);
 void turn_await(struct conn *conn); /* its commands run once all that is there was read */
 void conn_bad_status(struct conn *conn, enum resp_status status);

@@ -164,6 +164,7 @@ static void guest_arrive(struct net_loop *main, struct conn *conn)
     conn->in_transit = 0;
     conn->loop = main;
     conn->turn_no = 0;
+    conn->read_turn_no = 0; /* it counts the turns of its home */
     conn->mark_group = 0;
     conn->visiting = 1;
     list_remove(&conn->want_node);

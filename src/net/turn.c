@@ -9,7 +9,7 @@
  * order; writes are refused then, so nothing is left to commit. A successful commit empties the log.
  * Input is released only after that, at the end of the turn, so the logged arguments stay.
  *
- * A connection whose last commands waited, nearly always for the disk, is cold. A read of the disk costs the loop more than most
+ * A connection whose last command waited, nearly always for the disk, is cold. A read of the disk costs the loop more than most
  * commands do, to begin and to end; so cold ones run behind the others, and of many of them a turn takes some: as
  * many as it ran others, and a few. The others' replies leave, and their next commands are read, in between.
  *
@@ -358,6 +358,7 @@ void turn_run_conn(struct conn *conn)
         turn_begin(loop);
     if (conn->turn_no != loop->turn_no) {
         conn->turn_no = loop->turn_no;
+        loop->turn_ran++;
         conn->turn_commands = 0;
         conn->turn_bytes = 0;
     }
@@ -499,30 +500,25 @@ static struct list *turn_look_ahead(struct net_loop *loop, struct list *node)
     return node;
 }
 
-/* Runs what is due from `node` on; returns how many it were. */
-static size_t turn_run_from(struct net_loop *loop, struct list *node)
+/* Runs what is due from `node` on. */
+static void turn_run_from(struct net_loop *loop, struct list *node)
 {
-    size_t count = 0;
-
     while (node != &loop->turn) {
         struct list *end = turn_look_ahead(loop, node);
         while (node != end) {
             struct conn *conn = CONTAINER_OF(node, struct conn, turn_node);
             node = node->next;
-            if (!conn_is_due(conn))
-                continue;
-            turn_run_conn(conn);
-            count++;
+            if (conn_is_due(conn))
+                turn_run_conn(conn);
         }
     }
-    return count;
 }
 
 /* What the poll brought, and what was left over from earlier turns. */
 static void turn_run(struct net_loop *loop)
 {
-    size_t may_run = turn_run_from(loop, loop->turn.next) + COLD_A_TURN;
-
+    turn_run_from(loop, loop->turn.next);
+    size_t may_run = loop->turn_ran + COLD_A_TURN;
     do {
         struct list *last = loop->turn.prev;
         while (!list_empty(&loop->cold) && (may_run > 0 || loop->stopping)) {
@@ -590,6 +586,7 @@ void turn_end(struct net_loop *loop)
     if (UNLIKELY(loop->team != NULL))
         team_post(loop);
     loop->turn_no++;
+    loop->turn_ran = 0;
     if (list_empty(&loop->turn) && list_empty(&loop->cold))
         uv_idle_stop(&loop->idle);
     else if (!uv_is_active((uv_handle_t *)&loop->idle))

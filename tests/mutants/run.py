@@ -307,7 +307,7 @@ MUTANTS = (
     Mutant("rebind-restores-nothing", "net-rebind",
            "after a failed CONFIG SET bind the old addresses stay closed"),
     Mutant("cold-keeps-replies", "net-held", "what is durable stays with who waits for the disk when the loop stops"),
-    Mutant("cold-is-not-behind", "net-park", "who waits for the disk again and again runs as early as the others"),
+    Mutant("cold-is-not-behind", "net-park", "who just waited for the disk runs as early as the others"),
     Mutant("overtake-parked", "net-park", "commands of a turn that runs again overtake one that parks"),
     Mutant("count-before-transaction", "cmd-park",
            "DBSIZE in a transaction leaves out what it wrote"),

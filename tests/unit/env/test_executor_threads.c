@@ -189,6 +189,7 @@ static void test_one_thread_of_a_class__runs_all(void **state)
         executor->submit(executor, VARVE_JOB_READ, &jobs[i].job);
     }
     varve_executor_threads_destroy(executor);
+    assert_int_equal(atomic_load(&ran), JOBS);
     for (int i = 0; i < JOBS; i++)
         assert_int_equal(order[i], i);
 }
