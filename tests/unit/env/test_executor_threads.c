@@ -30,23 +30,30 @@ static void note_number(struct varve_job *job)
     order[atomic_fetch_add(&ran, 1)] = CONTAINER_OF(job, struct numbered_job, job)->number;
 }
 
-static void test_jobs_of_a_class__run_in_order_and_all_of_them(void **state)
+/* Of one thread. */
+static void run_in_order(enum varve_job_class job_class, struct varve_executor_threads with)
 {
     static struct numbered_job jobs[JOBS];
     struct varve_executor *executor;
     struct varve_err err;
 
-    (void)state;
     atomic_store(&ran, 0);
-    assert_int_equal(varve_executor_threads_create(&threads, &executor, &err), 0);
+    assert_int_equal(varve_executor_threads_create(&with, &executor, &err), 0);
     for (int i = 0; i < JOBS; i++) {
         jobs[i] = (struct numbered_job){.job = {.run = note_number}, .number = i};
-        executor->submit(executor, VARVE_JOB_SYNC, &jobs[i].job);
+        executor->submit(executor, job_class, &jobs[i].job);
     }
     varve_executor_threads_destroy(executor);
     assert_int_equal(atomic_load(&ran), JOBS);
     for (int i = 0; i < JOBS; i++)
         assert_int_equal(order[i], i);
+}
+
+static void test_jobs_of_a_class__run_in_order_and_all_of_them(void **state)
+{
+    (void)state;
+    run_in_order(VARVE_JOB_SYNC, threads);
+    run_in_order(VARVE_JOB_READ, (struct varve_executor_threads){.read = 1});
 }
 
 struct gate {
@@ -172,26 +179,6 @@ static void test_reads_and_compactions__run_side_by_side(void **state)
     (void)state;
     fill_class(VARVE_JOB_READ, threads.read);
     fill_class(VARVE_JOB_COMPACTION, threads.compaction);
-}
-
-static void test_one_thread_of_a_class__runs_all(void **state)
-{
-    static struct numbered_job jobs[JOBS];
-    struct varve_executor_threads one = {.read = 1};
-    struct varve_executor *executor;
-    struct varve_err err;
-
-    (void)state;
-    atomic_store(&ran, 0);
-    assert_int_equal(varve_executor_threads_create(&one, &executor, &err), 0);
-    for (int i = 0; i < JOBS; i++) {
-        jobs[i] = (struct numbered_job){.job = {.run = note_number}, .number = i};
-        executor->submit(executor, VARVE_JOB_READ, &jobs[i].job);
-    }
-    varve_executor_threads_destroy(executor);
-    assert_int_equal(atomic_load(&ran), JOBS);
-    for (int i = 0; i < JOBS; i++)
-        assert_int_equal(order[i], i);
 }
 
 /* Jobs of which each ends when all of its round have begun. */
@@ -356,7 +343,6 @@ int main(void)
         cmocka_unit_test(test_slow_maintenance__does_not_hold_up_a_sync),
         cmocka_unit_test(test_job__may_submit_itself_anew),
         cmocka_unit_test(test_reads_and_compactions__run_side_by_side),
-        cmocka_unit_test(test_one_thread_of_a_class__runs_all),
         cmocka_unit_test(test_jobs_submitted_at_once__wake_a_thread_each),
         cmocka_unit_test(test_compaction__runs_below_the_others),
         cmocka_unit_test(test_stop__runs_what_running_jobs_leave_behind),
