@@ -8,12 +8,12 @@
 All servers run all the time, pinned to core 0; redis-benchmark runs on core 1 against one of them while
 the others are idle. They take turns: a workload on varved, then the same on redis-server, and the other
 way round in the next round; the tables have medians over the rounds. All write their log with
-`appendfsync everysec`; a further pair runs SET with `always`. The keys are loaded before the first round.
+`appendfsync everysec`; a further pair runs SET with `always`. The keys are loaded, and read once, before the first round.
 
     set        keys that are new          overwrite  random keys that are there
-    get        random keys, all of them in the memtable (a varved with --memtable-size 1gb)
+    get        random keys, all of them in the memtable (a varved with one of 1 GiB or more)
     blocks     random keys from cached blocks (one with --memtable-size 4mb, so that all but the last
-               4 MB were flushed, and a cache that holds everything; it has read them all once)
+               4 MB were flushed, and a cache that holds everything)
     missing    GET of names that are not there
     mixed      nine in ten connections GET, the others SET, side by side; for at least 10 clients
     hot        the same, where the keys lie among ten times as many that nobody reads: more data than the
@@ -60,12 +60,16 @@ REST_SHARE = 0.04  # of a core: what servers at rest use together
 REST_MAX_S = 90.0
 WARM_UP = 20000    # commands before each measured workload
 MIXED_MIN_CLIENTS = 10
+ALL_BYTES = "$all"  # stands for what all data take
 KINDS = {  # of servers: the program (None: varved) and its options
     "redis": ("redis-server", show.REDIS),
     "varve": (None, ()),
-    "memtable": (None, ("--memtable-size", "1gb")),
-    "blocks": (None, ("--memtable-size", "4mb", "--block-cache-size", "1gb")),
+    "memtable": (None, ("--memtable-size", ALL_BYTES)),
+    "blocks": (None, ("--memtable-size", "4mb", "--block-cache-size", ALL_BYTES)),
 }
+RECORD_BYTES = 200       # at most what a record takes beside its value, in a memtable or a cached block
+ALL_BYTES_MIN = 2 ** 30
+MEMTABLES = 6            # so many times a memtable's size, and more, has to be maxmemory
 VALUE = "$value"  # stands for the value in a command
 TESTS = {  # name: (what runs on varve's side, the command, what the table calls it)
     "set": ("varve", ("SET", "new:__rand_int__", VALUE), "SET, new keys"),
@@ -81,6 +85,7 @@ WRITING = ("set", "overwrite", *MIXED)
 DEFAULT_TESTS = ",".join(test for test in TESTS if test != "hot")
 COLD_PER_HOT = 10
 HOT_WARM_UPS = 5   # reads of each hot key, about, before the first round
+ASKED_AT_ONCE = 5000
 NEW_KEYS = 10 ** 9  # of so many names, hardly one comes twice
 MUST = {  # CPU ratios: test, bytes of a value: by pipeline
     ("get", 64): {1: 0.91, 16: 0.56, 64: 0.40},
@@ -144,44 +149,36 @@ def rest(running):
         used = now
 
 
-def start(folder, kind, mode, extra):
+def start(folder, kind, mode, extra, data_bytes):
     program, options = KINDS[kind]
-    options += tuple(extra) if program is None else ()
+    if ALL_BYTES in options:
+        options = [data_bytes if option == ALL_BYTES else option for option in options]
+        options += ["--maxmemory", data_bytes * MEMTABLES]
+    options = [*options, *(extra if program is None else ())]
     place = os.path.join(folder, f"{kind}-{mode}")
     os.mkdir(place)
     return servers.Server(place, *options, "--appendfsync", mode, program=program,
                           under=("taskset", "-c", SERVER_CORE)).start()
 
 
-def load(server, keys, value_bytes, read_back):
-    """Every key that redis-benchmark -r may name."""
+def ask(server, prefix, keys, reply, command, *args):
+    """`command` of each key that redis-benchmark -r may name, or of as many with another prefix; checks the replies."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=300) as link, link.makefile("rb") as replies:
+        for begin in range(0, keys, ASKED_AT_ONCE):
+            names = range(begin, min(begin + ASKED_AT_ONCE, keys))
+            link.sendall(b"".join(resp.encode(command, b"%b:%012d" % (prefix, name), *args) for name in names))
+            got = replies.read(len(reply) * len(names))
+            if got != reply * len(names):
+                raise servers.Failed(f"{command} of key {begin} and those behind it: {got[:80]!r}")
+
+
+def load(server, keys, value_bytes):
+    """Reads them, too: else the first reads would be measured with a cache that grows."""
     value = b"x" * value_bytes
+    ask(server, b"key", keys, b"+OK\r\n", "SET", value)
+    ask(server, b"key", keys, b"$%d\r\n%b\r\n" % (value_bytes, value), "GET")
     with server.connect(timeout_s=120) as connection:
-        for command in (["SET", value], ["GET"])[:1 + read_back]:
-            for begin in range(0, keys, 5000):
-                count = min(5000, keys - begin)
-                connection.send_raw(b"".join(
-                    resp.encode(command[0], b"key:%012d" % (begin + i), *command[1:])
-                    for i in range(count)))
-                for _ in range(count):
-                    connection.read()
         servers.expect(connection.call("DBSIZE"), keys, "keys loaded")
-
-
-def load_cold(server, keys, value_bytes):
-    """Keys of other names, so many that a reply cannot be parsed for each."""
-    value = b"x" * value_bytes
-    with socket.create_connection(("127.0.0.1", server.port), timeout=300) as link:
-        for begin in range(0, keys, 20000):
-            count = min(20000, keys - begin)
-            link.sendall(b"".join(b"*3\r\n$3\r\nSET\r\n$17\r\ncold:%012d\r\n$%d\r\n%s\r\n" %
-                                  (begin + i, value_bytes, value) for i in range(count)))
-            left = count * len(b"+OK\r\n")
-            while left > 0:
-                got = link.recv(min(left, 1 << 20))
-                if not got or got.strip(b"+OK\r\n"):
-                    raise servers.Failed(f"SET of cold keys: {got[:80]!r}")
-                left -= len(got)
 
 
 def spawn(server, command, names, value_bytes, clients, pipeline, count):
@@ -262,12 +259,13 @@ class Workload:
 def compare(folder, mode, scale, value_bytes, workloads, extra, hot=False):
     """All workloads of one size of values, in rounds."""
     running = {}
+    data_bytes = max(ALL_BYTES_MIN, scale.keys * (value_bytes + RECORD_BYTES))
     try:
         for kind in ["redis", *{workload.kind for workload in workloads}]:
-            running[kind] = start(folder, kind, mode, extra)
-            load(running[kind], scale.keys, value_bytes, kind == "blocks")
+            running[kind] = start(folder, kind, mode, extra, data_bytes)
+            load(running[kind], scale.keys, value_bytes)
             if hot:
-                load_cold(running[kind], scale.keys * COLD_PER_HOT, value_bytes)
+                ask(running[kind], b"cold", scale.keys * COLD_PER_HOT, b"+OK\r\n", "SET", b"x" * value_bytes)
                 workloads[0].run(running[kind], scale.keys * HOT_WARM_UPS)
         written = True
         for number in range(scale.rounds):
@@ -334,8 +332,8 @@ def compare_loops(options):
     SERVER_CORE = CLIENT_CORE = f"0-{os.cpu_count() - 1}"
     NAMES = (f"{options.io_threads} loops", "1 loop")
     for kind in ("varve", "memtable"):
-        KINDS[kind] = (None, ("--memtable-size", "1gb", "--io-threads", options.io_threads))
-    KINDS["redis"] = (None, ("--memtable-size", "1gb", "--io-threads", 1))
+        KINDS[kind] = (None, ("--memtable-size", ALL_BYTES, "--io-threads", options.io_threads))
+    KINDS["redis"] = (None, ("--memtable-size", ALL_BYTES, "--io-threads", 1))
     MUST.clear()
     options.no_always = True
     if options.tests == DEFAULT_TESTS:
