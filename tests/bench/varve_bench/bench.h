@@ -52,6 +52,7 @@ struct bench_config {
     uint64_t memtable_bytes;
     uint64_t cache_bytes;
     uint32_t settle_ms; /* so long nothing may happen before a workload, and after it */
+    uint32_t rest_s;    /* so long after its last write varve may still begin a merge */
     uint32_t seconds;   /* that overwrite lasts; 0: until each key was written once */
     int cold;           /* reads begin with an opened database of which nothing is in memory */
     struct timeline *timeline; /* of overwrite, if it lasts `seconds`; shared with the driver */

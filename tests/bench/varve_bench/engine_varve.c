@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "engine.h"
+#include "ticks.h"
 #include "varve/db.h"
 #include "varve/executor.h"
 #include "varve/iter.h"
@@ -15,6 +16,9 @@ struct database {
     struct varve_batch *batch;
     enum varve_durability durability;
     int sync;
+    uint64_t rest_ns;
+    int wrote;             /* since idle() was asked last */
+    uint64_t last_seen_ns; /* when idle() saw a write last */
 };
 
 struct reader {
@@ -54,6 +58,7 @@ static void *open_db(const struct bench_config *config)
     check(varve_executor_threads_create(NULL, &database->executor, &err), "executor", &err);
     database->durability = durability[config->durability];
     database->sync = config->durability == DURABILITY_ALWAYS;
+    database->rest_ns = config->rest_s * (uint64_t)1000000000;
     struct varve_options options = {
         .executor = database->executor,
         .durability = database->durability,
@@ -102,6 +107,7 @@ static void write_batch(struct database *database, struct varve_batch *batch)
         nanosleep(&nap, NULL);
     }
     check(rc, "write", &err);
+    database->wrote = 1;
     varve_batch_clear(batch);
 }
 
@@ -245,10 +251,16 @@ static void compact(void *db)
 
 static int idle(void *db)
 {
+    struct database *database = db;
     struct varve_stats stats;
+    uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 
-    varve_stats(((struct database *)db)->db, &stats);
-    return stats.flushes_waiting == 0 && stats.compactions_running == 0;
+    if (database->wrote)
+        database->last_seen_ns = now_ns;
+    database->wrote = 0;
+    varve_stats(database->db, &stats);
+    return stats.flushes_waiting == 0 && stats.compactions_running == 0 &&
+           now_ns - database->last_seen_ns >= database->rest_ns;
 }
 
 const struct engine engine_varve = {

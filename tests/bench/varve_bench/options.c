@@ -35,6 +35,8 @@ static const char usage[] =
     "  --cold             before each read workload the database is closed, the system's cache of\n"
     "                     it dropped, and opened again (best with fewer --reads)\n"
     "  --settle MS        200: so long an engine must be at rest before a workload, and after it\n"
+    "  --rest SECONDS     7: so long after the last write varve is waited for at least: what it\n"
+    "                     merges when nobody writes (5 s) belongs to what was written\n"
     "  --rounds N         1: of everything, each with empty databases\n"
     "  --seed N           1\n"
     "  --dir DIR          where a folder is made, and removed (default: $TMPDIR or /tmp)\n"
@@ -178,6 +180,7 @@ enum {
     CACHE,
     THREADS,
     SETTLE,
+    REST,
     SECONDS
 };
 enum {
@@ -207,6 +210,7 @@ static const struct option long_options[] = {
     {"cache", required_argument, NULL, CACHE},
     {"threads", required_argument, NULL, THREADS},
     {"settle", required_argument, NULL, SETTLE},
+    {"rest", required_argument, NULL, REST},
     {"seconds", required_argument, NULL, SECONDS},
     {"cold", no_argument, NULL, COLD_READS},
     {"timeline", required_argument, NULL, TIMELINE},
@@ -240,6 +244,7 @@ static void take_size(struct options *options, int option, const char *name, con
     case CACHE: config->cache_bytes = number(name, text, 1024, MIB, 1024 * 1024 * MIB); break;
     case THREADS: config->threads = (uint32_t)number(name, text, 0, 1, THREADS_MAX); break;
     case SETTLE: config->settle_ms = (uint32_t)number(name, text, 0, 10, 60000); break;
+    case REST: config->rest_s = (uint32_t)number(name, text, 0, 0, 600); break;
     case SECONDS: config->seconds = (uint32_t)number(name, text, 0, 1, SECONDS_MAX); break;
     default: break;
     }
@@ -289,6 +294,7 @@ void options_parse(struct options *options, int argc, char **argv)
                    .threads = 1,
                    .seed = 1,
                    .settle_ms = 200,
+                   .rest_s = 7,
                    .memtable_bytes = 64 * MIB,
                    .cache_bytes = 256 * MIB},
         .rounds = 1,

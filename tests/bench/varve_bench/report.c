@@ -134,23 +134,33 @@ static void print_head(FILE *file, const struct options *options, const char *ti
 }
 
 /* Ratios are those of each round, whose engines took turns, and then their median. */
-static void print_ratios(FILE *file, const struct options *options, const struct results *results,
-                         int step, int own, figure_fn figure)
+static double ratio_of(const struct options *options, const struct results *results, int step,
+                       int own, int other, figure_fn figure)
 {
-    for (int i = 0; i < options->engine_count; i++) {
-        double all[ROUNDS_MAX];
-        uint32_t count = options->rounds;
-        if (i == own)
+    double all[ROUNDS_MAX];
+    uint32_t count = options->rounds;
+
+    for (uint32_t k = 0; k < count; k++)
+        all[k] = figure(&results->figures[k][step][own]) /
+                 figure(&results->figures[k][step][other]);
+    qsort(all, count, sizeof *all, by_size);
+    return (all[(count - 1) / 2] + all[count / 2]) / 2;
+}
+
+/* A cell an engine, in it a ratio a figure. */
+static void print_ratios(FILE *file, const struct options *options, const struct results *results,
+                         int step, int own, const figure_fn *figures, size_t figure_count)
+{
+    for (int other = 0; own >= 0 && other < options->engine_count; other++) {
+        if (other == own)
             continue;
-        for (uint32_t k = 0; k < count; k++)
-            all[k] = figure(&results->figures[k][step][own]) /
-                     figure(&results->figures[k][step][i]);
-        qsort(all, count, sizeof *all, by_size);
-        double ratio = (all[(count - 1) / 2] + all[count / 2]) / 2;
-        if (isfinite(ratio))
-            fprintf(file, " %.2f |", ratio);
-        else
-            fputs(" |", file);
+        for (size_t i = 0; i < figure_count; i++) {
+            double ratio = ratio_of(options, results, step, own, other, figures[i]);
+            fputs(i == 0 ? " " : " / ", file);
+            if (isfinite(ratio))
+                fprintf(file, "%.2f", ratio);
+        }
+        fputs(" |", file);
     }
 }
 
@@ -159,7 +169,7 @@ enum rows { ROWS_ALL, ROWS_WRITES };
 static void print_table(FILE *file, const struct options *options, const struct results *results,
                         const char *title, figure_fn figure, enum rows rows)
 {
-    int own = figure != figure_written ? first_engine(options, engine_varve.name) : -1;
+    int own = first_engine(options, engine_varve.name);
 
     print_head(file, options, title, own);
     for (int step = 0; step < results->step_count; step++) {
@@ -172,8 +182,7 @@ static void print_table(FILE *file, const struct options *options, const struct 
             struct spread spread = report_spread(options, results, step, engine, figure);
             print_spread(file, &spread, options->rounds);
         }
-        if (own >= 0)
-            print_ratios(file, options, results, step, own, figure);
+        print_ratios(file, options, results, step, own, &figure, 1);
         fputc('\n', file);
     }
 }
@@ -182,15 +191,18 @@ static void print_latencies(FILE *file, const struct options *options,
                             const struct results *results)
 {
     static const figure_fn figures[] = {figure_p50, figure_p99, figure_p999, figure_max};
+    const size_t figure_count = sizeof figures / sizeof *figures;
+    int own = first_engine(options, engine_varve.name);
 
     print_head(file, options,
-               "Microseconds an operation: p50 / p99 / p99.9 / longest, medians of the rounds", -1);
+               "Microseconds an operation: p50 / p99 / p99.9 / longest, medians of the rounds",
+               own);
     for (int step = 0; step < results->step_count; step++) {
         char name[NAME_BYTES];
         report_step_name(&results->steps[step], name, sizeof name);
         fprintf(file, "| %s |", name);
         for (int engine = 0; engine < options->engine_count; engine++) {
-            for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+            for (size_t i = 0; i < figure_count; i++) {
                 char text[CELL_BYTES];
                 struct spread spread = report_spread(options, results, step, engine, figures[i]);
                 print_number(text, sizeof text, spread.median);
@@ -198,6 +210,7 @@ static void print_latencies(FILE *file, const struct options *options,
             }
             fputs(" |", file);
         }
+        print_ratios(file, options, results, step, own, figures, figure_count);
         fputc('\n', file);
     }
 }
@@ -230,15 +243,16 @@ static void print_setup(FILE *file, const struct options *options)
     fprintf(
         file,
         "\nProcessor time is that of the whole process, user and system, background threads and "
-        "the settling after the workload included; an operation is a key (of seekrandom a seek "
+        "the settling after the workload included (behind varve's writes %u s, for what it merges "
+        "when nobody writes); an operation is a key (of seekrandom a seek "
         "with %d nexts; of compact a key that is there; of readwhilewriting a get, beside a put "
         "for every %dth). Reads are checked, of a scan the key and the value's first 8 bytes. "
         "The harness itself, keys, values, checks and clock, takes %.3f us a put and %.3f us a "
         "get, which all figures contain. Latencies are of calls (fillbatch: of a batch of %d; "
         "seekrandom and readseq with their checks), by %s, which takes %.0f ns, in a histogram "
         "that is at most 1.6 %% too high. All use the C library's allocator.\n",
-        SEEK_NEXTS, READS_PER_WRITE, put_ns / 1e3, get_ns / 1e3, BATCH_KEYS, ticks_name(),
-        clock_ns_each);
+        config->rest_s, SEEK_NEXTS, READS_PER_WRITE, put_ns / 1e3, get_ns / 1e3, BATCH_KEYS,
+        ticks_name(), clock_ns_each);
 }
 
 void report_tables(FILE *file, const struct options *options, const struct results *results)

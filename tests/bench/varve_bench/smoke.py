@@ -20,11 +20,11 @@ ROOT = os.environ.get("VARVE_ROOT") or os.path.dirname(os.path.dirname(os.path.d
     os.path.dirname(os.path.abspath(__file__)))))
 BUILD = os.environ.get("VARVE_BUILD") or os.path.join(ROOT, "build", "release")
 PROGRAM = os.path.join(BUILD, "varve-bench")
-SMALL = ["--keys", "3000", "--syncs", "10", "--memtable", "1m", "--settle", "20"]
+SMALL = ["--keys", "3000", "--syncs", "10", "--memtable", "1m", "--settle", "20", "--rest", "0"]
 ENGINES = ["varve", "rocksdb", "rocksdb-tuned", "leveldb", "lmdb"]
 WRITES = ["fillseq", "fillsync", "fillbatch", "fillrandom", "overwrite", "compact", "deleterandom"]
-READS = ["readrandom", "readmissing", "seekrandom", "readseq"]
-STEPS = ([(name, None) for name in WRITES] + [("readwhilewriting", "natural")]
+READS = ["readrandom", "readmissing", "seekrandom", "readseq", "readwhilewriting"]
+STEPS = ([(name, None) for name in WRITES]
          + [(name, tree) for name in READS for tree in ("natural", "compacted")])
 KEYS = {"engine", "workload", "tree", "cpu_us_per_op", "ops_per_s", "p50_us", "p99_us", "p999_us",
         "max_us", "bytes_written", "bytes_on_disk", "peak_rss_bytes", "round"}
