@@ -96,9 +96,10 @@ struct varve_db {
                                   * now_mono_us(); UINT64_MAX: all is */
     _Atomic int durability;    /* enum varve_durability */
     _Atomic int failed;        /* writes are refused until the log healed */
-    _Atomic uint64_t clock_ms; /* the largest time seen */
     _Atomic uint64_t swept_ms; /* varve_set_swept_ms() */
     char apart_too[CACHE_LINE_BYTES];
+    _Atomic uint64_t clock_ms; /* the largest time seen; readers write it, each millisecond */
+    char apart_from_clock[CACHE_LINE_BYTES];
 
     uint64_t applied_seq;     /* writer thread: the newest operation in the memtable */
     struct undo_log undo;     /* of the open group */
