@@ -1,7 +1,7 @@
 /* The rows, and how a name finds its row: an open hash table over all rows, made once. Its hash takes
  * the first eight bytes, the last one and the length, with the case bit of each byte set, so that a
  * lookup costs one multiplication and, mostly, one comparison. Clients choose what is looked up, never
- * what is in the table: its longest run is fixed, and a unit test looks at it. */
+ * what is in the table: its longest run is the same in every build. */
 #include "cmd/table.h"
 
 #include <pthread.h>

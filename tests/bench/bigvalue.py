@@ -5,7 +5,7 @@
 
 A process of its own SETs and GETs small keys all the time; how long each took is told for each phase of the
 big value, and what the server's loop did meanwhile: seconds of processor, and seconds that it waited for one
-because others had it. The bound is on the longest one (README: "holds the loop for up to two seconds"), less
+because others had it. The bound is on the longest one, less
 the latter, for on a busy machine that is not the server's doing. The bytes that come back are compared, also after a flush and after a restart. Segments are looked at in the
 end: a deleted value gives its space back. Small: --value 20mb.
 """
