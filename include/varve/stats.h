@@ -72,7 +72,8 @@ struct varve_stats {
     uint64_t cache_used_bytes;
     uint64_t
         cache_held_bytes; /* of the memory that the process's blocks lie in, what the system gave, */
-    uint64_t cache_free_bytes;      /* and what of that is free */
+    uint64_t cache_free_bytes;      /* what of that is free between blocks, */
+    uint64_t cache_spare_bytes;     /* and what is kept of past blocks for new ones */
     uint64_t memtables_spare_bytes; /* kept of past memtables for the next ones */
     uint64_t cache_hits;
     uint64_t cache_misses;

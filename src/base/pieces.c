@@ -128,6 +128,16 @@ static void open_locked(struct pieces *pieces, struct pieces_chunk *chunk)
     list_push_back(&pieces->open, &chunk->list);
 }
 
+/* There is one. */
+static struct pieces_chunk *take_spare_locked(struct pieces *pieces)
+{
+    struct list *node = pieces->spare.next;
+
+    list_remove(node);
+    pieces->spare_count--;
+    return CONTAINER_OF(node, struct pieces_chunk, list);
+}
+
 void *pieces_alloc(struct pieces *pieces, size_t size_bytes)
 {
     size_t count = units_of(size_bytes);
@@ -138,9 +148,8 @@ void *pieces_alloc(struct pieces *pieces, size_t size_bytes)
         return NULL;
     mutex_lock(&pieces->mutex);
     void *at = take_locked(pieces, count);
-    if (at == NULL && pieces->spare != NULL) {
-        open_locked(pieces, pieces->spare);
-        pieces->spare = NULL;
+    if (at == NULL && pieces->spare_count > 0) {
+        open_locked(pieces, take_spare_locked(pieces));
         at = take_locked(pieces, count);
     }
     mutex_unlock(&pieces->mutex);
@@ -177,10 +186,13 @@ void pieces_free(struct pieces *pieces, void *at, size_t size_bytes)
     int leaves = atomic_load_explicit(&chunk->is_leaving, memory_order_relaxed);
     if (chunk->used_units == HEAD_UNITS) {
         list_remove(&chunk->list);
-        unused = leaves ? chunk : pieces->spare;
-        if (!leaves)
-            pieces->spare = chunk;
-        pieces->chunk_count -= unused != NULL;
+        if (leaves) {
+            unused = chunk;
+            pieces->chunk_count--;
+        } else {
+            list_push_back(&pieces->spare, &chunk->list);
+            pieces->spare_count++;
+        }
     } else if (chunk->is_full) {
         list_remove(&chunk->list);
         open_locked(pieces, chunk);
@@ -189,21 +201,39 @@ void pieces_free(struct pieces *pieces, void *at, size_t size_bytes)
     chunk_destroy(unused);
 }
 
-void pieces_trim(struct pieces *pieces)
+void pieces_trim(struct pieces *pieces, size_t keep_bytes)
+{
+    struct pieces_chunk *unused;
+
+    do {
+        unused = NULL;
+        mutex_lock(&pieces->mutex);
+        if (pieces->spare_count > keep_bytes / MEM_HUGE_BYTES) {
+            unused = take_spare_locked(pieces);
+            pieces->chunk_count--;
+        }
+        mutex_unlock(&pieces->mutex);
+        chunk_destroy(unused);
+    } while (unused != NULL);
+}
+
+void pieces_age(struct pieces *pieces, size_t parts)
 {
     mutex_lock(&pieces->mutex);
-    struct pieces_chunk *unused = pieces->spare;
-    pieces->spare = NULL;
-    pieces->chunk_count -= unused != NULL;
+    size_t spare_bytes = pieces->spare_count * MEM_HUGE_BYTES;
+    size_t due_bytes = pieces->aged_bytes + spare_bytes / parts;
+    pieces->aged_bytes = spare_bytes == 0 ? 0 : due_bytes % MEM_HUGE_BYTES;
     mutex_unlock(&pieces->mutex);
-    chunk_destroy(unused);
+    if (spare_bytes > 0)
+        pieces_trim(pieces, spare_bytes - due_bytes / MEM_HUGE_BYTES * MEM_HUGE_BYTES);
 }
 
 void pieces_get_stats(struct pieces *pieces, struct pieces_stats *stats)
 {
     mutex_lock(&pieces->mutex);
     *stats = (struct pieces_stats){.held_bytes = pieces->chunk_count * MEM_HUGE_BYTES,
-                                   .used_bytes = pieces->used_units * PIECES_UNIT_BYTES};
+                                   .used_bytes = pieces->used_units * PIECES_UNIT_BYTES,
+                                   .spare_bytes = pieces->spare_count * MEM_HUGE_BYTES};
     mutex_unlock(&pieces->mutex);
 }
 

@@ -1,6 +1,6 @@
-/* pieces.h - memory for pieces of some KiB that come and go in any order, out of huge chunks: those go back to the
- * system as soon as nothing of them is in use, whatever the C allocator keeps, and being backed by huge pages
- * they are read at random with few misses of the TLB. Any thread. */
+/* pieces.h - memory for pieces of some KiB that come and go in any order, out of huge chunks: those of which nothing
+ * is in use are spare, for pieces to come, until pieces_trim() gives them back to the system, whatever the C allocator
+ * keeps; and being backed by huge pages they are read at random with few misses of the TLB. Any thread. */
 #ifndef BASE_PIECES_H
 #define BASE_PIECES_H
 
@@ -21,21 +21,25 @@ struct pieces {
     struct mutex mutex;
     struct list open; /* chunks that may have room; empty before the first one: see PIECES_INIT */
     struct list full; /* chunks that had none when they were asked last */
-    struct list leaving;        /* chunks that hand out nothing more: pieces_leave() */
-    struct pieces_chunk *spare; /* one that is empty; NULL: none */
-    size_t chunk_count;         /* the spare one included */
+    struct list leaving; /* chunks that hand out nothing more: pieces_leave() */
+    struct list spare;   /* chunks that are empty */
+    size_t spare_count;
+    size_t aged_bytes;  /* of them, not given back yet; below a chunk's */
+    size_t chunk_count; /* those included */
     size_t used_units;
 };
 
 struct pieces_stats {
-    size_t held_bytes; /* of chunks */
-    size_t used_bytes; /* of pieces in them */
+    size_t held_bytes;  /* of chunks */
+    size_t used_bytes;  /* of pieces in them */
+    size_t spare_bytes; /* of chunks without any */
 };
 
 #define PIECES_INIT(name)                                                                          \
     {                                                                                              \
         .mutex = {PTHREAD_MUTEX_INITIALIZER}, .open = {&(name).open, &(name).open},                \
         .full = {&(name).full, &(name).full}, .leaving = {&(name).leaving, &(name).leaving},       \
+        .spare = {&(name).spare, &(name).spare},                                                   \
     }
 
 /* What a piece of so many bytes takes; it may be asked for and freed with either size. */
@@ -51,8 +55,10 @@ static inline size_t pieces_size(size_t size_bytes)
 /* Uninitialised, aligned to 16; NULL: no memory. */
 void *pieces_alloc(struct pieces *pieces, size_t size_bytes) MUST_CHECK;
 void pieces_free(struct pieces *pieces, void *at, size_t size_bytes);
-/* Gives back the spare chunk as well. */
-void pieces_trim(struct pieces *pieces);
+/* Gives spare chunks back, but for so many bytes of them. */
+void pieces_trim(struct pieces *pieces, size_t keep_bytes);
+/* Gives back one of so many parts of them; what is less than a chunk adds up over the calls. */
+void pieces_age(struct pieces *pieces, size_t parts);
 
 void pieces_get_stats(struct pieces *pieces, struct pieces_stats *stats);
 /* Chooses the emptiest chunks, of which at least a third is free, until what is free in all that leave is

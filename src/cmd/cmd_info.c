@@ -126,12 +126,14 @@ static void put_owners(struct info *info, const struct cmd_ctx *ctx,
 {
     uint64_t clients = clients_memory_bytes(ctx->processor);
     uint64_t known = clients + engine->memtables_bytes + engine->memtables_spare_bytes +
-                     engine->cache_used_bytes + engine->cache_free_bytes + engine->pinned_bytes;
+                     engine->cache_used_bytes + engine->cache_free_bytes +
+                     engine->cache_spare_bytes + engine->pinned_bytes;
 
     info_u64(info, "mem_memtables", engine->memtables_bytes);
     info_u64(info, "mem_memtables_spare", engine->memtables_spare_bytes);
     info_u64(info, "mem_block_cache", engine->cache_used_bytes);
     info_u64(info, "mem_block_cache_free", engine->cache_free_bytes);
+    info_u64(info, "mem_block_cache_spare", engine->cache_spare_bytes);
     info_u64(info, "mem_block_cache_limit", engine->cache_limit_bytes);
     info_u64(info, "mem_indexes_filters", engine->pinned_bytes);
     info_u64(info, "mem_clients_normal", clients);

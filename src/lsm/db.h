@@ -144,8 +144,9 @@ void db_reclaim(void *db);
 
 /* A file number that was never used. Any thread. */
 uint64_t db_new_file_no(void *db);
-/* Options of segments that jobs of this database write. */
-struct segment_writer_options db_writer_options(struct varve_db *db);
+/* Options of segments that jobs of this database write. is_upper: they lie above the last level, where filters are
+ * longer: a key that is nowhere is asked of each run there. */
+struct segment_writer_options db_writer_options(struct varve_db *db, int is_upper);
 
 /* The current view and the sequence that a read of it sees: everything up to it is in the view. Inside
  * rcu. */

@@ -428,6 +428,7 @@ void db_free(struct varve_db *db)
     arena_pool_deinit(&db->arenas);
     row_cache_destroy(db->rows);
     cache_destroy(db->cache);
+    block_memory_trim(0);
     mem_free(db->undo.ops);
     mem_free(db->undo.ranges);
     db->env->ops->unlock(db->env, db->lock);
@@ -497,29 +498,35 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
 
 static void db_fit_cache(struct varve_db *db)
 {
-    uint64_t held = 0;
-    uint64_t used = 0;
+    struct pieces_stats blocks;
 
     cache_fit(db->cache);
     (void)rcu_reclaim();
-    block_memory_get(&held, &used);
-    uint64_t allowed = CACHE_FREE_SHARE(held) + MEM_HUGE_BYTES;
-    if (held - used > allowed && block_memory_leave(held - used - allowed) > 0)
+    block_memory_get(&blocks);
+    uint64_t taken = blocks.held_bytes - blocks.spare_bytes;
+    uint64_t limit = cache_limit(db->cache);
+    if (!MUTANT("spare-beyond-limit"))
+        block_memory_trim(limit > taken ? limit - taken : 0);
+    uint64_t unused = taken - blocks.used_bytes;
+    uint64_t allowed = CACHE_FREE_SHARE(taken) + MEM_HUGE_BYTES;
+    if (unused > allowed && block_memory_leave(unused - allowed) > 0)
         cache_drop_which(db->cache, block_memory_is_leaving);
 }
 
 void varve_set_cache_size(struct varve_db *db, uint64_t size_bytes)
 {
-    uint64_t held = 0;
-    uint64_t used = 0;
+    struct pieces_stats blocks;
 
     if (size_bytes < DB_CACHE_SIZE_MIN)
         size_bytes = DB_CACHE_SIZE_MIN;
     uint64_t before = cache_limit(db->cache);
     if (size_bytes != before)
         cache_set_limit(db->cache, size_bytes);
-    block_memory_get(&held, &used);
-    if (size_bytes >= before && held - used <= 2 * CACHE_FREE_SHARE(held) + 2 * MEM_HUGE_BYTES)
+    block_memory_get(&blocks);
+    uint64_t taken = blocks.held_bytes - blocks.spare_bytes;
+    int is_loose = taken - blocks.used_bytes > 2 * CACHE_FREE_SHARE(taken) + 2 * MEM_HUGE_BYTES;
+    int is_above = blocks.spare_bytes > 0 && blocks.held_bytes > size_bytes;
+    if (size_bytes >= before && !is_loose && !is_above)
         return;
     atomic_store(&db->cache_unfit, 1);
     db_reclaim(db);
@@ -571,13 +578,21 @@ uint64_t db_new_file_no(void *db)
     return manifest_new_file_no(((struct varve_db *)db)->manifest);
 }
 
-struct segment_writer_options db_writer_options(struct varve_db *db)
+/* 16 bits a key for the 10 of the last level: one wrong "may hold" in a thousand for one in a hundred. */
+static uint32_t upper_filter_bits(uint32_t bits)
 {
+    return bits * 8 / 5;
+}
+
+struct segment_writer_options db_writer_options(struct varve_db *db, int is_upper)
+{
+    uint32_t bits = db->options.bloom_bits_per_key;
+
     return (struct segment_writer_options){
         .env = db->env,
         .id = &db->id,
         .block_size_bytes = db->options.block_size_bytes,
-        .bits_per_key = db->options.bloom_bits_per_key,
+        .bits_per_key = is_upper ? upper_filter_bits(bits) : bits,
         .compress = db->options.compression == VARVE_SNAPPY,
         .count_group = db->options.count_group,
         .group_arg = db->options.arg,

@@ -69,6 +69,7 @@ static void stats_of_rows(struct varve_db *db, struct varve_stats *stats)
 static void stats_of_memory(struct varve_db *db, struct varve_stats *stats)
 {
     struct cache_stats cache;
+    struct pieces_stats blocks;
 
     rcu_enter();
     const struct view *view = view_current(&db->view);
@@ -85,9 +86,10 @@ static void stats_of_memory(struct varve_db *db, struct varve_stats *stats)
     cache_get_stats(db->cache, &cache);
     stats->cache_limit_bytes = cache.limit_bytes;
     stats->cache_used_bytes = cache.used_bytes;
-    uint64_t used = 0;
-    block_memory_get(&stats->cache_held_bytes, &used);
-    stats->cache_free_bytes = stats->cache_held_bytes - used;
+    block_memory_get(&blocks);
+    stats->cache_held_bytes = blocks.held_bytes;
+    stats->cache_spare_bytes = blocks.spare_bytes;
+    stats->cache_free_bytes = blocks.held_bytes - blocks.spare_bytes - blocks.used_bytes;
     stats->memtables_spare_bytes = arena_pool_bytes(&db->arenas);
     stats->cache_hits = cache.hits;
     stats->cache_misses = cache.misses;

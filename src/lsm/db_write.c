@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "segment/block.h"
 
 #define PREFETCH_MIN 4
 #define SYNC_AFTER_US ((uint64_t)800000)
@@ -736,9 +737,11 @@ static int flush_makes_room(struct varve_db *db)
            !MUTANT("full-keeps-tombstones");
 }
 
-/* The memory of past memtables is kept for the next ones as long as something is written. */
+/* The memory of past memtables is kept for the next ones as long as something is written, that of past blocks for
+ * a while. */
 static void db_tick_memory(struct varve_db *db)
 {
+    block_memory_age();
     if (db->arenas_user_bytes == db->user_bytes)
         arena_pool_clear(&db->arenas);
     db->arenas_user_bytes = db->user_bytes;

@@ -12,7 +12,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/mutant.h"
-#include "base/pieces.h"
 #include "segment/key_slice.h"
 
 #define HASH_SEARCH_MAX 512
@@ -111,6 +110,7 @@ static const char *fill_block(struct block_parse parse, struct fill *fill)
 }
 
 /* Of all blocks of the process: what a dropped segment leaves in the cache is not to stay with the C allocator. */
+#define AGE_PARTS 256
 static struct pieces block_memory = PIECES_INIT(block_memory);
 
 static void block_destroy(struct cached *cached)
@@ -123,18 +123,24 @@ static void ranges_destroy(struct cached *cached)
     mem_free(cached);
 }
 
-void block_memory_get(uint64_t *held_bytes, uint64_t *used_bytes)
+void block_memory_get(struct pieces_stats *stats)
 {
-    struct pieces_stats stats;
+    pieces_get_stats(&block_memory, stats);
+}
 
-    pieces_get_stats(&block_memory, &stats);
-    *held_bytes = stats.held_bytes;
-    *used_bytes = stats.used_bytes;
+void block_memory_trim(uint64_t keep_bytes)
+{
+    pieces_trim(&block_memory, keep_bytes);
+}
+
+void block_memory_age(void)
+{
+    if (!MUTANT("spare-for-good"))
+        pieces_age(&block_memory, AGE_PARTS);
 }
 
 uint64_t block_memory_leave(uint64_t free_bytes)
 {
-    pieces_trim(&block_memory);
     return pieces_leave(&block_memory, free_bytes);
 }
 

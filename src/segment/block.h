@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/pieces.h"
 #include "segment/bloom.h"
 #include "segment/cache.h"
 #include "segment/chunk.h"
@@ -103,8 +104,12 @@ static inline uint8_t block_hash_byte(struct bloom_hash hash)
     return (uint8_t)(hash.half[0] & 0xff);
 }
 
-/* Of the memory that all blocks of the process lie in: what it takes from the system, and what of it is in use. */
-void block_memory_get(uint64_t *held_bytes, uint64_t *used_bytes);
+/* Of the memory that all blocks of the process lie in. */
+void block_memory_get(struct pieces_stats *stats);
+/* What is spare in it goes back to the system, but for so many bytes. */
+void block_memory_trim(uint64_t keep_bytes);
+/* A little of it does, so that with a call each half second half of it is gone within a minute and a half. */
+void block_memory_age(void);
 /* Chooses chunks of it to be given back, which have about so many bytes free; returns how many are in use in
  * them. They go once the blocks are freed of which block_memory_is_leaving() says 1: for cache_drop_which(). */
 uint64_t block_memory_leave(uint64_t free_bytes);

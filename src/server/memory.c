@@ -136,7 +136,8 @@ uint64_t memory_cache_target(const struct memory_plan *plan, uint64_t resident_b
                              const struct varve_stats *engine)
 {
     uint64_t memtables = engine->memtables_bytes + engine->memtables_spare_bytes;
-    uint64_t blocks = less(engine->cache_held_bytes, engine->cache_free_bytes);
+    uint64_t blocks = less(engine->cache_held_bytes,
+                           engine->cache_free_bytes + engine->cache_spare_bytes);
     /* Long values lie elsewhere than blocks. */
     uint64_t values = less(engine->cache_used_bytes, blocks);
     uint64_t others = less(resident_bytes, engine->cache_held_bytes + values + memtables);

@@ -44,7 +44,7 @@ static void run_class_point(const struct fault_class *fault_class, struct point 
     point->images = run.images;
     run_deinit(&run);
     point->digest = run.digest;
-    (void)block_memory_leave(0); /* the chunk that is kept for the next blocks */
+    block_memory_trim(0); /* what is kept for the next blocks */
     if (mem_used_bytes() != used_before) {
         printf("WRONG: memory leaks\n");
         point->wrong++;

@@ -258,7 +258,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     fuzz_bound_allocations(0);
     bed_run(bed);
-    (void)block_memory_leave(0); /* the chunk that is kept for the next blocks */
+    block_memory_trim(0); /* what is kept for the next blocks */
     CHECK(mem_used_bytes() <= used + 4096);
     bed_deinit(bed);
     free(bed);

@@ -212,7 +212,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rcu_leave();
     segment_unref(segment);
     (void)rcu_reclaim();
-    (void)block_memory_leave(0); /* the chunk that is kept for the next blocks */
+    block_memory_trim(0); /* what is kept for the next blocks */
     CHECK(mem_used_bytes() == used);
     fuzz_bound_allocations(0);
     sim_env_destroy(sim);

@@ -109,6 +109,7 @@ CAMPAIGNS = {
     "checkpoint-faults": Campaign(["tests/unit/lsm/test_checkpoint_faults"], 120),
     "flusher": Campaign(["tests/unit/lsm/test_flusher"], 120),
     "limits": Campaign(["tests/unit/lsm/test_limits"], 120),
+    "block-memory": Campaign(["tests/unit/lsm/test_block_memory"], 120),
     "compactor": Campaign(["tests/unit/lsm/test_compactor"], 120),
     "watchdog": Campaign(["tests/unit/lsm/test_watchdog"], 120),
     "fetch": Campaign(["tests/unit/lsm/test_fetch"], 120),
@@ -221,6 +222,8 @@ MUTANTS = (
     # Segments.
     Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
     Mutant("ranges-in-pieces", "block", "range tombstones keep a chunk of block memory for good"),
+    Mutant("spare-beyond-limit", "block-memory", "spare memory of blocks stays when the cache shrinks"),
+    Mutant("spare-for-good", "block-memory", "spare memory of blocks is never given back"),
     Mutant("join-any", "segment", "a copied block grows with each merge"),
     Mutant("skip-packed-crc", "segment", "a compressed value is copied with its damage"),
     Mutant("block-find-newest", "block", "a snapshot sees the newest version in a block"),

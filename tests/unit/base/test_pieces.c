@@ -18,7 +18,7 @@ static struct pieces pieces = PIECES_INIT(pieces);
 static int teardown(void **state)
 {
     (void)state;
-    pieces_trim(&pieces);
+    pieces_trim(&pieces, 0);
     return mem_used_bytes() == 0 ? 0 : -1;
 }
 
@@ -31,6 +31,19 @@ static size_t some_size(struct rng *rng)
     case 2: return rng_below(rng, PIECES_MAX_BYTES);
     default: return 4500 + rng_below(rng, 900);
     }
+}
+
+/* Nothing is in use, and what is held goes back. */
+static void check_all_spare(void)
+{
+    struct pieces_stats stats;
+
+    pieces_get_stats(&pieces, &stats);
+    assert_int_equal(stats.used_bytes, 0);
+    assert_int_equal(stats.spare_bytes, stats.held_bytes);
+    assert_int_equal(stats.held_bytes, mem_used_bytes());
+    pieces_trim(&pieces, 0);
+    assert_int_equal(mem_used_bytes(), 0);
 }
 
 /* What is handed out belongs to nobody else: each piece keeps its bytes. */
@@ -71,13 +84,14 @@ static void test_pieces__are_apart(void **state)
     for (size_t i = 0; i < PIECES; i++)
         if (live[i].at != NULL)
             pieces_free(&pieces, live[i].at, live[i].size);
-    assert_true(mem_used_bytes() <= MEM_HUGE_BYTES);
+    check_all_spare();
 }
 
-/* Chunks go back as soon as they are empty, but for one; what is free is used before a new one is made. */
+/* Empty chunks are spare, and used before a new one is made, until they are given back. */
 static void test_pieces__give_chunks_back(void **state)
 {
     static uint8_t *at[4000];
+    struct pieces_stats stats;
     size_t size = 5000;
 
     (void)state;
@@ -92,11 +106,20 @@ static void test_pieces__give_chunks_back(void **state)
     assert_int_equal(mem_used_bytes(), most);
     for (size_t i = 0; i < COUNT_OF(at) / 2; i++)
         pieces_free(&pieces, at[i], size);
-    assert_true(mem_used_bytes() <=
-                most / 2 + 3 * MEM_HUGE_BYTES); /* at the border, and a spare one */
+    pieces_get_stats(&pieces, &stats);
+    assert_true(stats.spare_bytes >= most / 2 - 2 * MEM_HUGE_BYTES); /* one may be in use in part */
+    for (size_t i = 0; i < COUNT_OF(at) / 2; i++)
+        at[i] = pieces_alloc(&pieces, size);
+    assert_int_equal(mem_used_bytes(), most);
+    for (size_t i = 0; i < COUNT_OF(at) / 2; i++)
+        pieces_free(&pieces, at[i], size);
+    pieces_trim(&pieces, 2 * MEM_HUGE_BYTES + 1);
+    pieces_get_stats(&pieces, &stats);
+    assert_int_equal(stats.spare_bytes, 2 * MEM_HUGE_BYTES);
+    assert_true(mem_used_bytes() <= most / 2 + 4 * MEM_HUGE_BYTES);
     for (size_t i = COUNT_OF(at) / 2; i < COUNT_OF(at); i++)
         pieces_free(&pieces, at[i], size);
-    assert_int_equal(mem_used_bytes(), MEM_HUGE_BYTES);
+    check_all_spare();
 }
 
 /* Chunks that leave take nothing more, and are gone with their last piece. */
@@ -108,7 +131,7 @@ static void test_pieces__leave(void **state)
     struct pieces_stats stats;
 
     (void)state;
-    pieces_trim(&pieces);
+    pieces_trim(&pieces, 0);
     for (size_t i = 0; i < COUNT_OF(at); i++)
         at[i] = pieces_alloc(&pieces, size);
     assert_int_equal(pieces_leave(&pieces, MEM_HUGE_BYTES), 0); /* all are full */
@@ -138,7 +161,7 @@ static void test_pieces__leave(void **state)
     for (size_t i = 0; i < COUNT_OF(at); i++)
         if (at[i] != NULL)
             pieces_free(&pieces, at[i], size);
-    pieces_trim(&pieces);
+    pieces_trim(&pieces, 0);
     pieces_get_stats(&pieces, &stats);
     assert_int_equal(stats.held_bytes + stats.used_bytes + mem_used_bytes(), 0);
 }
@@ -195,7 +218,7 @@ static void test_pieces__of_many_threads(void **state)
     }
     for (size_t i = 0; i < CHURNERS; i++)
         thread_join(&threads[i]);
-    pieces_trim(&pieces);
+    pieces_trim(&pieces, 0);
 }
 
 int main(void)
