@@ -60,8 +60,8 @@ struct varve_options {
     uint32_t block_size_bytes;     /* default 4 KiB, 512 B .. 1 MiB, uncompressed */
     uint64_t segment_size_bytes;   /* default 64 MiB, at least 16 KiB: where a run is cut */
     uint32_t segments_max;         /* default 4096, 16 .. 32768: each is an open file */
-    uint32_t bloom_bits_per_key;   /* default 10, at most 32: in the last level, above it 8/5 of it;
-                                    * VARVE_NO_FILTER: none */
+    uint32_t bloom_bits_per_key; /* default 10, at most 32: of segments written into the last level,
+                                    * 8/5 of it above; VARVE_NO_FILTER: none */
     enum varve_compression compression;
     uint32_t compaction_jobs;    /* default 1, at most 16: into how many a large compaction is cut;
                                 * as many threads should run them */

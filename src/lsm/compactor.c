@@ -256,15 +256,6 @@ static void compactor_part_run(struct varve_job *job)
         compactor_submit(compactor, VARVE_JOB_MAINTENANCE, compactor_install_run);
 }
 
-/* Level 0 is, whatever there is below: its runs lie over each other. */
-static int is_upper(const struct version *version, uint32_t level)
-{
-    for (size_t i = 0; level > 0 && i < version->run_count; i++)
-        if (version->runs[i].level > level)
-            return 1;
-    return level == 0;
-}
-
 static int compactor_start_parts(struct compactor *compactor, uint64_t expired_before_ms,
                                  struct varve_err *err)
 {
@@ -273,7 +264,7 @@ static int compactor_start_parts(struct compactor *compactor, uint64_t expired_b
     struct compaction_config config = {
         .dir = db->dir,
         .cache = db->cache,
-        .writer = db_writer_options(db, is_upper(compactor->version, compactor->pick.output_level)),
+        .writer = db_writer_options(db, compactor->pick.output_level),
         .snapshots = compactor->snapshots.seqs,
         .snapshot_count = compactor->snapshots.count,
         .expired_before_ms = expired_before_ms,

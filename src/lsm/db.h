@@ -144,9 +144,11 @@ void db_reclaim(void *db);
 
 /* A file number that was never used. Any thread. */
 uint64_t db_new_file_no(void *db);
-/* Options of segments that jobs of this database write. is_upper: they lie above the last level, where filters are
- * longer: a key that is nowhere is asked of each run there. */
-struct segment_writer_options db_writer_options(struct varve_db *db, int is_upper);
+/* Options of segments that jobs of this database write for a level. A missing key is asked of each run above the last
+ * one, so filters are longer there; a segment that moves down keeps its own. */
+struct segment_writer_options db_writer_options(struct varve_db *db, uint32_t level);
+/* Sees to it that a job gives spare memory of past blocks back, if it is more than the cache's limit has left. Any thread. */
+void db_check_spare(struct varve_db *db);
 
 /* The current view and the sequence that a read of it sees: everything up to it is in the view. Inside
  * rcu. */

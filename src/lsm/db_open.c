@@ -496,21 +496,41 @@ static struct varve_db *db_create(const char *dir, const struct varve_options *o
 /* As much may be free in what blocks lie in, beside one chunk. */
 #define CACHE_FREE_SHARE(held) ((held) / 16)
 
+/* Spare memory of past blocks takes what the cache's limit has left, beside one chunk. */
+static uint64_t db_spare_limit(const struct varve_db *db)
+{
+    return cache_room_left(db->cache) + MEM_HUGE_BYTES;
+}
+
 static void db_fit_cache(struct varve_db *db)
 {
     struct pieces_stats blocks;
 
     cache_fit(db->cache);
     (void)rcu_reclaim();
-    block_memory_get(&blocks);
-    uint64_t taken = blocks.held_bytes - blocks.spare_bytes;
-    uint64_t limit = cache_limit(db->cache);
     if (!MUTANT("spare-beyond-limit"))
-        block_memory_trim(limit > taken ? limit - taken : 0);
-    uint64_t unused = taken - blocks.used_bytes;
-    uint64_t allowed = CACHE_FREE_SHARE(taken) + MEM_HUGE_BYTES;
+        block_memory_trim(db_spare_limit(db));
+    block_memory_get(&blocks);
+    uint64_t held = blocks.held_bytes - blocks.spare_bytes;
+    uint64_t unused = held - blocks.used_bytes;
+    uint64_t allowed = CACHE_FREE_SHARE(held) + MEM_HUGE_BYTES;
     if (unused > allowed && block_memory_leave(unused - allowed) > 0)
         cache_drop_which(db->cache, block_memory_is_leaving);
+}
+
+static void db_make_fit(struct varve_db *db)
+{
+    atomic_store(&db->cache_unfit, 1);
+    db_reclaim(db);
+}
+
+void db_check_spare(struct varve_db *db)
+{
+    struct pieces_stats blocks;
+
+    block_memory_get(&blocks);
+    if (blocks.spare_bytes > db_spare_limit(db) && !MUTANT("spare-unseen"))
+        db_make_fit(db);
 }
 
 void varve_set_cache_size(struct varve_db *db, uint64_t size_bytes)
@@ -523,13 +543,12 @@ void varve_set_cache_size(struct varve_db *db, uint64_t size_bytes)
     if (size_bytes != before)
         cache_set_limit(db->cache, size_bytes);
     block_memory_get(&blocks);
-    uint64_t taken = blocks.held_bytes - blocks.spare_bytes;
-    int is_loose = taken - blocks.used_bytes > 2 * CACHE_FREE_SHARE(taken) + 2 * MEM_HUGE_BYTES;
-    int is_above = blocks.spare_bytes > 0 && blocks.held_bytes > size_bytes;
-    if (size_bytes >= before && !is_loose && !is_above)
-        return;
-    atomic_store(&db->cache_unfit, 1);
-    db_reclaim(db);
+    uint64_t held = blocks.held_bytes - blocks.spare_bytes;
+    if (size_bytes < before ||
+        held - blocks.used_bytes > 2 * CACHE_FREE_SHARE(held) + 2 * MEM_HUGE_BYTES)
+        db_make_fit(db);
+    else
+        db_check_spare(db);
 }
 
 static void db_reclaim_run(struct varve_job *job)
@@ -578,21 +597,18 @@ uint64_t db_new_file_no(void *db)
     return manifest_new_file_no(((struct varve_db *)db)->manifest);
 }
 
-/* 16 bits a key for the 10 of the last level: one wrong "may hold" in a thousand for one in a hundred. */
-static uint32_t upper_filter_bits(uint32_t bits)
-{
-    return bits * 8 / 5;
-}
-
-struct segment_writer_options db_writer_options(struct varve_db *db, int is_upper)
+/* Above the last level filters are longer, by default 16 bits a key for 10: one wrong "may hold" in a thousand for one in a
+ * hundred. */
+struct segment_writer_options db_writer_options(struct varve_db *db, uint32_t level)
 {
     uint32_t bits = db->options.bloom_bits_per_key;
+    int is_last = level == LEVELS_MAX - 1;
 
     return (struct segment_writer_options){
         .env = db->env,
         .id = &db->id,
         .block_size_bytes = db->options.block_size_bytes,
-        .bits_per_key = is_upper ? upper_filter_bits(bits) : bits,
+        .bits_per_key = is_last || MUTANT("filters-alike") ? bits : bits * 8 / 5,
         .compress = db->options.compression == VARVE_SNAPPY,
         .count_group = db->options.count_group,
         .group_arg = db->options.arg,

@@ -737,13 +737,15 @@ static int flush_makes_room(struct varve_db *db)
            !MUTANT("full-keeps-tombstones");
 }
 
-/* The memory of past memtables is kept for the next ones as long as something is written, that of past blocks for
- * a while. */
+/* The memory of past memtables and blocks is kept for the next ones as long as something is written, for that is what
+ * makes past ones; then that of blocks goes by and by. */
 static void db_tick_memory(struct varve_db *db)
 {
-    block_memory_age();
-    if (db->arenas_user_bytes == db->user_bytes)
+    if (db->arenas_user_bytes == db->user_bytes) {
         arena_pool_clear(&db->arenas);
+        block_memory_age();
+    }
+    db_check_spare(db);
     db->arenas_user_bytes = db->user_bytes;
 }
 

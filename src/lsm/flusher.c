@@ -158,7 +158,7 @@ static int flush_write(struct flusher *flusher, const struct entry *ranges, size
     struct segment_set_config config = {
         .dir = db->dir,
         .cache = db->cache,
-        .writer = db_writer_options(db, 1),
+        .writer = db_writer_options(db, 0),
         .segment_bytes = db->options.segment_size_bytes,
         .cuts = base == NULL ? NULL : base->lowers,
         .cut_count = base == NULL ? 0 : base->count,

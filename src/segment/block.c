@@ -110,7 +110,7 @@ static const char *fill_block(struct block_parse parse, struct fill *fill)
 }
 
 /* Of all blocks of the process: what a dropped segment leaves in the cache is not to stay with the C allocator. */
-#define AGE_PARTS 256
+#define AGE_PARTS 1024
 static struct pieces block_memory = PIECES_INIT(block_memory);
 
 static void block_destroy(struct cached *cached)

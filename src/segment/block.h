@@ -108,7 +108,7 @@ static inline uint8_t block_hash_byte(struct bloom_hash hash)
 void block_memory_get(struct pieces_stats *stats);
 /* What is spare in it goes back to the system, but for so many bytes. */
 void block_memory_trim(uint64_t keep_bytes);
-/* A little of it does, so that with a call each half second half of it is gone within a minute and a half. */
+/* A little of it does, so that with a call each half second, by one database, half of it is gone within six minutes. */
 void block_memory_age(void);
 /* Chooses chunks of it to be given back, which have about so many bytes free; returns how many are in use in
  * them. They go once the blocks are freed of which block_memory_is_leaving() says 1: for cache_drop_which(). */

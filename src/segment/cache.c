@@ -210,6 +210,14 @@ static uint64_t room_of(const struct cache *cache)
     return reserved < limit ? limit - reserved : 0;
 }
 
+uint64_t cache_room_left(const struct cache *cache)
+{
+    uint64_t used = atomic_load_explicit(&cache->used_bytes, memory_order_relaxed);
+    uint64_t room = room_of(cache);
+
+    return used < room ? room - used : 0;
+}
+
 /* Takes room for a block; 0 if there is none. */
 static int room_take(struct cache *cache, uint64_t bytes)
 {

@@ -58,6 +58,8 @@ struct cache *cache_create(uint64_t limit_bytes);
 /* Another limit, from the next insert on. What is there goes by cache_fit(). Any thread. */
 void cache_set_limit(struct cache *cache, uint64_t limit_bytes);
 uint64_t cache_limit(const struct cache *cache); /* any thread */
+/* What blocks, and what cache_reserve() took, leave of it. Any thread. */
+uint64_t cache_room_left(const struct cache *cache);
 /* Evicts down to the limit. Takes time by the number of blocks, under the mutex of one shard after the other:
  * for a job. Any thread. */
 void cache_fit(struct cache *cache);

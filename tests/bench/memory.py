@@ -26,7 +26,7 @@ SAMPLE_S = 0.1
 LONG = 100 * 1000
 LONG_KEYS = 200
 PAGE = os.sysconf("SC_PAGE_SIZE")
-OWNERS = ("mem_memtables", "mem_memtables_spare", "mem_block_cache", "mem_block_cache_free",
+OWNERS = ("mem_memtables", "mem_memtables_spare", "mem_block_cache", "mem_block_cache_free", "mem_block_cache_spare",
           "mem_indexes_filters", "mem_clients_normal", "mem_other")
 
 

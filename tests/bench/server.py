@@ -8,7 +8,8 @@
 All servers run all the time, pinned to core 0; redis-benchmark runs on core 1 against one of them while
 the others are idle. They take turns: a workload on varved, then the same on redis-server, and the other
 way round in the next round; the tables have medians over the rounds. All write their log with
-`appendfsync everysec`; a further pair runs SET with `always`. The keys are loaded, and read once, before the first round.
+`appendfsync everysec`; a further pair runs SET with `always`. The keys are loaded before the first
+round, and read once before the reads of each round.
 
     set        keys that are new          overwrite  random keys that are there
     get        random keys, all of them in the memtable (a varved with one of 1 GiB or more)
@@ -67,9 +68,10 @@ KINDS = {  # of servers: the program (None: varved) and its options
     "memtable": (None, ("--memtable-size", ALL_BYTES)),
     "blocks": (None, ("--memtable-size", "4mb", "--block-cache-size", ALL_BYTES)),
 }
-RECORD_BYTES = 200       # at most what a record takes beside its value, in a memtable or a cached block
 ALL_BYTES_MIN = 2 ** 30
-MEMTABLES = 6            # so many times a memtable's size, and more, has to be maxmemory
+RECORD_BYTES = 200       # at most what a record takes beside its value, in a memtable or a cached block
+START_SHARE = 2          # a memtable is flushed before it is full, but not before half
+MEMTABLES = 4            # so many times a memtable's size, and more, has to be maxmemory
 VALUE = "$value"  # stands for the value in a command
 TESTS = {  # name: (what runs on varve's side, the command, what the table calls it)
     "set": ("varve", ("SET", "new:__rand_int__", VALUE), "SET, new keys"),
@@ -81,7 +83,8 @@ TESTS = {  # name: (what runs on varve's side, the command, what the table calls
     "hot": ("varve", ("GET", "key:__rand_int__"), "9 GET : 1 SET, hot keys"),
 }
 MIXED = ("mixed", "hot")
-WRITING = ("set", "overwrite", *MIXED)
+ONLY_WRITING = ("set", "overwrite")
+WRITING = (*ONLY_WRITING, *MIXED)
 DEFAULT_TESTS = ",".join(test for test in TESTS if test != "hot")
 COLD_PER_HOT = 10
 HOT_WARM_UPS = 5   # reads of each hot key, about, before the first round
@@ -153,7 +156,7 @@ def start(folder, kind, mode, extra, data_bytes):
     program, options = KINDS[kind]
     if ALL_BYTES in options:
         options = [data_bytes if option == ALL_BYTES else option for option in options]
-        options += ["--maxmemory", data_bytes * MEMTABLES]
+        options += ["--memtables-max", 2, "--maxmemory", data_bytes * MEMTABLES]
     options = [*options, *(extra if program is None else ())]
     place = os.path.join(folder, f"{kind}-{mode}")
     os.mkdir(place)
@@ -163,20 +166,23 @@ def start(folder, kind, mode, extra, data_bytes):
 
 def ask(server, prefix, keys, reply, command, *args):
     """`command` of each key that redis-benchmark -r may name, or of as many with another prefix; checks the replies."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=300) as link, link.makefile("rb") as replies:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as link, link.makefile("rb") as replies:
         for begin in range(0, keys, ASKED_AT_ONCE):
             names = range(begin, min(begin + ASKED_AT_ONCE, keys))
             link.sendall(b"".join(resp.encode(command, b"%b:%012d" % (prefix, name), *args) for name in names))
-            got = replies.read(len(reply) * len(names))
-            if got != reply * len(names):
-                raise servers.Failed(f"{command} of key {begin} and those behind it: {got[:80]!r}")
+            for name in names:
+                got = replies.read(len(reply))
+                if got != reply:
+                    raise servers.Failed(f"{command} of key {name}: {got[:80]!r}")
+
+
+def read_all(server, keys, value_bytes):
+    """Else the reads behind writes would be measured while the cache grows."""
+    ask(server, b"key", keys, b"$%d\r\n%b\r\n" % (value_bytes, b"x" * value_bytes), "GET")
 
 
 def load(server, keys, value_bytes):
-    """Reads them, too: else the first reads would be measured with a cache that grows."""
-    value = b"x" * value_bytes
-    ask(server, b"key", keys, b"+OK\r\n", "SET", value)
-    ask(server, b"key", keys, b"$%d\r\n%b\r\n" % (value_bytes, value), "GET")
+    ask(server, b"key", keys, b"+OK\r\n", "SET", b"x" * value_bytes)
     with server.connect(timeout_s=120) as connection:
         servers.expect(connection.call("DBSIZE"), keys, "keys loaded")
 
@@ -259,7 +265,7 @@ class Workload:
 def compare(folder, mode, scale, value_bytes, workloads, extra, hot=False):
     """All workloads of one size of values, in rounds."""
     running = {}
-    data_bytes = max(ALL_BYTES_MIN, scale.keys * (value_bytes + RECORD_BYTES))
+    data_bytes = max(ALL_BYTES_MIN, scale.keys * (value_bytes + RECORD_BYTES) * START_SHARE)
     try:
         for kind in ["redis", *{workload.kind for workload in workloads}]:
             running[kind] = start(folder, kind, mode, extra, data_bytes)
@@ -267,15 +273,17 @@ def compare(folder, mode, scale, value_bytes, workloads, extra, hot=False):
             if hot:
                 ask(running[kind], b"cold", scale.keys * COLD_PER_HOT, b"+OK\r\n", "SET", b"x" * value_bytes)
                 workloads[0].run(running[kind], scale.keys * HOT_WARM_UPS)
-        written = True
+        before = ONLY_WRITING[0]  # loading
         for number in range(scale.rounds):
             if number > 0 and time.monotonic() > scale.deadline:
                 print(f"  out of time after {number} rounds", file=sys.stderr)
                 break
             for workload in workloads:
-                if written and workload.test not in WRITING:
+                if before in WRITING and workload.test not in (before, *ONLY_WRITING):
                     rest(running)
-                written = workload.test in WRITING
+                    for server in running.values():
+                        read_all(server, scale.keys, value_bytes)
+                before = workload.test
                 for name in ("varve", "redis")[::-1 if number % 2 else 1]:
                     workload.measure(name, running[workload.kind if name == "varve" else "redis"])
     finally:

@@ -223,6 +223,8 @@ MUTANTS = (
     Mutant("block-order-of-versions", "block-refused", "versions of a key may lie in any order"),
     Mutant("ranges-in-pieces", "block", "range tombstones keep a chunk of block memory for good"),
     Mutant("spare-beyond-limit", "block-memory", "spare memory of blocks stays when the cache shrinks"),
+    Mutant("spare-unseen", "block-memory", "long values come on top of spare memory of blocks"),
+    Mutant("filters-alike", "compactor", "filters above the last level are as short as in it"),
     Mutant("spare-for-good", "block-memory", "spare memory of blocks is never given back"),
     Mutant("join-any", "segment", "a copied block grows with each merge"),
     Mutant("skip-packed-crc", "segment", "a compressed value is copied with its damage"),

@@ -119,11 +119,13 @@ static void plan(const struct options *options, struct results *results)
     for (enum tree tree = TREE_NATURAL; tree <= TREE_COMPACTED; tree++) {
         for (size_t i = 0; i < sizeof read_both / sizeof *read_both; i++)
             wanted[count++] = (struct step){read_both[i], tree, 0};
-        wanted[count++] = (struct step){READWHILEWRITING, tree, 0};
-        if (tree == TREE_NATURAL)
+        if (tree == TREE_NATURAL) {
+            wanted[count++] = (struct step){READWHILEWRITING, tree, 0};
             wanted[count++] = (struct step){COMPACT, TREE_NONE, 0};
+        }
     }
     wanted[count++].workload = DELETERANDOM;
+    wanted[count++] = (struct step){READWHILEWRITING, TREE_COMPACTED, 0};
     results->step_count = 0;
     for (int i = 0; i < count; i++) {
         if ((options->workloads & 1U << wanted[i].workload) != 0 &&

@@ -450,6 +450,26 @@ static void test_picture__hiding(void **state)
     compactor_view_deinit(&picture);
 }
 
+/* A missing key is asked of each run there. */
+static void test_filters__are_longer_above_the_last_level(void **state)
+{
+    struct bed *bed = *state;
+
+    bed_close_ok(bed);
+    bed->options.memtable_size_bytes = 1024 * 1024;
+    bed_open_ok(bed);
+    bed_fill(bed, "k", 3000, 8);
+    bed_flush_only(bed);
+    uint64_t flushed_bytes = bed_stats(bed).pinned_bytes; /* filters, and little of indexes */
+    bed_fill(bed, "k", 3000, 8); /* so that runs are merged, and not one of them moved */
+    bed_flush_only(bed);
+    assert_int_equal(bed_stats(bed).levels[0].runs, 2);
+    assert_int_equal(varve_compact(bed->db, &bed->err), 0);
+    bed_run(bed);
+    assert_int_equal(bed_stats(bed).levels[LAST].segments, 1);
+    assert_in_range(bed_stats(bed).pinned_bytes, flushed_bytes / 2, flushed_bytes * 4 / 5);
+}
+
 #define WITH_BED(test) cmocka_unit_test_setup_teardown(test, bed_set_up, bed_tear_down)
 
 int main(void)
@@ -468,6 +488,7 @@ int main(void)
         WITH_BED(test_picture__cover_under_snapshots),
         WITH_BED(test_picture__expiry),
         WITH_BED(test_picture__hiding),
+        WITH_BED(test_filters__are_longer_above_the_last_level),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
