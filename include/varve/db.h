@@ -148,7 +148,7 @@ void varve_tick(struct varve_db *db);
 /* Another size for the block cache (varve_options.block_cache_size_bytes; at least 1 MiB, or it is that).
  * What is too much leaves by a job; where memory is then, or was before, held in crumbs, that job gives up
  * blocks that lie among them. Memory of past blocks, which waits for new ones, goes with it. That memory is the
- * process's: several databases share it, and give it back by what each one's limit has left. Cheap if it is the present
+ * process's: several databases share it, and the one whose limit leaves least says how much it may be. Cheap if it is the present
  * size. Any thread. */
 void varve_set_cache_size(struct varve_db *db, uint64_t size_bytes);
 

@@ -134,7 +134,8 @@ static struct pieces_chunk *take_spare_locked(struct pieces *pieces)
     struct list *node = pieces->spare.next;
 
     list_remove(node);
-    pieces->spare_count--;
+    if (--pieces->spare_count == 0)
+        pieces->aged_bytes = 0;
     return CONTAINER_OF(node, struct pieces_chunk, list);
 }
 
@@ -201,31 +202,36 @@ void pieces_free(struct pieces *pieces, void *at, size_t size_bytes)
     chunk_destroy(unused);
 }
 
-void pieces_trim(struct pieces *pieces, size_t keep_bytes)
+/* Gives back up to `count` spare chunks, and none once so many are left. */
+static void give_back(struct pieces *pieces, size_t count, size_t keep_count)
 {
     struct pieces_chunk *unused;
 
     do {
         unused = NULL;
         mutex_lock(&pieces->mutex);
-        if (pieces->spare_count > keep_bytes / MEM_HUGE_BYTES) {
+        if (count > 0 && pieces->spare_count > keep_count) {
             unused = take_spare_locked(pieces);
             pieces->chunk_count--;
+            count--;
         }
         mutex_unlock(&pieces->mutex);
-        chunk_destroy(unused);
+        chunk_destroy(unused); /* not under the mutex: the system takes its time */
     } while (unused != NULL);
+}
+
+void pieces_trim(struct pieces *pieces, size_t keep_bytes)
+{
+    give_back(pieces, SIZE_MAX, keep_bytes / MEM_HUGE_BYTES);
 }
 
 void pieces_age(struct pieces *pieces, size_t parts)
 {
     mutex_lock(&pieces->mutex);
-    size_t spare_bytes = pieces->spare_count * MEM_HUGE_BYTES;
-    size_t due_bytes = pieces->aged_bytes + spare_bytes / parts;
-    pieces->aged_bytes = spare_bytes == 0 ? 0 : due_bytes % MEM_HUGE_BYTES;
+    size_t due_bytes = pieces->aged_bytes + pieces->spare_count * MEM_HUGE_BYTES / parts;
+    pieces->aged_bytes = pieces->spare_count == 0 ? 0 : due_bytes % MEM_HUGE_BYTES;
     mutex_unlock(&pieces->mutex);
-    if (spare_bytes > 0)
-        pieces_trim(pieces, spare_bytes - due_bytes / MEM_HUGE_BYTES * MEM_HUGE_BYTES);
+    give_back(pieces, due_bytes / MEM_HUGE_BYTES, 0);
 }
 
 void pieces_get_stats(struct pieces *pieces, struct pieces_stats *stats)

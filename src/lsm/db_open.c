@@ -428,7 +428,7 @@ void db_free(struct varve_db *db)
     arena_pool_deinit(&db->arenas);
     row_cache_destroy(db->rows);
     cache_destroy(db->cache);
-    block_memory_trim(0);
+    block_memory_close();
     mem_free(db->undo.ops);
     mem_free(db->undo.ranges);
     db->env->ops->unlock(db->env, db->lock);
@@ -502,14 +502,20 @@ static uint64_t db_spare_limit(const struct varve_db *db)
     return cache_room_left(db->cache) + MEM_HUGE_BYTES;
 }
 
+static void db_trim_spare(struct varve_db *db)
+{
+    if (!MUTANT("spare-beyond-limit"))
+        block_memory_trim(db_spare_limit(db));
+}
+
 static void db_fit_cache(struct varve_db *db)
 {
     struct pieces_stats blocks;
 
+    db_trim_spare(db); /* first, for what follows waits for readers */
     cache_fit(db->cache);
     (void)rcu_reclaim();
-    if (!MUTANT("spare-beyond-limit"))
-        block_memory_trim(db_spare_limit(db));
+    db_trim_spare(db);
     block_memory_get(&blocks);
     uint64_t held = blocks.held_bytes - blocks.spare_bytes;
     uint64_t unused = held - blocks.used_bytes;

@@ -133,6 +133,15 @@ void block_memory_trim(uint64_t keep_bytes)
     pieces_trim(&block_memory, keep_bytes);
 }
 
+void block_memory_close(void)
+{
+    struct pieces_stats stats;
+
+    pieces_get_stats(&block_memory, &stats);
+    if (stats.used_bytes == 0)
+        pieces_trim(&block_memory, 0);
+}
+
 void block_memory_age(void)
 {
     if (!MUTANT("spare-for-good"))

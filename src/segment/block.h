@@ -108,6 +108,8 @@ static inline uint8_t block_hash_byte(struct bloom_hash hash)
 void block_memory_get(struct pieces_stats *stats);
 /* What is spare in it goes back to the system, but for so many bytes. */
 void block_memory_trim(uint64_t keep_bytes);
+/* All of it does, if no block is left: whoever had blocks closes. */
+void block_memory_close(void);
 /* A little of it does, so that with a call each half second, by one database, half of it is gone within six minutes. */
 void block_memory_age(void);
 /* Chooses chunks of it to be given back, which have about so many bytes free; returns how many are in use in

@@ -24,6 +24,7 @@
 #define SEGMENT_MAX_BYTES (64 * MIB)
 #define ARENA_CHUNK_BYTES (2 * MIB) /* a memtable takes its memory in such steps, or smaller ones */
 #define MARGIN_SHARE(budget) ((budget) / 32) /* for what grows before the cache has given way */
+#define SPARE_BEYOND_BYTES ((uint64_t)2 * 1024 * 1024) /* db.h: one chunk beside the limit */
 #define SLACK_SHARE(room) ((room) / 8)
 
 /* ---- the division ---- */
@@ -151,8 +152,10 @@ uint64_t memory_cache_target(const struct memory_plan *plan, uint64_t resident_b
     uint64_t room = less(plan->budget_bytes, MARGIN_SHARE(plan->budget_bytes) + others + memtables);
     /* What is free between blocks is memory, too; but were all of it taken off, where blocks come and go the
      * cache would shrink for being shrunk. */
-    uint64_t slack = engine->cache_free_bytes < SLACK_SHARE(room) ? engine->cache_free_bytes
-                                                                  : SLACK_SHARE(room);
+    uint64_t unused = engine->cache_free_bytes + engine->cache_spare_bytes;
+    if (engine->cache_spare_bytes > SPARE_BEYOND_BYTES) /* the rest keeps within the limit */
+        unused = engine->cache_free_bytes + SPARE_BEYOND_BYTES;
+    uint64_t slack = unused < SLACK_SHARE(room) ? unused : SLACK_SHARE(room);
     uint64_t blocks_most = room - slack;
     if (blocks_most < MEMORY_CACHE_MIN_BYTES)
         blocks_most = MEMORY_CACHE_MIN_BYTES;

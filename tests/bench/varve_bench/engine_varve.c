@@ -107,8 +107,8 @@ static void write_batch(struct database *database, struct varve_batch *batch)
         nanosleep(&nap, NULL);
     }
     check(rc, "write", &err);
-    database->wrote |= !database
-                            ->sync; /* the few that are synced one by one leave nothing to merge */
+    /* The few of fillsync leave nothing to merge. */
+    database->wrote |= !database->sync || database->durability == VARVE_ALWAYS;
     varve_batch_clear(batch);
 }
 

@@ -160,8 +160,9 @@ static void test_target__crumbs(void **state)
     engine.cache_used_bytes = 100 * MIB;
     assert_int_equal(memory_cache_target(&plan, 620 * MIB, &engine), whole - whole / 8);
     engine.cache_free_bytes = 0;
-    engine.cache_spare_bytes = 500 * MIB; /* which goes as soon as it is above */
-    assert_int_equal(memory_cache_target(&plan, 620 * MIB, &engine), whole);
+    engine.cache_spare_bytes = 500 * MIB; /* which goes as soon as it is above, but for a chunk */
+    engine.cache_used_bytes = 140 * MIB;  /* 40 of long values */
+    assert_int_equal(memory_cache_target(&plan, 660 * MIB, &engine), whole - 2 * MIB);
     engine.cache_spare_bytes = 0;
     engine.cache_used_bytes = 640 * MIB; /* 40 of long values, not among the blocks */
     assert_int_equal(memory_cache_target(&plan, 660 * MIB, &engine), whole);
