@@ -139,7 +139,7 @@ void block_memory_close(void)
 
     pieces_get_stats(&block_memory, &stats);
     if (stats.used_bytes == 0)
-        pieces_trim(&block_memory, 0);
+        pieces_trim(&block_memory, MEM_HUGE_BYTES);
 }
 
 void block_memory_age(void)

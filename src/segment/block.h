@@ -108,7 +108,7 @@ static inline uint8_t block_hash_byte(struct bloom_hash hash)
 void block_memory_get(struct pieces_stats *stats);
 /* What is spare in it goes back to the system, but for so many bytes. */
 void block_memory_trim(uint64_t keep_bytes);
-/* All of it does, if no block is left: whoever had blocks closes. */
+/* All of it but one chunk does, if no block is left: whoever had blocks closes. */
 void block_memory_close(void);
 /* A little of it does, so that with a call each half second, by one database, half of it is gone within six minutes. */
 void block_memory_age(void);

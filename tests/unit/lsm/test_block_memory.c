@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "bed.h"
+#include "segment/block.h"
 
 #define KEYS 2000
 #define VALUE_BYTES ((size_t)4096)
@@ -54,6 +55,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     bed_deinit(*state);
+    block_memory_trim(0);
     return mem_used_bytes() == 0 ? 0 : -1;
 }
 
