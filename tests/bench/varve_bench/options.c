@@ -35,7 +35,7 @@ static const char usage[] =
     "  --settle MS        200: so long an engine must be at rest before a workload, and after it\n"
     "  --rest SECONDS     7: so long after the last write varve is waited for at least: what it\n"
     "                     merges when nobody writes (5 s) belongs to what was written\n"
-    "  --rounds N         1: of everything, each with empty databases\n"
+    "  --rounds N         1: of everything, each with new processes and empty databases\n"
     "  --seed N           1\n"
     "  --dir DIR          where a folder is made, and removed (default: $TMPDIR or /tmp)\n"
     "  --quick            100000 keys, memtable 6m, 300 syncs: all of it in a minute or two\n"
