@@ -40,18 +40,22 @@ static size_t session_bytes(const struct session *session, const struct session_
            f->omem;
 }
 
+uint64_t client_memory_bytes(const struct session *session)
+{
+    struct session_figures f = {.fd = -1};
+
+    if (session->figures != NULL)
+        session->figures(session->figures_arg, &f);
+    return session_bytes(session, &f);
+}
+
 uint64_t clients_memory_bytes(const struct processor *processor)
 {
     const struct list *head = processor_sessions(processor);
     uint64_t bytes = 0;
 
-    for (struct list *at = head->next; at != head; at = at->next) {
-        const struct session *session = CONTAINER_OF(at, struct session, node);
-        struct session_figures f = {.fd = -1};
-        if (session->figures != NULL)
-            session->figures(session->figures_arg, &f);
-        bytes += session_bytes(session, &f);
-    }
+    for (struct list *at = head->next; at != head; at = at->next)
+        bytes += client_memory_bytes(CONTAINER_OF(at, struct session, node));
     return bytes;
 }
 

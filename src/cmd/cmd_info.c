@@ -223,6 +223,7 @@ static void put_traffic(struct info *info, const struct metrics *metrics)
     info_fmt(info, "instantaneous_input_kbps", "%.2f", input / 1024);
     info_fmt(info, "instantaneous_output_kbps", "%.2f", output / 1024);
     info_u64(info, "rejected_connections", metrics->rejected_connections);
+    info_u64(info, "evicted_clients", metrics->evicted_clients);
     info_u64(info, "total_reads_processed", metrics->net_reads);
     info_u64(info, "total_writes_processed", metrics->net_writes);
 }
@@ -234,7 +235,6 @@ static void put_stats(struct info *info, const struct cmd_ctx *ctx)
         "sync_partial_ok",
         "sync_partial_err",
         "evicted_keys",
-        "evicted_clients",
         "total_eviction_exceeded_time",
         "current_eviction_exceeded_time",
         "pubsub_channels",

@@ -69,8 +69,8 @@ struct session {
     struct transaction_saved saved;
     unsigned muted;         /* enum session_muted: replies that are not sent */
     uint64_t unmuted_group; /* of the command for which SESSION_SKIP was used up last */
-    int killed;             /* 1: by CLIENT KILL, in this turn */
-    int no_evict;           /* CLIENT NO-EVICT, which is only shown */
+    int killed;             /* 1: by CLIENT KILL or eviction, in this turn */
+    int no_evict;           /* CLIENT NO-EVICT */
     uint64_t write_held_us; /* since when its write is held back, on clock_mono_us(); 0: none is */
     struct list pause_node; /* among those that CLIENT PAUSE holds; empty ring: it does not */
     struct list monitor_node;   /* among those that MONITOR; likewise */

@@ -16,6 +16,7 @@ enum metrics_rate { METRICS_RATE_COMMANDS, METRICS_RATE_INPUT, METRICS_RATE_OUTP
 struct metrics {
     /* Counters since the start, or since CONFIG RESETSTAT. */
     uint64_t rejected_connections; /* turned away: maxclients, protected mode */
+    uint64_t evicted_clients;      /* closed by maxmemory-clients */
     uint64_t net_input_bytes;
     uint64_t net_output_bytes;
     uint64_t net_reads;       /* read calls that brought bytes */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "base/mutant.h"
 #include "config/config.h"
 #include "metrics/metrics.h"
@@ -24,7 +25,7 @@
 #define SEGMENT_MAX_BYTES (64 * MIB)
 #define ARENA_CHUNK_BYTES (2 * MIB) /* a memtable takes its memory in such steps, or smaller ones */
 #define MARGIN_SHARE(budget) ((budget) / 32) /* for what grows before the cache has given way */
-#define SPARE_BEYOND_BYTES ((uint64_t)2 * 1024 * 1024) /* db.h: one chunk beside the limit */
+#define SPARE_BEYOND_BYTES MEM_HUGE_BYTES    /* db_spare_limit(): one chunk beside the limit */
 #define SLACK_SHARE(room) ((room) / 8)
 
 /* ---- the division ---- */
@@ -133,15 +134,23 @@ static uint64_t less(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-uint64_t memory_cache_target(const struct memory_plan *plan, uint64_t resident_bytes,
-                             const struct varve_stats *engine)
+/* What is resident and not the engine's data. */
+static uint64_t others_bytes(uint64_t resident_bytes, const struct varve_stats *engine)
 {
     uint64_t memtables = engine->memtables_bytes + engine->memtables_spare_bytes;
     uint64_t blocks = less(engine->cache_held_bytes,
                            engine->cache_free_bytes + engine->cache_spare_bytes);
     /* Long values lie elsewhere than blocks. */
     uint64_t values = less(engine->cache_used_bytes, blocks);
-    uint64_t others = less(resident_bytes, engine->cache_held_bytes + values + memtables);
+
+    return less(resident_bytes, engine->cache_held_bytes + values + memtables);
+}
+
+uint64_t memory_cache_target(const struct memory_plan *plan, uint64_t resident_bytes,
+                             const struct varve_stats *engine)
+{
+    uint64_t memtables = engine->memtables_bytes + engine->memtables_spare_bytes;
+    uint64_t others = others_bytes(resident_bytes, engine);
 
     if (!plan->cache_is_governed)
         return plan->cache_bytes;
@@ -162,15 +171,16 @@ uint64_t memory_cache_target(const struct memory_plan *plan, uint64_t resident_b
     return blocks_most + engine->pinned_bytes; /* these are of the others */
 }
 
-void memory_govern(const struct memory_plan *plan, struct varve_db *db)
+uint64_t memory_govern(const struct memory_plan *plan, struct varve_db *db)
 {
     struct varve_stats engine;
 
     uint64_t resident_bytes = metrics_resident_bytes();
     if (resident_bytes == 0) /* not known: no descriptor is left, or there is no /proc */
-        return;
+        return UINT64_MAX;
     varve_stats(db, &engine);
     varve_set_cache_size(db, memory_cache_target(plan, resident_bytes, &engine));
+    return others_bytes(resident_bytes, &engine);
 }
 
 /* ---- the machine ---- */

@@ -55,9 +55,10 @@ int memory_plan_settings(const struct config *config, uint64_t machine_bytes,
 uint64_t memory_cache_target(const struct memory_plan *plan, uint64_t resident_bytes,
                              const struct varve_stats *engine);
 
-/* Sets it. To be called every 100 ms; on the writer's thread. */
+/* Sets it. To be called every 100 ms; on the writer's thread. Returns what is resident and not the engine's data:
+ * clients, the program, buffers; UINT64_MAX: the system does not say. */
 struct varve_db;
-void memory_govern(const struct memory_plan *plan, struct varve_db *db);
+uint64_t memory_govern(const struct memory_plan *plan, struct varve_db *db);
 
 /* Memory of the machine, or the least that a cgroup of this process (version 1 or 2) or one above it may have.
  * root: "", or where a test has its /proc and /sys. 0: the system does not say. */

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/ctx.h"
+#include "cmd/eviction.h"
 #include "cmd/processor.h"
 #include "cmd/session.h"
 #include "config/config.h"
@@ -266,7 +267,7 @@ static void hook_tick(void *arg)
     varve_tick(server->db);
     if (now_us - server->memory_ticked_us >= MEMORY_TICK_US) {
         server->memory_ticked_us = now_us;
-        memory_govern(&server->memory, server->db);
+        eviction_run(server->processor, memory_govern(&server->memory, server->db));
     }
     loops_tick(server->loops);
     processor_get_stats(server->processor, &stats);

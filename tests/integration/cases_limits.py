@@ -219,6 +219,44 @@ def case_maxmemory_is_divided(folder):
     expect("maxmemory is 8388608 bytes, but 4 memtables" in refusing.log(), True, refusing.log_tail())
 
 
+def case_clients_that_hold_too_much_are_evicted(folder):
+    """30 halves of values of 8 MB are more than 80 % of 64 MB: some clients go, and nobody else."""
+    value = b"x" * (8 << 20)
+    half = len(value) // 2
+    for loops in ("1", "4"):
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(Server(f"{folder}/{loops}", "--maxmemory", "64mb", "--io-threads", loops))
+            admin, spared, *others = (stack.enter_context(server.connect()) for _ in range(42))
+            expect(admin.call("CONFIG", "GET", "maxmemory-clients"), [b"maxmemory-clients", b"80%"], "the default")
+            hogs = others[:30]
+            quiet = others[30:]
+            expect([c.call("PING") for c in quiet], [b"PONG"] * 10, "PING")
+            expect(spared.call("CLIENT", "NO-EVICT", "ON"), b"OK", "CLIENT NO-EVICT")
+            for i, hog in enumerate([spared, *hogs]):
+                with contextlib.suppress(resp.Broken, OSError):
+                    hog.send_raw(resp.encode("SET", f"big:{i}", value)[:-half])
+            wait_for_memory(admin, "the clients are held to the limit", lambda fields:
+                            fields["mem_clients_normal"] < (64 << 20) * 0.8 + 2 * len(value))
+            sent = answered(spared, value[-half:] + b"\r\n")
+            expect(sent, True, "the value of who is not to be evicted")
+            stayed = sum(answered(hog, value[-half:] + b"\r\n") for hog in hogs)
+            evicted = int(re.search(r"^evicted_clients:(\d+)", admin.call("INFO", "stats").decode(), re.M).group(1))
+            expect(stayed + evicted, 30, "clients that stayed or were evicted")
+            if not 4 <= stayed <= 13:
+                raise Failed(f"{stayed} stayed, who may hold 51 MB")
+            expect(server.log().count("Evicting client: id="), evicted, "lines in the log")
+            expect([c.call("PING") for c in quiet], [b"PONG"] * 10, "PING after that")
+            expect(admin.call("DBSIZE"), stayed + 1, "values")
+
+
+def answered(connection, rest):
+    try:
+        connection.send_raw(rest)
+        return connection.read() == b"OK"
+    except (resp.Broken, OSError):
+        return False
+
+
 def wait_for_memory(connection, what, condition):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
