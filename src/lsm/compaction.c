@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "base/rcu.h"
 #include "lsm/segment_set.h"
 #include "segment/merge_iter.h"
@@ -26,7 +27,7 @@ struct input_run {
 
 struct part {
     struct compaction *compaction;
-    struct varve_slice lower; /* borrowed from an input's bound; len 0: the first part */
+    struct varve_slice lower; /* borrowed from an input's index; len 0: the first part */
     struct varve_slice upper; /* len 0: the last part */
     struct segment_set *set;
     struct segment *const *outputs; /* of the set */
@@ -295,35 +296,69 @@ static int make_ranges(struct compaction *compaction, struct varve_err *err)
 
 /* ---- parts ---- */
 
-static int compare_lowers(const void *left, const void *right)
-{
-    const struct segment *a = *(struct segment *const *)left;
-    const struct segment *b = *(struct segment *const *)right;
+/* A piece of an input, whose keys begin at lower. */
+struct stretch {
+    struct varve_slice lower; /* borrowed from the segment */
+    uint64_t bytes;
+};
 
-    return varve_slice_compare(segment_bound_slice(&segment_properties(a)->lower),
-                               segment_bound_slice(&segment_properties(b)->lower));
+static int compare_stretches(const void *left, const void *right)
+{
+    const struct stretch *a = left;
+    const struct stretch *b = right;
+
+    return varve_slice_compare(a->lower, b->lower);
 }
 
-/* Cuts where a segment begins and the next share of the bytes lies before it. */
-static void cut_parts(struct compaction *compaction, struct segment *const *by_lower, size_t want)
+/* The stretches of all inputs by key; NULL: no memory. */
+static struct stretch *list_stretches(const struct compaction *compaction, size_t *count,
+                                      uint64_t *bytes)
+{
+    struct varve_slice upper;
+
+    *count = 0;
+    *bytes = 0;
+    for (size_t i = 0; i < compaction->input_count; i++)
+        *count += segment_stretch_count(compaction->inputs[i]);
+    struct stretch *stretches = mem_alloc(*count * sizeof(*stretches));
+    if (stretches == NULL)
+        return NULL;
+    struct stretch *at = stretches;
+    for (size_t i = 0; i < compaction->input_count; i++)
+        for (size_t s = 0; s < segment_stretch_count(compaction->inputs[i]); s++, at++) {
+            at->bytes = segment_stretch(compaction->inputs[i], s, &at->lower, &upper);
+            *bytes += at->bytes;
+        }
+    qsort(stretches, *count, sizeof(*stretches), compare_stretches);
+    return stretches;
+}
+
+/* Cuts where a stretch begins and the next share of the bytes lies before it. Not where a segment begins: those of
+ * level 0 all begin alike, and one part would have nearly everything. */
+static int cut_parts(struct compaction *compaction, size_t want)
 {
     struct part *part = compaction->parts;
-    uint64_t share = compaction->input_bytes / want + 1;
     uint64_t before = 0;
+    uint64_t total;
+    size_t count;
 
-    part->compaction = compaction;
-    for (size_t i = 0; i < compaction->input_count; i++) {
-        struct varve_slice lower = segment_bound_slice(&segment_properties(by_lower[i])->lower);
+    struct stretch *stretches = list_stretches(compaction, &count, &total);
+    if (stretches == NULL)
+        return VARVE_ENOMEM;
+    uint64_t share = total / want + 1;
+    for (size_t i = 0; i < count; i++) {
         size_t number = (size_t)(part - compaction->parts) + 1;
         if (number < want && before >= share * number &&
-            varve_slice_compare(lower, part->lower) > 0) {
-            part->upper = lower;
+            varve_slice_compare(stretches[i].lower, part->lower) > 0) {
+            part->upper = stretches[i].lower;
             part++;
-            *part = (struct part){.compaction = compaction, .lower = lower};
+            *part = (struct part){.compaction = compaction, .lower = stretches[i].lower};
         }
-        before += segment_size_bytes(by_lower[i]);
+        before += MUTANT("parts-uneven") ? total : stretches[i].bytes;
     }
     compaction->part_count = (size_t)(part - compaction->parts) + 1;
+    mem_free(stretches);
+    return 0;
 }
 
 static int make_parts(struct compaction *compaction, struct varve_err *err)
@@ -335,16 +370,18 @@ static int make_parts(struct compaction *compaction, struct varve_err *err)
     if (want == 0)
         want = 1;
     compaction->parts = mem_alloc_zero((size_t)want * sizeof(*compaction->parts));
-    struct segment **by_lower = mem_alloc(compaction->input_count * sizeof(struct segment *));
-    if (compaction->parts == NULL || by_lower == NULL) {
-        mem_free(by_lower);
+    if (compaction->parts == NULL)
         return no_memory(err);
-    }
-    memcpy(by_lower, compaction->inputs, compaction->input_count * sizeof(struct segment *));
-    qsort(by_lower, compaction->input_count, sizeof(struct segment *), compare_lowers);
-    cut_parts(compaction, by_lower, (size_t)want);
-    mem_free(by_lower);
-    return 0;
+    compaction->parts->compaction = compaction;
+    compaction->part_count = 1;
+    if (want == 1)
+        return 0;
+    /* Each part is cut into pieces of like size, an eighth larger than that: parts are not quite alike, and none
+     * shall end with a tiny segment. */
+    uint64_t share = compaction->input_bytes / want;
+    uint64_t pieces = (share - 1) / compaction->output_segment_bytes + 1;
+    compaction->output_segment_bytes = share / pieces / 8 * 9 + 1;
+    return cut_parts(compaction, (size_t)want) == 0 ? 0 : no_memory(err);
 }
 
 /* Of runs of level 0: where the segments of the level below begin, as flushes do it, so that pieces line up.

@@ -109,6 +109,36 @@ static void test_compactor__relieves_by_and_by(void **state)
     bed_deinit(&bed);
 }
 
+/* Runs that all reach over all keys: their segments begin alike, and yet the parts share what is to be done. */
+static void test_parts__are_of_like_size(void **state)
+{
+    enum { JOBS = 4, RUNS = 12, RUN_KEYS = 200 };
+    struct bed *bed = *state;
+
+    bed_close_ok(bed);
+    bed->options.memtable_size_bytes = 1024 * 1024;
+    bed->options.segment_size_bytes = 256 * 1024;
+    bed->options.compaction_jobs = JOBS;
+    bed_open_ok(bed);
+    for (int i = 0; i < RUNS; i++) {
+        bed_fill(bed, "k", RUN_KEYS, 1000);
+        bed_flush_only(bed);
+    }
+    assert_int_equal(bed_stats(bed).levels[0].segments, RUNS);
+    assert_int_equal(step_run_class(bed->stepper, VARVE_JOB_COMPACTION), 1); /* the plan */
+    uint64_t all = bed->db->compactor.merging_entries;
+    assert_int_equal(all, RUNS * RUN_KEYS);
+    assert_int_equal(step_waiting(bed->stepper, VARVE_JOB_COMPACTION), JOBS);
+    for (uint64_t before = 0, i = 0; i < JOBS; i++) {
+        assert_int_equal(step_run_class(bed->stepper, VARVE_JOB_COMPACTION), 1);
+        uint64_t took = atomic_load(&bed->db->compactor.took_entries) - before;
+        assert_in_range(took, all / JOBS * 3 / 4, all / JOBS * 5 / 4);
+        before += took;
+    }
+    bed_run(bed);
+    assert_int_equal(bed_count(bed, "k"), RUN_KEYS);
+}
+
 /* ---- failures ---- */
 
 static const int errnos[] = {EIO, ENOSPC};
@@ -476,6 +506,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compactor__relieves_by_and_by),
+        WITH_BED(test_parts__are_of_like_size),
         cmocka_unit_test(test_part__tried_again_after_any_failure),
         cmocka_unit_test(test_install__tried_again_with_the_same_segments),
         cmocka_unit_test(test_all__any_allocation_fails),
