@@ -24,6 +24,7 @@ void net_limits_default(struct net_limits *limits)
         .loopback_only = 1,
         .turn_commands = 1024,
         .turn_bytes = (size_t)1 << 20,
+        .turn_output_bytes = (size_t)4 << 20,
         .output_pause_bytes = (size_t)1 << 20,
         .held_max_count = 4096,
         .resp = {.bulk_max_bytes = (size_t)512 << 20,

@@ -370,6 +370,7 @@ void turn_run_conn(struct conn *conn)
     }
     if (conn->ahead_at == conn->ahead_count && LIKELY(!conn_is_guest(conn)))
         conn->ahead_status = RESP_COMMAND; /* more may have come */
+    size_t output = conn->out.len + conn->pins.bytes;
     loop->running = conn;
     while (conn_can_run(conn) && conn->turn_commands < limits->turn_commands &&
            conn->turn_bytes < limits->turn_bytes && !conn_is_clogged(conn)) {
@@ -385,6 +386,9 @@ void turn_run_conn(struct conn *conn)
         conn_execute(conn, command);
     }
     loop->running = NULL;
+    loop->turn_cold += conn->cold > 0;
+    if (LIKELY(conn->out.len + conn->pins.bytes > output))
+        loop->turn_output += conn->out.len + conn->pins.bytes - output;
     if (UNLIKELY(conn->cold > 0) && !conn->parked)
         conn->cold--;
 }
@@ -467,14 +471,23 @@ static void conn_settle(struct conn *conn, uint64_t durable_seq)
         turn_touch(conn);
 }
 
+/* Many long replies: they are sent before there are more. A few of those that waited go on all the same. */
+static inline int turn_is_full(const struct net_loop *loop)
+{
+    return UNLIKELY(loop->turn_output >= loop->limits.turn_output_bytes) &&
+           !MUTANT("turn-never-full");
+}
+
 /* Once the loop stops, what was read is run, and what was left over is not. */
 static inline int conn_is_due(const struct conn *conn)
 {
     const struct net_loop *loop = conn->loop;
 
-    return conn->more && conn_can_run(conn) && conn->turn_no != loop->turn_no &&
-           (LIKELY(!loop->stopping) ||
-            (conn->read_turn_no > conn->turn_no && !MUTANT("stop-drops-read")));
+    if (!conn->more || !conn_can_run(conn) || conn->turn_no == loop->turn_no)
+        return 0;
+    if (UNLIKELY(loop->stopping))
+        return conn->read_turn_no > conn->turn_no && !MUTANT("stop-drops-read");
+    return !turn_is_full(loop) || (conn->cold > 0 && loop->turn_cold < COLD_A_TURN);
 }
 
 /* From `node` on, parses for so many connections that their commands' memory can be fetched side by side, and
@@ -548,6 +561,33 @@ static void turn_apply_news(struct net_loop *loop)
     loop->durable_news = 0;
 }
 
+static void settle_all(struct list *conns, uint64_t durable_seq)
+{
+    while (!list_empty(conns)) {
+        struct conn *conn = CONTAINER_OF(conns->next, struct conn, turn_node);
+        list_remove(&conn->turn_node);
+        conn->in_turn = 0;
+        conn_settle(conn, durable_seq);
+    }
+}
+
+/* Who did not run is the first in the next turn. */
+static COLD void settle_left(struct net_loop *loop, struct list *settled, uint64_t durable_seq)
+{
+    struct list left;
+
+    list_init(&left);
+    for (struct list *node = settled->next; node != settled;) {
+        struct conn *conn = CONTAINER_OF(node, struct conn, turn_node);
+        node = node->next;
+        if (conn->turn_no == loop->turn_no)
+            continue;
+        list_remove(&conn->turn_node);
+        list_push_back(&left, &conn->turn_node);
+    }
+    settle_all(&left, durable_seq);
+}
+
 static void turn_settle(struct net_loop *loop)
 {
     struct list settled = {.next = loop->turn.next, .prev = loop->turn.prev};
@@ -561,12 +601,9 @@ static void turn_settle(struct net_loop *loop)
     settled.next->prev = &settled;
     settled.prev->next = &settled;
     list_init(&loop->turn);
-    while (!list_empty(&settled)) {
-        struct conn *conn = CONTAINER_OF(settled.next, struct conn, turn_node);
-        list_remove(&conn->turn_node);
-        conn->in_turn = 0;
-        conn_settle(conn, durable_seq);
-    }
+    if (turn_is_full(loop) && !MUTANT("full-turn-repeats"))
+        settle_left(loop, &settled, durable_seq);
+    settle_all(&settled, durable_seq);
 }
 
 void turn_end(struct net_loop *loop)
@@ -587,6 +624,8 @@ void turn_end(struct net_loop *loop)
         team_post(loop);
     loop->turn_no++;
     loop->turn_ran = 0;
+    loop->turn_cold = 0;
+    loop->turn_output = 0;
     if (list_empty(&loop->turn) && list_empty(&loop->cold))
         uv_idle_stop(&loop->idle);
     else if (!uv_is_active((uv_handle_t *)&loop->idle))
