@@ -1,5 +1,7 @@
 #include "cmd/eviction.h"
 
+#include <inttypes.h>
+
 #include "base/log.h"
 #include "base/mutant.h"
 #include "cmd/client.h"
@@ -8,31 +10,65 @@
 #include "metrics/metrics.h"
 
 #define LINE_MAX_BYTES ((size_t)4096)
+#define LIMIT_MIN_BYTES ((uint64_t)128 * 1024) /* an administrator must get in; as in Redis */
 #define CLASSES 64 /* class n: clients that hold 2^n to 2^(n+1) - 1 bytes */
+
+/* All of them together. */
+struct crowd {
+    uint64_t bytes;
+    uint64_t largest_bytes; /* of those that may be closed, and so the classes */
+    uint64_t classes[CLASSES];
+};
 
 /* 0: there is none. */
 static uint64_t limit_bytes(const struct processor *processor)
 {
-    int64_t limit = config_int(processor->config, OPT_MAXMEMORY_CLIENTS);
+    int64_t set = config_int(processor->config, OPT_MAXMEMORY_CLIENTS);
     uint64_t budget = processor->metrics->memory_budget_bytes;
+    uint64_t limit = (uint64_t)set;
 
-    if (limit >= 0)
-        return (uint64_t)limit;
-    uint64_t percent = (uint64_t)-limit;
-    return budget / 100 * percent + budget % 100 * percent / 100;
+    if (set < 0) {
+        uint64_t percent = (uint64_t)-set;
+        limit = budget / 100 * percent + budget % 100 * percent / 100;
+    }
+    return limit == 0 || limit > LIMIT_MIN_BYTES ? limit : LIMIT_MIN_BYTES;
 }
 
-/* What closing it would give back; 0: it is not to be closed. */
-static uint64_t gain_bytes(const struct session *session)
+/* Which goes already is none of them. */
+static uint64_t bytes_of(const struct session *session)
 {
-    if (session->killed || (session->no_evict && !MUTANT("evict-no-evict")))
-        return 0;
-    return client_memory_bytes(session);
+    struct session_figures figures = {.fd = -1};
+
+    if (session->figures != NULL)
+        session->figures(session->figures_arg, &figures);
+    return session->killed || figures.closing ? 0 : client_memory_bytes(session);
+}
+
+static int is_spared(const struct session *session)
+{
+    return session->no_evict && !MUTANT("evict-no-evict");
 }
 
 static int class_of(uint64_t bytes)
 {
     return CLASSES - 1 - __builtin_clzll(bytes);
+}
+
+static void count(const struct processor *processor, struct crowd *crowd)
+{
+    const struct list *head = &processor->sessions;
+
+    *crowd = (struct crowd){0};
+    for (struct list *at = head->next; at != head; at = at->next) {
+        const struct session *session = CONTAINER_OF(at, struct session, node);
+        uint64_t bytes = bytes_of(session);
+        crowd->bytes += bytes;
+        if (bytes == 0 || is_spared(session))
+            continue;
+        crowd->classes[class_of(bytes)] += bytes;
+        if (bytes > crowd->largest_bytes)
+            crowd->largest_bytes = bytes;
+    }
 }
 
 static void evict(struct processor *processor, struct session *session)
@@ -42,6 +78,8 @@ static void evict(struct processor *processor, struct session *session)
     buf_init(&line, LINE_MAX_BYTES);
     if (client_describe(session, processor_now_ms(processor), &line) == 0)
         log_line(LOG_NOTICE, "Evicting client: %.*s", (int)line.len - 1, (const char *)line.data);
+    else
+        log_line(LOG_NOTICE, "Evicting client: id=%" PRIu64 " addr=%s", session->id, session->peer);
     buf_deinit(&line);
     session->killed = 1;
     processor->metrics->evicted_clients++;
@@ -55,8 +93,8 @@ static void evict_down_to(struct processor *processor, int last, uint64_t held, 
 
     for (struct list *at = head->next; at != head; at = at->next) {
         struct session *session = CONTAINER_OF(at, struct session, node);
-        uint64_t bytes = gain_bytes(session);
-        if (bytes == 0 || class_of(bytes) < last)
+        uint64_t bytes = bytes_of(session);
+        if (bytes == 0 || is_spared(session) || class_of(bytes) < last)
             continue;
         if (class_of(bytes) == last) {
             if (held <= limit)
@@ -69,23 +107,18 @@ static void evict_down_to(struct processor *processor, int last, uint64_t held, 
 
 static void evict_beyond(struct processor *processor, uint64_t limit)
 {
-    const struct list *head = &processor->sessions;
-    uint64_t classes[CLASSES] = {0};
-    uint64_t held = 0;
+    struct crowd crowd;
     int last = CLASSES - 1;
 
-    for (struct list *at = head->next; at != head; at = at->next) {
-        uint64_t bytes = gain_bytes(CONTAINER_OF(at, struct session, node));
-        if (bytes == 0)
-            continue;
-        held += bytes;
-        classes[class_of(bytes)] += bytes;
-    }
-    if (held <= limit)
+    count(processor, &crowd);
+    /* A part of the budget may be less than one value that is allowed, whoever sends or is sent that. */
+    if (config_int(processor->config, OPT_MAXMEMORY_CLIENTS) < 0)
+        limit += crowd.largest_bytes;
+    if (crowd.bytes <= limit)
         return;
-    while (held - classes[last] > limit)
-        held -= classes[last--];
-    evict_down_to(processor, last, held, limit);
+    while (last >= 0 && crowd.bytes - crowd.classes[last] > limit)
+        crowd.bytes -= crowd.classes[last--];
+    evict_down_to(processor, last, crowd.bytes, limit);
 }
 
 void eviction_run(struct processor *processor, uint64_t others_bytes)

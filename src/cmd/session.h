@@ -22,6 +22,7 @@ struct processor;    /* src/cmd/processor.h */
 /* What only the connection knows; names as in CLIENT LIST. Bytes, but for the counts. */
 struct session_figures {
     int fd;                /* -1: none */
+    int closing;           /* 1: it ends with this turn, or as soon as its loop has it */
     int writable;          /* 1: output waits for the socket ("rw" in events, else "r") */
     size_t qbuf_bytes;     /* input held */
     size_t qbuf_free;      /* room left in the input buffer */

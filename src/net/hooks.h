@@ -90,7 +90,7 @@ struct net_hooks {
     const char *(*unknown_outcome)(void *arg);
 
     /* About every 100 ms, before the first command of each turn, and when connections come from another loop: whoever
-     * keeps the time renews it here. May call net_durable(). */
+     * keeps the time renews it here. May call net_durable(), and net_kill() of any connection. */
     void (*tick)(void *arg);
 };
 

@@ -134,7 +134,7 @@ static uint64_t less(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-/* What is resident and not the engine's data. */
+/* What is resident and neither a block nor a memtable: the cache's share of the budget gives way to it. */
 static uint64_t others_bytes(uint64_t resident_bytes, const struct varve_stats *engine)
 {
     uint64_t memtables = engine->memtables_bytes + engine->memtables_spare_bytes;
@@ -180,7 +180,8 @@ uint64_t memory_govern(const struct memory_plan *plan, struct varve_db *db)
         return UINT64_MAX;
     varve_stats(db, &engine);
     varve_set_cache_size(db, memory_cache_target(plan, resident_bytes, &engine));
-    return others_bytes(resident_bytes, &engine);
+    return less(others_bytes(resident_bytes, &engine),
+                engine.pinned_bytes + engine.row_cache_used_bytes);
 }
 
 /* ---- the machine ---- */

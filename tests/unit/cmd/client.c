@@ -33,7 +33,18 @@ static void on_unpark(void *arg, void *figures_arg)
 static void on_kill(void *arg, void *figures_arg)
 {
     ((struct server *)arg)->kills++;
+    ((struct server *)arg)->kills_halted += ((struct server *)arg)->halts == 1;
     ((struct server *)arg)->killed = figures_arg;
+}
+
+static void on_halt(void *arg)
+{
+    ((struct server *)arg)->halts++;
+}
+
+static void on_resume(void *arg)
+{
+    ((struct server *)arg)->halts--;
 }
 
 static void on_push(void *arg, void *figures_arg, struct varve_slice bytes)
@@ -50,6 +61,8 @@ int server_setup(void **state)
                                   .unpark = on_unpark,
                                   .kill = on_kill,
                                   .push = on_push,
+                                  .halt = on_halt,
+                                  .resume = on_resume,
                                   .shutdown = on_shutdown};
     struct varve_err err;
 

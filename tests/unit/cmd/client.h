@@ -29,6 +29,8 @@ struct server {
     int unparks;
     void *unparked[8]; /* the figures_arg of the first ones */
     int kills;
+    int halts; /* that were not resumed yet */
+    int kills_halted;
     void *killed;      /* figures_arg of the last one */
     struct buf pushed; /* to all sessions; tests end it with a NUL */
 };

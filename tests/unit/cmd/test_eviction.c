@@ -54,6 +54,8 @@ static void assert_gone(const struct crowd *crowd, const char *gone)
     }
     assert_false(crowd->server->session->killed);
     assert_int_equal(crowd->server->kills, count);
+    assert_int_equal(crowd->server->kills_halted, count);
+    assert_int_equal(crowd->server->halts, 0);
     assert_int_equal(crowd->server->metrics.evicted_clients, count);
 }
 
@@ -88,12 +90,30 @@ static void test_eviction__spares_whom_it_must(void **state)
 
     gather(&crowd, *state, inputs);
     assert_string_equal(ask_as(crowd.server, crowd.sessions[0], "CLIENT NO-EVICT ON"), "+OK\r\n");
-    server_set(crowd.server, "maxmemory-clients", "6mb");
+    server_set(crowd.server, "maxmemory-clients", "56mb");
     eviction_run(crowd.server->processor, UNKNOWN);
-    assert_gone(&crowd, "0000"); /* nor does it count */
-    server_set(crowd.server, "maxmemory-clients", "4mb");
+    assert_gone(&crowd, "0000");
+    server_set(crowd.server, "maxmemory-clients", "54mb");
     eviction_run(crowd.server->processor, UNKNOWN);
-    assert_gone(&crowd, "0100");
+    assert_gone(&crowd, "0100"); /* it counts all the same */
+    server_set(crowd.server, "maxmemory-clients", "52mb");
+    eviction_run(crowd.server->processor, UNKNOWN);
+    assert_gone(&crowd, "0110");
+    disperse(&crowd);
+}
+
+/* Who is left can still be told what was wrong. */
+static void test_eviction__leaves_room_for_an_administrator(void **state)
+{
+    static const size_t inputs[CLIENTS] = {1000, 2000, 90000, 90000};
+    struct crowd crowd;
+
+    gather(&crowd, *state, inputs);
+    server_set(crowd.server, "maxmemory-clients", "1");
+    eviction_run(crowd.server->processor, UNKNOWN);
+    assert_gone(&crowd, "0010");
+    assert_string_equal(ask(crowd.server, "CONFIG RESETSTAT"), "+OK\r\n");
+    assert_int_equal(crowd.server->metrics.evicted_clients, 0);
     disperse(&crowd);
 }
 
@@ -111,7 +131,10 @@ static void test_eviction__knows_percent_and_none(void **state)
     eviction_run(crowd.server->processor, 20 * MB); /* so they cannot hold more */
     assert_gone(&crowd, "0000");
     eviction_run(crowd.server->processor, 20 * MB + 1);
-    assert_gone(&crowd, "1100");
+    assert_gone(&crowd, "1000"); /* 20 MB, and one of them */
+    server_set(crowd.server, "maxmemory-clients", "1%");
+    eviction_run(crowd.server->processor, 20 * MB + 1);
+    assert_gone(&crowd, "1110");
     disperse(&crowd);
 }
 
@@ -122,6 +145,8 @@ int main(void)
                                         server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_eviction__spares_whom_it_must, server_setup,
                                         server_teardown),
+        cmocka_unit_test_setup_teardown(test_eviction__leaves_room_for_an_administrator,
+                                        server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_eviction__knows_percent_and_none, server_setup,
                                         server_teardown),
     };
