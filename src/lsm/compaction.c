@@ -296,10 +296,13 @@ static int make_ranges(struct compaction *compaction, struct varve_err *err)
 
 /* ---- parts ---- */
 
-/* A piece of an input, whose keys begin at lower. */
+#define STRETCHES_MAX 8192 /* of all inputs, where these are not more themselves */
+#define ALIGN_CUTS_MIN 4   /* for each part */
+
 struct stretch {
-    struct varve_slice lower; /* borrowed from the segment */
-    uint64_t bytes;
+    struct varve_slice lower; /* borrowed from the segment; its keys begin there */
+    uint64_t
+        bytes; /* half of its own and half of those before it: what lies before a key of its middle */
 };
 
 static int compare_stretches(const void *left, const void *right)
@@ -310,27 +313,58 @@ static int compare_stretches(const void *left, const void *right)
     return varve_slice_compare(a->lower, b->lower);
 }
 
-/* The stretches of all inputs by key; NULL: no memory. */
-static struct stretch *list_stretches(const struct compaction *compaction, size_t *count,
-                                      uint64_t *bytes)
+/* Joined to at most `most` of about the same size; returns how many. */
+static size_t add_stretches(const struct segment *segment, size_t most, struct stretch *stretches)
 {
-    struct varve_slice upper;
+    size_t count = segment_stretch_count(segment);
+    size_t step = (count + most - 1) / most;
+    uint64_t before = 0;
+    size_t added = 0;
 
-    *count = 0;
-    *bytes = 0;
-    for (size_t i = 0; i < compaction->input_count; i++)
-        *count += segment_stretch_count(compaction->inputs[i]);
-    struct stretch *stretches = mem_alloc(*count * sizeof(*stretches));
+    for (size_t i = 0; i < count; i += step) {
+        struct stretch *at = &stretches[added++];
+        struct varve_slice lower;
+        struct varve_slice upper;
+        uint64_t own = segment_stretch(segment, i, &at->lower, &upper);
+        for (size_t k = i + 1; k < i + step && k < count; k++)
+            own += segment_stretch(segment, k, &lower, &upper);
+        at->bytes = (before + own) / 2;
+        before = own;
+    }
+    return added;
+}
+
+/* The stretches of all inputs by key; NULL: no memory. */
+static struct stretch *list_stretches(const struct compaction *compaction, size_t *count)
+{
+    size_t most = STRETCHES_MAX / compaction->input_count;
+
+    if (most == 0)
+        most = 1;
+    if (most > SEGMENT_STRETCHES_MAX)
+        most = SEGMENT_STRETCHES_MAX;
+    struct stretch *stretches = mem_alloc(compaction->input_count * most * sizeof(*stretches));
     if (stretches == NULL)
         return NULL;
-    struct stretch *at = stretches;
+    *count = 0;
     for (size_t i = 0; i < compaction->input_count; i++)
-        for (size_t s = 0; s < segment_stretch_count(compaction->inputs[i]); s++, at++) {
-            at->bytes = segment_stretch(compaction->inputs[i], s, &at->lower, &upper);
-            *bytes += at->bytes;
-        }
+        *count += add_stretches(compaction->inputs[i], most, stretches + *count);
     qsort(stretches, *count, sizeof(*stretches), compare_stretches);
     return stretches;
+}
+
+/* Where the output would best be cut, if there are enough such places; else the key itself. */
+static struct varve_slice align_cut(const struct compaction *compaction, size_t want,
+                                    struct varve_slice key)
+{
+    struct varve_slice cut = key;
+
+    if (compaction->cut_count < ALIGN_CUTS_MIN * want)
+        return key;
+    for (size_t i = 0;
+         i < compaction->cut_count && varve_slice_compare(compaction->cuts[i], key) <= 0; i++)
+        cut = compaction->cuts[i];
+    return cut;
 }
 
 /* Cuts where a stretch begins and the next share of the bytes lies before it. Not where a segment begins: those of
@@ -339,20 +373,25 @@ static int cut_parts(struct compaction *compaction, size_t want)
 {
     struct part *part = compaction->parts;
     uint64_t before = 0;
-    uint64_t total;
+    uint64_t total = 0;
     size_t count;
 
-    struct stretch *stretches = list_stretches(compaction, &count, &total);
+    struct stretch *stretches = list_stretches(compaction, &count);
     if (stretches == NULL)
         return VARVE_ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        total += stretches[i].bytes;
     uint64_t share = total / want + 1;
     for (size_t i = 0; i < count; i++) {
         size_t number = (size_t)(part - compaction->parts) + 1;
-        if (number < want && before >= share * number &&
-            varve_slice_compare(stretches[i].lower, part->lower) > 0) {
-            part->upper = stretches[i].lower;
-            part++;
-            *part = (struct part){.compaction = compaction, .lower = stretches[i].lower};
+        int is_new = i > 0 && compare_stretches(&stretches[i - 1], &stretches[i]) != 0;
+        if (is_new && number < want && before >= share * number) {
+            struct varve_slice cut = align_cut(compaction, want, stretches[i].lower);
+            if (varve_slice_compare(cut, part->lower) > 0) {
+                part->upper = cut;
+                part++;
+                *part = (struct part){.compaction = compaction, .lower = cut};
+            }
         }
         before += MUTANT("parts-uneven") ? total : stretches[i].bytes;
     }
@@ -361,10 +400,26 @@ static int cut_parts(struct compaction *compaction, size_t want)
     return 0;
 }
 
+/* Each part into pieces of like size. Parts are not quite alike: a 32nd more, and an eighth of a piece, so that none
+ * ends with a tiny segment. */
+static void size_pieces(struct compaction *compaction)
+{
+    uint64_t share = compaction->input_bytes / compaction->part_count;
+    uint64_t pieces = (share + compaction->output_segment_bytes / 2) /
+                      compaction->output_segment_bytes;
+
+    if (pieces == 0)
+        pieces = 1;
+    compaction->output_segment_bytes = (share + share / 32 + share / pieces / 8) / pieces + 1;
+}
+
 static int make_parts(struct compaction *compaction, struct varve_err *err)
 {
-    uint64_t want = compaction->input_bytes / compaction->output_segment_bytes;
+    uint64_t output_bytes = compaction->output_segment_bytes;
+    uint64_t want = (compaction->input_bytes + output_bytes / 8) / output_bytes;
 
+    if (compaction->cull)
+        want = 1;
     if (want > compaction->config.parts_max)
         want = compaction->config.parts_max;
     if (want == 0)
@@ -376,12 +431,11 @@ static int make_parts(struct compaction *compaction, struct varve_err *err)
     compaction->part_count = 1;
     if (want == 1)
         return 0;
-    /* Each part is cut into pieces of like size, an eighth larger than that: parts are not quite alike, and none
-     * shall end with a tiny segment. */
-    uint64_t share = compaction->input_bytes / want;
-    uint64_t pieces = (share - 1) / compaction->output_segment_bytes + 1;
-    compaction->output_segment_bytes = share / pieces / 8 * 9 + 1;
-    return cut_parts(compaction, (size_t)want) == 0 ? 0 : no_memory(err);
+    if (cut_parts(compaction, (size_t)want) != 0)
+        return no_memory(err);
+    if (compaction->part_count > 1 && !MUTANT("parts-unsized"))
+        size_pieces(compaction);
+    return 0;
 }
 
 /* Of runs of level 0: where the segments of the level below begin, as flushes do it, so that pieces line up.

@@ -112,7 +112,7 @@ struct iter *run_iter_create(struct segment *const *segments, size_t count,
                              const struct segment_read *read, size_t readahead_bytes);
 
 /* Stretches of keys that together hold all puts and deletes, in their order, each of about as many blocks. Of
- * one: its bounds, which live as long as the segment, and about how many bytes of the file it takes. Memory
+ * one: about its bounds, which live as long as the segment, and about how many bytes of the file it takes. Memory
  * only; any thread. */
 #define SEGMENT_STRETCHES_MAX 64
 size_t segment_stretch_count(const struct segment *segment);

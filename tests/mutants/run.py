@@ -344,6 +344,7 @@ MUTANTS = (
     Mutant("ties-ignored", "segment", "where separators are cut, only one block is looked at"),
     Mutant("long-value-at-once", "segment", "who must not wait reads long values, if they are in memory"),
     Mutant("copy-past-rival", "copied-blocks", "a block is copied into which another source reaches"),
+    Mutant("parts-unsized", "compactor", "each part of a large merge ends with a small segment"),
     Mutant("parts-uneven", "compactor", "one part of a large merge has nearly all of it"),
     Mutant("copy-across-bounds", "compaction", "a block is copied that reaches beyond its part"),
     Mutant("copy-over-a-cut", "copied-blocks", "a copied block hides where the run is to be cut"),

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "bed.h"
 #include "lsm/compactor_view.h"
 #include "lsm/db.h"
@@ -137,6 +138,45 @@ static void test_parts__are_of_like_size(void **state)
     }
     bed_run(bed);
     assert_int_equal(bed_count(bed, "k"), RUN_KEYS);
+}
+
+/* Keys that are all new, each run's between the others': as much comes out as goes in, in segments of like size. */
+static void test_parts__end_with_no_small_segment(void **state)
+{
+    enum { JOBS = 3, RUNS = 12, RUN_KEYS = 160, SEGMENT = 128 * 1024 };
+    struct bed *bed = *state;
+    uint8_t value[500];
+    struct rng rng;
+
+    rng_init(&rng, 7);
+    bed_close_ok(bed);
+    bed->options.memtable_size_bytes = 1024 * 1024;
+    bed->options.segment_size_bytes = SEGMENT;
+    bed->options.compaction_jobs = JOBS;
+    bed_open_ok(bed);
+    for (int run = 0; run < RUNS; run++) {
+        for (int i = 0; i < RUN_KEYS; i++) {
+            char key[16];
+            snprintf(key, sizeof(key), "k%06d", i * RUNS + run);
+            for (size_t at = 0; at < sizeof(value); at++)
+                value[at] = (uint8_t)rng_next(&rng);
+            assert_int_equal(bed_put_bytes(bed, key, varve_slice(value, sizeof(value)), 0), 0);
+        }
+        bed_flush_only(bed);
+    }
+    assert_int_equal(varve_compact(bed->db, &bed->err), 0);
+    bed_run(bed);
+    struct view *view = view_acquire(&bed->db->view);
+    const struct sorted_run *run = &view->version->runs[0];
+    assert_int_equal(view->version->run_count, 1);
+    uint64_t all = 0;
+    for (size_t i = 0; i < run->count; i++)
+        all += segment_size_bytes(run->segments[i]);
+    assert_in_range(run->count, JOBS, all / SEGMENT + 1);
+    uint64_t mean = all / run->count;
+    for (size_t i = 0; i < run->count; i++)
+        assert_in_range(segment_size_bytes(run->segments[i]), mean * 3 / 4, mean * 5 / 4);
+    view_release(&bed->db->view, view);
 }
 
 /* ---- failures ---- */
@@ -507,6 +547,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compactor__relieves_by_and_by),
         WITH_BED(test_parts__are_of_like_size),
+        WITH_BED(test_parts__end_with_no_small_segment),
         cmocka_unit_test(test_part__tried_again_after_any_failure),
         cmocka_unit_test(test_install__tried_again_with_the_same_segments),
         cmocka_unit_test(test_all__any_allocation_fails),
