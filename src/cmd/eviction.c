@@ -16,8 +16,8 @@
 /* All of them together. */
 struct crowd {
     uint64_t bytes;
-    uint64_t largest_bytes; /* of those that may be closed, and so the classes */
-    uint64_t classes[CLASSES];
+    uint64_t largest_bytes;
+    uint64_t classes[CLASSES]; /* of those that may be closed */
 };
 
 /* 0: there is none. */
@@ -63,11 +63,10 @@ static void count(const struct processor *processor, struct crowd *crowd)
         const struct session *session = CONTAINER_OF(at, struct session, node);
         uint64_t bytes = bytes_of(session);
         crowd->bytes += bytes;
-        if (bytes == 0 || is_spared(session))
-            continue;
-        crowd->classes[class_of(bytes)] += bytes;
         if (bytes > crowd->largest_bytes)
             crowd->largest_bytes = bytes;
+        if (bytes > 0 && !is_spared(session))
+            crowd->classes[class_of(bytes)] += bytes;
     }
 }
 

@@ -407,6 +407,11 @@ static size_t ahead_bytes(const struct conn *conn)
     return bytes;
 }
 
+int conn_is_closing(const struct conn *conn)
+{
+    return conn->dead || conn->doomed || conn->unwanted;
+}
+
 void conn_figures(const struct conn *conn, struct conn_figures *figures)
 {
     uv_os_fd_t fd = -1;
@@ -421,7 +426,6 @@ void conn_figures(const struct conn *conn, struct conn_figures *figures)
         .held_bytes = sizeof(*conn) + conn->out.cap + conn->held_cap * sizeof(*conn->held),
         .writing_count = conn->writing != NULL,
         .writing_bytes = conn->writing == NULL ? 0 : conn->writing->data.cap,
-        .closing = conn->dead || conn->doomed || conn->unwanted,
         .idle_ms = conn->loop->now_ms - conn->active_ms,
         .age_ms = conn->loop->now_ms - conn->born_ms,
     };

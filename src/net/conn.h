@@ -17,11 +17,12 @@ struct conn_figures {
     uint64_t held_bytes;       /* memory for the connection itself, and for replies to come */
     uint64_t writing_count;    /* buffers that the system did not take at once: oll */
     uint64_t writing_bytes;    /* and their size: omem */
-    int closing;               /* 1: it was killed, by whomever */
     uint64_t idle_ms;          /* since the last byte in or out */
     uint64_t age_ms;
 };
 
+/* 1: it was killed, by whomever. On the writer's thread, while the other loops rest. */
+int conn_is_closing(const struct conn *conn);
 void conn_figures(const struct conn *conn, struct conn_figures *figures);
 
 /* Marks the connection: it is closed at the end of the turn, unsent output is dropped. One of another loop

@@ -178,9 +178,8 @@ struct net_loop {
     uint64_t now_ms; /* as of the turn's begin */
 
     uint64_t turn_no;
-    size_t turn_ran;    /* connections whose commands the turn ran */
-    size_t turn_cold;   /* of those, such that had waited */
-    size_t turn_output; /* bytes of their replies; what they lie in is held until the turn's end */
+    size_t turn_ran;      /* connections whose commands the turn ran */
+    size_t turn_output;   /* bytes of their replies since some were sent amid the turn */
     uint64_t ticked_turn; /* the turn that tick() was called for */
     struct list turn;     /* connections that the turn's end must look at */
     struct list cold;     /* behind those: of cold ones, some a turn */

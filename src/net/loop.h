@@ -27,7 +27,7 @@ struct net_limits {
     int loopback_only;         /* 1: protected mode; other peers are denied and closed */
     uint32_t turn_commands;    /* at most so many commands of a connection run in one turn, */
     size_t turn_bytes;         /* and at most about so many bytes of them */
-    size_t turn_output_bytes;  /* after so many of replies the others run in the next turn */
+    size_t turn_output_bytes;  /* after so many of replies they are sent, amid the turn */
     size_t output_pause_bytes; /* a connection with more unsent output runs and reads no more */
     size_t output_max_bytes;   /* a connection with more unsent output is closed; 0: no limit */
     size_t push_max_bytes;     /* the same for conn_push(), if that is 0; 0: no limit */

@@ -347,6 +347,21 @@ static void conn_execute(struct conn *conn, const struct resp_command *command)
         turn_commit(loop);
 }
 
+/* Many long replies: what has run so far is committed and sent, before more values are held for it. Guests' are
+ * sent by their own loop, and what waits for a sync by the turn's end. */
+static COLD void turn_send(struct net_loop *loop)
+{
+    if (!MUTANT("send-before-commit"))
+        turn_commit(loop);
+    loop->turn_output = 0;
+    for (struct list *node = loop->turn.next; node != &loop->turn; node = node->next) {
+        struct conn *conn = CONTAINER_OF(node, struct conn, turn_node);
+        if (conn->turn_no == loop->turn_no && !conn_is_guest(conn) && conn->held_count == 0 &&
+            conn->writer.failed == 0)
+            output_flush(conn);
+    }
+}
+
 void turn_run_conn(struct conn *conn)
 {
     struct net_loop *loop = conn->loop;
@@ -386,11 +401,12 @@ void turn_run_conn(struct conn *conn)
         conn_execute(conn, command);
     }
     loop->running = NULL;
-    loop->turn_cold += conn->cold > 0;
-    if (LIKELY(conn->out.len + conn->pins.bytes > output))
-        loop->turn_output += conn->out.len + conn->pins.bytes - output;
     if (UNLIKELY(conn->cold > 0) && !conn->parked)
         conn->cold--;
+    if (LIKELY(conn->out.len + conn->pins.bytes > output))
+        loop->turn_output += conn->out.len + conn->pins.bytes - output;
+    if (UNLIKELY(loop->turn_output >= loop->limits.turn_output_bytes) && !MUTANT("turn-holds-all"))
+        turn_send(loop);
 }
 
 /* ---- the end ---- */
@@ -471,23 +487,14 @@ static void conn_settle(struct conn *conn, uint64_t durable_seq)
         turn_touch(conn);
 }
 
-/* Many long replies: they are sent before there are more. A few of those that waited go on all the same. */
-static inline int turn_is_full(const struct net_loop *loop)
-{
-    return UNLIKELY(loop->turn_output >= loop->limits.turn_output_bytes) &&
-           !MUTANT("turn-never-full");
-}
-
 /* Once the loop stops, what was read is run, and what was left over is not. */
 static inline int conn_is_due(const struct conn *conn)
 {
     const struct net_loop *loop = conn->loop;
 
-    if (!conn->more || !conn_can_run(conn) || conn->turn_no == loop->turn_no)
-        return 0;
-    if (UNLIKELY(loop->stopping))
-        return conn->read_turn_no > conn->turn_no && !MUTANT("stop-drops-read");
-    return !turn_is_full(loop) || (conn->cold > 0 && loop->turn_cold < COLD_A_TURN);
+    return conn->more && conn_can_run(conn) && conn->turn_no != loop->turn_no &&
+           (LIKELY(!loop->stopping) ||
+            (conn->read_turn_no > conn->turn_no && !MUTANT("stop-drops-read")));
 }
 
 /* From `node` on, parses for so many connections that their commands' memory can be fetched side by side, and
@@ -561,33 +568,6 @@ static void turn_apply_news(struct net_loop *loop)
     loop->durable_news = 0;
 }
 
-static void settle_all(struct list *conns, uint64_t durable_seq)
-{
-    while (!list_empty(conns)) {
-        struct conn *conn = CONTAINER_OF(conns->next, struct conn, turn_node);
-        list_remove(&conn->turn_node);
-        conn->in_turn = 0;
-        conn_settle(conn, durable_seq);
-    }
-}
-
-/* Who did not run is the first in the next turn. */
-static COLD void settle_left(struct net_loop *loop, struct list *settled, uint64_t durable_seq)
-{
-    struct list left;
-
-    list_init(&left);
-    for (struct list *node = settled->next; node != settled;) {
-        struct conn *conn = CONTAINER_OF(node, struct conn, turn_node);
-        node = node->next;
-        if (conn->turn_no == loop->turn_no)
-            continue;
-        list_remove(&conn->turn_node);
-        list_push_back(&left, &conn->turn_node);
-    }
-    settle_all(&left, durable_seq);
-}
-
 static void turn_settle(struct net_loop *loop)
 {
     struct list settled = {.next = loop->turn.next, .prev = loop->turn.prev};
@@ -601,9 +581,12 @@ static void turn_settle(struct net_loop *loop)
     settled.next->prev = &settled;
     settled.prev->next = &settled;
     list_init(&loop->turn);
-    if (turn_is_full(loop) && !MUTANT("full-turn-repeats"))
-        settle_left(loop, &settled, durable_seq);
-    settle_all(&settled, durable_seq);
+    while (!list_empty(&settled)) {
+        struct conn *conn = CONTAINER_OF(settled.next, struct conn, turn_node);
+        list_remove(&conn->turn_node);
+        conn->in_turn = 0;
+        conn_settle(conn, durable_seq);
+    }
 }
 
 void turn_end(struct net_loop *loop)
@@ -624,7 +607,6 @@ void turn_end(struct net_loop *loop)
         team_post(loop);
     loop->turn_no++;
     loop->turn_ran = 0;
-    loop->turn_cold = 0;
     loop->turn_output = 0;
     if (list_empty(&loop->turn) && list_empty(&loop->cold))
         uv_idle_stop(&loop->idle);

@@ -85,7 +85,7 @@ static void session_figures_of(void *arg, struct session_figures *figures)
     figures->obl = conn.output_bytes;
     figures->oll_count = conn.writing_count;
     figures->omem = conn.writing_bytes;
-    figures->closing = conn.closing;
+    figures->closing = conn_is_closing(arg);
     figures->writable = conn.writing_count > 0;
 }
 

@@ -271,8 +271,8 @@ MUTANTS = (
     # What a client is told.
     Mutant("skip-log-write", "kill9", "groups stay in the process's memory"),
     Mutant("reply-before-commit", "net-commit", "replies leave before their turn's commit"),
-    Mutant("turn-never-full", "net-loop", "a turn makes replies of any length for all at once"),
-    Mutant("full-turn-repeats", "net-loop", "after a turn full of replies the same clients run first again"),
+    Mutant("turn-holds-all", "net-loop", "a turn makes replies of any length for all before one is sent"),
+    Mutant("send-before-commit", "net-loop", "long replies take those of writes along that were not logged"),
     Mutant("stop-drops-read", "net-loop", "commands that were read when the loop is stopped do not run"),
     Mutant("keep-failed-replies", "net-commit", "replies of a failed commit are sent"),
     Mutant("pin-for-slow-reader", "net-pinned", "a value stays pinned until a slow reader took it"),

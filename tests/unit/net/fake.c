@@ -99,6 +99,7 @@ static void reply_pinned(struct fake *fake, struct resp_writer *out, size_t len)
     for (size_t i = 0; i < len; i++)
         text->bytes[i] = (char)('a' + i % 23);
     fake->pinned++;
+    fake->pinned_max = fake->pinned > fake->pinned_max ? fake->pinned : fake->pinned_max;
     resp_bulk_pinned(out, varve_slice(text->bytes, len), unpin, text);
 }
 

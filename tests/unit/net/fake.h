@@ -48,6 +48,7 @@ struct fake {
     int inside;    /* between turn_begin() and turn_end() */
     uint32_t parks;
     uint32_t pinned; /* values that lie in a connection's replies */
+    uint32_t pinned_max;
 
     uint32_t executed;
     uint32_t barriers;

@@ -186,41 +186,35 @@ static size_t drain(int fd)
     return total;
 }
 
-/* Long replies are sent before more are made, and who had to wait for that is the next one. */
-static void test_turn_output__bounds_a_turn_and_all_have_theirs(void **state)
+/* Long replies are sent before more are made, and nothing before its commit. */
+static void test_turn_output__is_sent_amid_the_turn(void **state)
 {
-    enum { CLIENTS = 5, EACH = 6, REPLY = 60000 };
+    enum { CLIENTS = 8, REPLY = 60000 };
     const size_t reply_bytes = REPLY + strlen("$60000\r\n\r\n");
     struct fake fake;
     int fds[CLIENTS];
-    size_t got[CLIENTS] = {0};
 
     (void)state;
     fake_init(&fake);
-    fake.limits.turn_commands = 1;
     fake.limits.turn_output_bytes = REPLY + 1;
     fake_start(&fake);
     for (int i = 0; i < CLIENTS; i++)
         fds[i] = client_connect(&fake);
+    uint64_t turns = fake.metrics.turns;
     for (int i = 0; i < CLIENTS; i++)
-        for (int n = 0; n < EACH; n++)
-            client_send(&fake, fds[i], n % 2 == 0 ? "BIG 60000\r\n" : "PINNED 60000\r\n");
-    uint64_t deadline_us = clock_mono_us() + 10 * 1000000;
-    for (size_t least = 0, most; least < EACH * reply_bytes;) {
-        uint32_t before = fake.executed;
-        assert_true(clock_mono_us() < deadline_us);
-        fake_turn(&fake);
-        assert_in_range(fake.executed - before, 0, 2);
-        least = SIZE_MAX;
-        most = 0;
-        for (int i = 0; i < CLIENTS; i++) {
-            got[i] += drain(fds[i]);
-            least = got[i] < least ? got[i] : least;
-            most = got[i] > most ? got[i] : most;
-        }
-        assert_in_range(most - least, 0, 2 * reply_bytes);
+        client_send(&fake, fds[i], "PINNED 60000\r\n");
+    for (int i = 0; i < CLIENTS; i++) {
+        size_t got = 0;
+        run_until(&fake, (got += drain(fds[i])) == reply_bytes);
     }
-    assert_int_equal(fake.executed, CLIENTS * EACH);
+    assert_int_equal(fake.pinned, 0);
+    assert_in_range(fake.pinned_max, 1, 2);
+    assert_in_range(fake.metrics.turns - turns, 1, CLIENTS - 1);
+    fake.fail_commits = 1;
+    client_send(&fake, fds[0], "PUT\r\n");
+    for (int i = 1; i < CLIENTS; i++)
+        client_send(&fake, fds[i], "PINNED 60000\r\n");
+    client_expect(&fake, fds[0], "-MISCONF refused\r\n");
     for (int i = 0; i < CLIENTS; i++)
         close(fds[i]);
     fake_stop(&fake);
@@ -392,7 +386,7 @@ int main(void)
         cmocka_unit_test(test_protocol_error__comes_after_earlier_replies),
         cmocka_unit_test(test_long_pipeline__leaves_others_their_turn),
         cmocka_unit_test(test_turn_bytes__bound_a_turn_too),
-        cmocka_unit_test(test_turn_output__bounds_a_turn_and_all_have_theirs),
+        cmocka_unit_test(test_turn_output__is_sent_amid_the_turn),
         cmocka_unit_test(test_kill__closes_without_an_answer),
         cmocka_unit_test(test_reset__ends_the_session),
         cmocka_unit_test(test_session__refused_means_closed),
