@@ -297,7 +297,6 @@ static int make_ranges(struct compaction *compaction, struct varve_err *err)
 /* ---- parts ---- */
 
 #define STRETCHES_MAX 8192 /* of all inputs, where these are not more themselves */
-#define ALIGN_CUTS_MIN 4   /* for each part */
 
 struct stretch {
     struct varve_slice lower; /* borrowed from the segment; its keys begin there */
@@ -353,20 +352,6 @@ static struct stretch *list_stretches(const struct compaction *compaction, size_
     return stretches;
 }
 
-/* Where the output would best be cut, if there are enough such places; else the key itself. */
-static struct varve_slice align_cut(const struct compaction *compaction, size_t want,
-                                    struct varve_slice key)
-{
-    struct varve_slice cut = key;
-
-    if (compaction->cut_count < ALIGN_CUTS_MIN * want)
-        return key;
-    for (size_t i = 0;
-         i < compaction->cut_count && varve_slice_compare(compaction->cuts[i], key) <= 0; i++)
-        cut = compaction->cuts[i];
-    return cut;
-}
-
 /* Cuts where a stretch begins and the next share of the bytes lies before it. Not where a segment begins: those of
  * level 0 all begin alike, and one part would have nearly everything. */
 static int cut_parts(struct compaction *compaction, size_t want)
@@ -381,17 +366,14 @@ static int cut_parts(struct compaction *compaction, size_t want)
         return VARVE_ENOMEM;
     for (size_t i = 0; i < count; i++)
         total += stretches[i].bytes;
-    uint64_t share = total / want + 1;
+    uint64_t share = (total + want - 1) / want;
     for (size_t i = 0; i < count; i++) {
         size_t number = (size_t)(part - compaction->parts) + 1;
         int is_new = i > 0 && compare_stretches(&stretches[i - 1], &stretches[i]) != 0;
         if (is_new && number < want && before >= share * number) {
-            struct varve_slice cut = align_cut(compaction, want, stretches[i].lower);
-            if (varve_slice_compare(cut, part->lower) > 0) {
-                part->upper = cut;
-                part++;
-                *part = (struct part){.compaction = compaction, .lower = cut};
-            }
+            part->upper = stretches[i].lower;
+            part++;
+            *part = (struct part){.compaction = compaction, .lower = stretches[i].lower};
         }
         before += MUTANT("parts-uneven") ? total : stretches[i].bytes;
     }
