@@ -2,10 +2,11 @@
  * held replies; it knows neither commands nor the engine. All hooks run on the loop's thread.
  *
  * A turn is what one poll of the loop brings: the commands of all readable connections run, then
- * commit() is called once, then the replies leave. Until then nothing of the turn was sent.
+ * commit() is called, then the replies leave. What ran since the last commit() is its group, and nothing of that is
+ * sent before; most turns have one group, those with many or long replies several.
  *
- * If commit() fails, nothing of the turn has happened: the loop cuts every connection's replies back
- * to where the turn began and runs the turn's commands again; the engine refuses writes by then, so
+ * If commit() fails, nothing of the group has happened: the loop cuts every connection's replies back
+ * to where the group began and runs its commands again; the engine refuses writes by then, so
  * writes answer their error and reads are right. Hence a command that does more than read and write
  * keys must not run while the turn has uncommitted writes: execute() answers NET_COMMIT_FIRST for it,
  * the loop commits, and calls it again. What ran before the turn's first write is not run again: it
@@ -89,7 +90,7 @@ struct net_hooks {
     /* The error line (without CR LF) that replaces a held reply whose sync failed. */
     const char *(*unknown_outcome)(void *arg);
 
-    /* About every 100 ms, before the first command of each turn, and when connections come from another loop: whoever
+    /* About every 100 ms, before the first command of each turn, amid long ones, and when connections come from another loop: whoever
      * keeps the time renews it here. May call net_durable(), and net_kill() of any connection. */
     void (*tick)(void *arg);
 };

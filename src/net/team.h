@@ -8,9 +8,10 @@
  * home, which sends them. Meanwhile the home loop touches nothing of it but the socket and the reader's
  * buffer, from which nothing is taken. So each connection has one owner at a time, and its commands one order.
  *
- * How the others differ: session_open, session_close, rewind, commit, ack_seq, durable_seq and unknown_outcome
+ * How the others differ: session_open, session_close, rewind, ack_seq, durable_seq and unknown_outcome
  * of their hooks are not called (they may be NULL); execute() answers NET_DONE with nothing to wait for, or
- * NET_FORWARD without any effect; turn_begin, turn_end, prefetch, tick are called on their own thread. */
+ * NET_FORWARD without any effect; turn_begin, turn_end, prefetch, tick are called on their own thread, and commit, with
+ * nothing to commit. */
 #ifndef NET_TEAM_H
 #define NET_TEAM_H
 

@@ -1,4 +1,5 @@
-/* A turn: all that is there is read, then its commands run, then one commit, then replies leave. Reads first:
+/* A turn: all that is there is read, then its commands run, then one commit, then replies leave (and amid it, where
+ * they are long: turn_send()). Reads first:
  * between two of them the system would take the place of commands and keys in the processor's caches, and the
  * misses of keys that came alone, one a connection, overlap like those of a pipeline. A connection that
  * sends more than one read takes runs at once, to make room, and so does a guest of another loop.
@@ -356,9 +357,14 @@ static COLD void turn_send(struct net_loop *loop)
     loop->turn_output = 0;
     for (struct list *node = loop->turn.next; node != &loop->turn; node = node->next) {
         struct conn *conn = CONTAINER_OF(node, struct conn, turn_node);
-        if (conn->turn_no == loop->turn_no && !conn_is_guest(conn) && conn->held_count == 0 &&
-            conn->writer.failed == 0)
+        if (conn->turn_no == loop->turn_no && conn->out.len > conn->out_sent &&
+            !conn_is_guest(conn) && conn->held_count == 0 && conn->writer.failed == 0)
             output_flush(conn);
+    }
+    uint64_t now_ms = loop->now_fn();
+    if (now_ms - loop->now_ms >= NET_TICK_MS) { /* nothing else ticks before the turn's end */
+        loop->now_ms = now_ms;
+        loop->hooks.tick(loop->hooks.arg);
     }
 }
 
@@ -403,7 +409,7 @@ void turn_run_conn(struct conn *conn)
     loop->running = NULL;
     if (UNLIKELY(conn->cold > 0) && !conn->parked)
         conn->cold--;
-    if (LIKELY(conn->out.len + conn->pins.bytes > output))
+    if (LIKELY(conn->out.len + conn->pins.bytes > output) && LIKELY(!conn_is_guest(conn)))
         loop->turn_output += conn->out.len + conn->pins.bytes - output;
     if (UNLIKELY(loop->turn_output >= loop->limits.turn_output_bytes) && !MUTANT("turn-holds-all"))
         turn_send(loop);
