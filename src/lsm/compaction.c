@@ -298,10 +298,10 @@ static int make_ranges(struct compaction *compaction, struct varve_err *err)
 
 #define STRETCHES_MAX 8192 /* of all inputs, where these are not more themselves */
 
+/* Bytes: half of its own and half of those before it, so what lies before its middle. */
 struct stretch {
-    struct varve_slice lower; /* borrowed from the segment; its keys begin there */
-    uint64_t
-        bytes; /* half of its own and half of those before it: what lies before a key of its middle */
+    struct varve_slice lower; /* its keys begin there; borrowed from the segment */
+    uint64_t bytes;
 };
 
 static int compare_stretches(const void *left, const void *right)

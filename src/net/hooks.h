@@ -90,8 +90,9 @@ struct net_hooks {
     /* The error line (without CR LF) that replaces a held reply whose sync failed. */
     const char *(*unknown_outcome)(void *arg);
 
-    /* About every 100 ms, before the first command of each turn, amid long ones, and when connections come from another loop: whoever
-     * keeps the time renews it here. May call net_durable(), and net_kill() of any connection. */
+    /* About every 100 ms, before the first command of each turn, amid long ones, and when connections come from
+     * another loop: whoever keeps the time renews it here. May call net_durable(), and net_kill() of any
+     * connection. */
     void (*tick)(void *arg);
 };
 
