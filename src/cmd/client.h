@@ -19,7 +19,8 @@ int client_type_parse(struct cmd_ctx *ctx, int at, int *normal) MUST_CHECK;
 /* Appends the session's line of CLIENT LIST, with its newline. Returns 0 or the code of buf_append. */
 int client_describe(const struct session *session, uint64_t now_ms, struct buf *out) MUST_CHECK;
 
-/* What the client takes: its session, input, replies not sent yet. While its loop rests, or on its thread. */
+/* What the client takes: its session, input, replies not sent yet; 0: it ends with this turn. While its loop rests, or
+ * on its thread. */
 uint64_t client_memory_bytes(const struct session *session);
 /* What all clients take so. Walks over them. */
 uint64_t clients_memory_bytes(const struct processor *processor);

@@ -46,7 +46,7 @@ uint64_t client_memory_bytes(const struct session *session)
 
     if (session->figures != NULL)
         session->figures(session->figures_arg, &f);
-    return session_bytes(session, &f);
+    return session->killed || f.closing ? 0 : session_bytes(session, &f);
 }
 
 uint64_t clients_memory_bytes(const struct processor *processor)

@@ -34,16 +34,6 @@ static uint64_t limit_bytes(const struct processor *processor)
     return limit == 0 || limit > LIMIT_MIN_BYTES ? limit : LIMIT_MIN_BYTES;
 }
 
-/* Which goes already is none of them. */
-static uint64_t bytes_of(const struct session *session)
-{
-    struct session_figures figures = {.fd = -1};
-
-    if (session->figures != NULL)
-        session->figures(session->figures_arg, &figures);
-    return session->killed || figures.closing ? 0 : client_memory_bytes(session);
-}
-
 static int is_spared(const struct session *session)
 {
     return session->no_evict && !MUTANT("evict-no-evict");
@@ -61,7 +51,7 @@ static void count(const struct processor *processor, struct crowd *crowd)
     *crowd = (struct crowd){0};
     for (struct list *at = head->next; at != head; at = at->next) {
         const struct session *session = CONTAINER_OF(at, struct session, node);
-        uint64_t bytes = bytes_of(session);
+        uint64_t bytes = client_memory_bytes(session);
         crowd->bytes += bytes;
         if (bytes > crowd->largest_bytes)
             crowd->largest_bytes = bytes;
@@ -92,7 +82,7 @@ static void evict_down_to(struct processor *processor, int last, uint64_t held, 
 
     for (struct list *at = head->next; at != head; at = at->next) {
         struct session *session = CONTAINER_OF(at, struct session, node);
-        uint64_t bytes = bytes_of(session);
+        uint64_t bytes = client_memory_bytes(session);
         if (bytes == 0 || is_spared(session) || class_of(bytes) < last)
             continue;
         if (class_of(bytes) == last) {

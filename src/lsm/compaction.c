@@ -390,8 +390,7 @@ static void size_pieces(struct compaction *compaction)
     uint64_t pieces = (share + compaction->output_segment_bytes / 2) /
                       compaction->output_segment_bytes;
 
-    if (pieces == 0)
-        pieces = 1;
+    CHECK(pieces > 0); /* as make_parts() wants no more of them than there is for */
     compaction->output_segment_bytes = (share + share / 32 + share / pieces / 8) / pieces + 1;
 }
 

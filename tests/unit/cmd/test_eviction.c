@@ -14,9 +14,12 @@
 #define UNKNOWN UINT64_MAX
 #define CLIENTS 4
 
+static const void *closing; /* whose connection was killed by others */
+
 static void fill_figures(void *arg, struct session_figures *figures)
 {
-    *figures = (struct session_figures){.fd = 8, .qbuf_bytes = *(const size_t *)arg};
+    *figures = (struct session_figures){
+        .fd = 8, .qbuf_bytes = *(const size_t *)arg, .closing = arg == closing};
 }
 
 /* Clients 0 to 3, from their input; the server's own session has next to none. */
@@ -102,6 +105,23 @@ static void test_eviction__spares_whom_it_must(void **state)
     disperse(&crowd);
 }
 
+/* Nobody else goes for what goes anyway. */
+static void test_eviction__does_not_count_who_ends(void **state)
+{
+    static const size_t inputs[CLIENTS] = {5 * MB, 9 * MB, 2 * MB, 1000};
+    struct crowd crowd;
+
+    gather(&crowd, *state, inputs);
+    server_set(crowd.server, "maxmemory-clients", "8mb");
+    closing = &crowd.input_bytes[1];
+    eviction_run(crowd.server->processor, UNKNOWN);
+    assert_gone(&crowd, "0000");
+    closing = NULL;
+    eviction_run(crowd.server->processor, UNKNOWN);
+    assert_gone(&crowd, "0100");
+    disperse(&crowd);
+}
+
 /* Who is left can still be told what was wrong. */
 static void test_eviction__leaves_room_for_an_administrator(void **state)
 {
@@ -144,6 +164,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_eviction__takes_the_largest_and_no_more_than_it_must,
                                         server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_eviction__spares_whom_it_must, server_setup,
+                                        server_teardown),
+        cmocka_unit_test_setup_teardown(test_eviction__does_not_count_who_ends, server_setup,
                                         server_teardown),
         cmocka_unit_test_setup_teardown(test_eviction__leaves_room_for_an_administrator,
                                         server_setup, server_teardown),
